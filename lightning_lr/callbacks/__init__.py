@@ -1,0 +1,6 @@
+"""The callbacks: each maps Lightning's hooks to pure functions, `rates` and the loggers."""
+
+from lightning_lr.callbacks.decay import LRDecay
+from lightning_lr.callbacks.logger import LRLogger
+
+__all__ = ["LRDecay", "LRLogger"]

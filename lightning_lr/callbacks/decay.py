@@ -1,0 +1,252 @@
+"""LRDecay: the learning rate of every step, as a closed form of time."""
+
+import math
+from dataclasses import asdict, replace
+from typing import Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.optim import Optimizer
+from typing_extensions import override
+
+from lightning_lr.callbacks.step_hook import StepHook
+from lightning_lr.checks import check_choice
+from lightning_lr.horizon import Horizon, horizon
+from lightning_lr.plan import Interval, Plan
+from lightning_lr.policies import Linear, Policy, check_span
+from lightning_lr.rates import adopt_groups, set_factor
+
+__all__ = ["LRDecay"]
+
+_DEFAULT_POLICY = Linear()
+_REMEDY = {
+    "epoch": "Set `Trainer(max_epochs=...)`.",
+    "step": "Set `Trainer(max_steps=...)`, or `Trainer(max_epochs=...)` with a loader of known length"
+    " (`limit_train_batches` gives a stream one).",
+}
+
+
+class LRDecay(Callback):
+    """Set the LR of every parameter group to its base LR times a policy of time.
+
+    LR = base LR x ramp(step) x policy(time). The base LR is the one the optimizer was made with
+    (`group["initial_lr"]`, torch's convention), so the ratios between groups stay. The LR of a step is
+    written before any callback's `on_train_batch_start` sees that step.
+
+    **Time** is counted in epochs completed or in optimizer steps made: a batch that only accumulates
+    gradients and a step that the AMP scaler skipped do not count. Under manual optimization the Trainer
+    cannot know how many steps a batch makes, so time runs in the unit that bounds the run: optimizer
+    steps of all optimizers together, as the Trainer counts them, with `max_steps`; batches otherwise.
+
+    **Resume** needs nothing: the LR is recomputed from the time and the base LRs in the checkpoint, and
+    equals that of the uninterrupted run bit for bit. A run resumed with another `max_epochs` or
+    `max_steps` continues on the plan of the new length and says so.
+
+    **Others.** A group added during the run takes its `lr` as base. An LR changed by other code is not
+    overwritten but taken as a change of the base, with a warning. With an LR scheduler in
+    `configure_optimizers`, fit refuses to start.
+
+    Args:
+        policy: The decay, one of `lightning_lr.policies` or a subclass of `Policy`.
+        interval: Whether the policy's time is counted in epochs or in optimizer steps.
+        warmup: Length of a linear ramp from 0 at the start of the run, as a count of optimizer steps
+            (int) or a share of the run in [0, 1] (float), Lightning's convention for
+            `limit_train_batches`. Step s of W runs at s / W, as in transformers, so the first step
+            runs at zero. With `interval="step"` the policy's clock starts when the ramp ends.
+
+    Raises:
+        TypeError: `policy` is no policy, `warmup` no number.
+        ValueError: `interval` or `warmup` out of range.
+        MisconfigurationException: At fit start: an LR scheduler is configured, or the policy or a `warmup`
+            share needs an end that the Trainer does not set.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning_lr import LRDecay
+        >>> from lightning_lr.policies import Cosine
+        >>> decay = LRDecay(Cosine(floor=0.01), interval="step", warmup=0.05)
+        >>> trainer = Trainer(max_epochs=30, callbacks=[decay], logger=False, enable_checkpointing=False)
+
+        The same in YAML:
+
+        ```yaml
+        trainer:
+          max_epochs: 30
+          callbacks:
+            - class_path: lightning_lr.LRDecay
+              init_args:
+                policy:
+                  class_path: lightning_lr.policies.Cosine
+                  init_args: {floor: 0.01}
+                interval: step
+                warmup: 0.05
+        ```
+
+    It logs nothing itself: `LRLogger` and `LearningRateMonitor` show the LRs it sets.
+    """
+
+    def __init__(
+        self, policy: Policy = _DEFAULT_POLICY, *, interval: Interval = "epoch", warmup: float = 0
+    ) -> None:
+        if not isinstance(policy, Policy):
+            raise TypeError(
+                f"`LRDecay(policy=...)` must be a Policy, got {policy!r}. Wrap a function in"
+                " `lightning_lr.policies.Function`."
+            )
+        check_choice("LRDecay(interval=...)", interval, ("epoch", "step"))
+        check_span("LRDecay(warmup=...)", warmup)
+        self.policy = policy
+        self.interval: Interval = interval
+        self.warmup = warmup
+        self._plan: Plan | None = None
+        self._step = 0
+        self._epoch = 0
+        self._loaded: dict[str, Any] = {}
+        self._factor: float | None = None
+        self._group_count = 0
+        self._counts_batches = False
+        self._hook = StepHook(self._count_step)
+        self._warned = False
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the running fit, or of the last one.
+
+        Raises:
+            RuntimeError: No fit has started yet.
+        """
+        if self._plan is None:
+            raise RuntimeError("LRDecay has no plan before `Trainer.fit` has started.")
+        return self._plan
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._loaded = {}
+        self._warned = False
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.lr_scheduler_configs:
+            scheduler = type(trainer.lr_scheduler_configs[0].scheduler).__name__
+            raise MisconfigurationException(
+                f"`configure_optimizers` returns the LR scheduler {scheduler} and the Trainer has the"
+                " callback LRDecay: two writers of one learning rate. To keep the scheduler, remove LRDecay"
+                " from `Trainer(callbacks=...)`; to keep LRDecay, return the optimizer alone from"
+                " `configure_optimizers`."
+            )
+        adopt_groups(trainer.optimizers)
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        manual = not pl_module.automatic_optimization
+        self._counts_batches = manual and trainer.max_steps == -1
+        self._plan = self._make_plan(trainer, manual=manual)
+        batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        self._step = self._loaded.get("step", batches if self._counts_batches else trainer.global_step)
+        # `current_epoch` lags behind where a checkpoint was saved at the end of an epoch.
+        self._epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+        self._factor = None
+        self._warn_of_new_horizon()
+        self._write(trainer)
+        self._hook.attach([] if self._counts_batches else trainer.optimizers)
+
+    @override
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._hook.in_batch = True
+        if _group_count(trainer.optimizers) != self._group_count:
+            self._write(trainer)
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._hook.in_batch = False
+        if self._counts_batches:
+            self._step += 1
+        self._write(trainer)
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Not counted up: the hook is called again where a run resumes from the end of an epoch.
+        self._epoch = trainer.current_epoch + 1
+        self._write(trainer)
+
+    @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._hook.detach()
+
+    @override
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._hook.detach()
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"step": self._step, "horizon": asdict(self.plan.horizon)} if self._plan else {}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._loaded = state_dict
+
+    def _make_plan(self, trainer: Trainer, *, manual: bool) -> Plan:
+        max_epochs = -1 if trainer.max_epochs is None else trainer.max_epochs
+        if manual and trainer.max_steps != -1:
+            # How many steps a batch makes is the module's affair: only the bounds themselves are known.
+            length = Horizon(steps=trainer.max_steps, epochs=math.inf if max_epochs == -1 else max_epochs)
+        else:
+            length = horizon(
+                max_epochs=max_epochs,
+                max_steps=trainer.max_steps,
+                batches_per_epoch=trainer.num_training_batches,
+                accumulation=_accumulation(trainer),
+            )
+        try:
+            plan = Plan(self.policy, self.interval, self.warmup, length)
+        except ValueError as error:
+            raise MisconfigurationException(f"LRDecay: {error} {_REMEDY[self.interval]}") from error
+        plan.check()
+        return plan
+
+    def _count_step(self, optimizer: Optimizer) -> None:
+        self._step += 1
+
+    def _write(self, trainer: Trainer) -> None:
+        factor = self.plan.factor(step=self._step, epoch=self._epoch)
+        changes = set_factor(trainer.optimizers, factor, previous=self._factor)
+        self._factor = factor
+        self._group_count = _group_count(trainer.optimizers)
+        if changes and not self._warned:
+            self._warned = True
+            expected, found = changes[0]
+            rank_zero_warn(
+                f"Other code changed a learning rate that LRDecay controls, from {expected:.6g} to"
+                f" {found:.6g} before step {self._step}. The change is kept as a change of the base LR, and"
+                " LRDecay goes on multiplying it. If that is not what you want, remove one of the two."
+            )
+
+    def _warn_of_new_horizon(self) -> None:
+        new = self.plan.horizon
+        old = Horizon(**self._loaded.get("horizon", asdict(new)))
+        if old == new:
+            return
+        time = {"step": self._step, "epoch": self._epoch}
+        before, after = replace(self.plan, horizon=old).factor(**time), self.plan.factor(**time)
+        rank_zero_warn(
+            f"The resumed run is to be {new.epochs:g} epochs ({new.steps:g} steps) long; when the checkpoint"
+            f" was saved it was to be {old.epochs:g} epochs ({old.steps:g} steps). LRDecay continues on the"
+            f" plan of the new length: here its factor of the base LR is {after:.4g} instead of {before:.4g}."
+        )
+
+
+def _accumulation(trainer: Trainer) -> dict[int, int]:
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, GradientAccumulationScheduler):
+            return callback.scheduling
+    return {0: trainer.accumulate_grad_batches}
+
+
+def _group_count(optimizers: list[Optimizer]) -> int:
+    return sum(len(optimizer.param_groups) for optimizer in optimizers)

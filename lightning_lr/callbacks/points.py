@@ -1,0 +1,62 @@
+"""Writes points to the Trainer's loggers: TensorBoard in packed events, the others as they like it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+__all__ = ["Point", "save_loggers", "write_points"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """Values of several curves at one x.
+
+    Args:
+        step: The x.
+        wall_time: When the values were true, in seconds since the epoch.
+        values: The y of each curve by tag.
+    """
+
+    step: int
+    wall_time: float
+    values: Mapping[str, float]
+
+
+def write_points(loggers: Iterable[Logger], points: Iterable[Point]) -> None:
+    """Write every point to every logger.
+
+    Args:
+        loggers: The Trainer's loggers, on the rank that logs.
+        points: In the order of their steps; points without values are left out.
+    """
+    points = [point for point in points if point.values]
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            _write_events(logger.experiment, points)
+        else:
+            for point in points:
+                logger.log_metrics(dict(point.values), step=point.step)
+
+
+def save_loggers(loggers: Iterable[Logger]) -> None:
+    """Put on disk what the loggers hold in memory."""
+    for logger in loggers:
+        logger.save()
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.flush()
+
+
+def _write_events(writer: "SummaryWriter", points: list[Point]) -> None:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    # One event for all values of a step: `add_scalar` writes one each, and the writing thread's lock is most
+    # of its price. The private name is torch's: it alone opens the file again after a fit has closed it.
+    events = writer._get_file_writer()  # type: ignore[no-untyped-call]  # noqa: SLF001
+    for point in points:
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in point.values.items()]
+        events.add_summary(Summary(value=values), point.step, point.wall_time)

@@ -1,0 +1,47 @@
+"""Tells a callback of every optimizer step that really happened, which no Lightning hook does."""
+
+from collections.abc import Callable, Iterable
+
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+__all__ = ["StepHook"]
+
+
+class StepHook:
+    """Calls a function after every optimizer step of a training batch.
+
+    A batch that only accumulates gradients makes no step, and neither does one that the AMP scaler skips.
+    Steps outside a batch, such as those of a rehearsal, are nobody's business.
+
+    Args:
+        function: Called with the optimizer that stepped.
+    """
+
+    def __init__(self, function: Callable[[Optimizer], None]) -> None:
+        self.in_batch = False
+        self._function = function
+        self._handles: list[RemovableHandle] = []
+
+    def attach(self, optimizers: Iterable[Optimizer]) -> None:
+        """Listen to these optimizers and to no others."""
+        self.detach()
+        self._handles = [optimizer.register_step_post_hook(self._after_step) for optimizer in optimizers]
+
+    def detach(self) -> None:
+        """Listen no longer."""
+        self.in_batch = False
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _after_step(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
+        if self.in_batch and not _was_skipped(optimizer):
+            self._function(optimizer)
+
+
+def _was_skipped(optimizer: Optimizer) -> bool:
+    # The AMP scaler calls a fused optimizer even when it must skip, and hands it this tensor to act on. To
+    # read it waits for the device, as the scaler itself does for an optimizer that is not fused.
+    found_inf = getattr(optimizer, "found_inf", None)
+    return found_inf is not None and bool(found_inf.item())

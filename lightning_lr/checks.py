@@ -1,0 +1,81 @@
+"""Argument checks, so that every constructor refuses the same way and in the same words.
+
+Each check names the argument as a user wrote it and is phrased so that NaN fails.
+"""
+
+import math
+from collections.abc import Collection
+from functools import lru_cache
+from numbers import Integral, Real
+
+__all__ = ["check_choice", "check_count", "check_number"]
+
+
+def check_number(name: str, value: object, interval: str) -> None:
+    """Check that `value` is a number inside `interval`.
+
+    Args:
+        name: The argument as the user knows it, such as `Cosine(floor=...)`.
+        value: What was given.
+        interval: Mathematical notation such as `[0, 1]` or `(0, inf)`; a round bracket excludes its end.
+
+    Raises:
+        TypeError: `value` is no real number.
+        ValueError: `value` is NaN or outside `interval`.
+
+    Example:
+        >>> check_number("Cosine(floor=...)", 1.5, "[0, 1]")
+        Traceback (most recent call last):
+        ValueError: `Cosine(floor=...)` must be in [0, 1], got 1.5.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"`{name}` must be a number in {interval}, got {value!r}.")
+    low, high = _ends(interval)
+    try:
+        number = float(value)
+    except OverflowError:  # of an int beyond every float
+        number = math.inf if value > 0 else -math.inf  # type: ignore[operator]
+    above = low <= number if interval[0] == "[" else low < number
+    below = number <= high if interval[-1] == "]" else number < high
+    if not (above and below):
+        raise ValueError(f"`{name}` must be in {interval}, got {value!r}.")
+
+
+@lru_cache
+def _ends(interval: str) -> tuple[float, float]:
+    low, high = interval[1:-1].split(",")
+    return float(low), float(high)
+
+
+def check_count(name: str, value: object, minimum: int) -> None:
+    """Check that `value` is a whole number of at least `minimum`.
+
+    Raises:
+        TypeError: `value` is no integer.
+        ValueError: `value` is below `minimum`.
+
+    Example:
+        >>> check_count("Step(size=...)", 0, minimum=1)
+        Traceback (most recent call last):
+        ValueError: `Step(size=...)` must be at least 1, got 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"`{name}` must be a whole number, got {value!r}.")
+    if int(value) < minimum:
+        raise ValueError(f"`{name}` must be at least {minimum}, got {value!r}.")
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Check that `value` is one of `choices`.
+
+    Raises:
+        ValueError: it is not.
+
+    Example:
+        >>> check_choice("LRDecay(interval=...)", "batch", ("epoch", "step"))
+        Traceback (most recent call last):
+        ValueError: `LRDecay(interval=...)` must be 'epoch' or 'step', got 'batch'.
+    """
+    if value not in choices:
+        options = " or ".join(map(repr, choices))
+        raise ValueError(f"`{name}` must be {options}, got {value!r}.")

@@ -1,0 +1,45 @@
+"""Decay policies: the LR over a run as a pure function of time, relative to the base LR.
+
+They import neither torch nor Lightning, so that a schedule can be read, tested and drawn without a model.
+"""
+
+from lightning_lr.policies.anneal import Cosine, OneCycle, Rex, WarmupStableDecay
+from lightning_lr.policies.base import Policy
+from lightning_lr.policies.combine import Product, Sequence
+from lightning_lr.policies.cycles import CosineRestarts, Cyclic
+from lightning_lr.policies.decays import (
+    Constant,
+    DelayedExponential,
+    Exponential,
+    InverseSqrt,
+    InverseTime,
+    Linear,
+    Polynomial,
+)
+from lightning_lr.policies.function import Function
+from lightning_lr.policies.spans import check_span, span
+from lightning_lr.policies.stairs import MultiStep, Step
+
+__all__ = [
+    "Constant",
+    "Cosine",
+    "CosineRestarts",
+    "Cyclic",
+    "DelayedExponential",
+    "Exponential",
+    "Function",
+    "InverseSqrt",
+    "InverseTime",
+    "Linear",
+    "MultiStep",
+    "OneCycle",
+    "Policy",
+    "Polynomial",
+    "Product",
+    "Rex",
+    "Sequence",
+    "Step",
+    "WarmupStableDecay",
+    "check_span",
+    "span",
+]

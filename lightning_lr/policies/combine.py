@@ -1,0 +1,143 @@
+"""Policies made of policies."""
+
+import math
+from bisect import bisect_right
+from collections import abc
+from dataclasses import KW_ONLY, dataclass
+from itertools import accumulate
+
+from typing_extensions import override
+
+from lightning_lr.policies.base import Policy
+from lightning_lr.policies.spans import check_span, is_share, snap, span
+from lightning_lr.policies.tuples import as_tuple
+
+__all__ = ["Product", "Sequence"]
+
+
+@dataclass(frozen=True)
+class Sequence(Policy):
+    """Run policies one after the other, each on a clock of its own.
+
+    factor(t, total) = policy_i(t - start_i, duration_i) for start_i <= t < start_i + duration_i
+
+    As with `torch.optim.lr_scheduler.SequentialLR`, every factor is relative to the base LR, not to where
+    the policy before has ended, and at a join the next policy has begun. At the end of the run the last
+    policy is at its own end. Durations that are shorter than the run leave the factor there.
+
+    Args:
+        policies: The policies in their order, at least one.
+        durations: Their lengths, each a count (int) of at least 1 or a share of the run (float) in (0, 1].
+            One fewer than policies gives the last policy the rest of the run.
+
+    Raises:
+        TypeError: An argument or an element of it is of the wrong type.
+        ValueError: An argument is empty, or out of range, or their numbers do not fit; in `factor` also
+            where the durations do not fit into the run.
+
+    Example:
+        >>> from lightning_lr.policies import Constant, Linear
+        >>> policy = Sequence([Linear(1.0, start=0.0), Constant(), Linear()], durations=[2, 0.25])
+        >>> [policy.factor(step, total=8) for step in range(9)]
+        [0.0, 0.5, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0]
+    """
+
+    policies: abc.Sequence[Policy]
+    _: KW_ONLY
+    # A plain `float` would make jsonargparse turn the count 1 into the share 1.0.
+    durations: abc.Sequence[int | float]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "policies", _checked_policies("Sequence", self.policies))
+        durations = as_tuple("Sequence(durations=...)", self.durations, "counts and shares")
+        object.__setattr__(self, "durations", durations)
+        for duration in self.durations:
+            check_span("Sequence(durations=...)", duration, positive=True)
+        if len(self.policies) - len(self.durations) not in {0, 1}:
+            raise ValueError(
+                f"`Sequence(durations=...)` must be as many as the {len(self.policies)} policies, or one"
+                f" fewer to give the last one the rest of the run, got {len(self.durations)}."
+            )
+        if all(map(is_share, self.durations)):
+            self._ends(1.0)
+
+    @property
+    @override
+    def needs_end(self) -> bool:
+        if any(map(is_share, self.durations)):
+            return True
+        return len(self.durations) < len(self.policies) and self.policies[-1].needs_end
+
+    @override
+    def formula(self, t: float, total: float) -> float:
+        ends = self._ends(total)
+        # Past its end the last policy goes on, which holds it there.
+        current = min(bisect_right(ends, t), len(ends) - 1)
+        start = ends[current - 1] if current else 0.0
+        return self.policies[current].factor(t - start, ends[current] - start)
+
+    def _ends(self, total: float) -> list[float]:
+        """Return when each policy ends, for a run of length `total`."""
+        ends = list(accumulate(span(duration, total) for duration in self.durations))
+        # Rounding must not put a join behind the step it belongs to, nor the last end behind that of the run.
+        ends = [snap(end, total) for end in ends]
+        needed = ends[-1] if ends else 0.0
+        if len(ends) < len(self.policies):
+            ends.append(total)
+            fits, wanted = needed < total, "leave a part of the run to the last policy"
+        else:
+            fits, wanted = needed <= total, "fit into the run"
+        if not fits:
+            raise ValueError(
+                f"`Sequence(durations=...)` must {wanted}, got {list(self.durations)!r}, which take"
+                f" {needed:g} of {total:g}. Shorten them."
+            )
+        return ends
+
+
+@dataclass(frozen=True)
+class Product(Policy):
+    """Multiply policies that run at the same time.
+
+    factor(t, total) = policy_1(t, total) policy_2(t, total) ...
+
+    Args:
+        policies: The policies, at least one.
+
+    Raises:
+        TypeError: `policies` is no list of policies.
+        ValueError: `policies` is empty.
+
+    Example:
+        >>> from lightning_lr.policies import Linear, Step
+        >>> policy = Product([Linear(), Step(2, gamma=0.5)])
+        >>> [policy.factor(epoch, total=4) for epoch in range(5)]
+        [1.0, 0.75, 0.25, 0.125, 0.0]
+    """
+
+    policies: abc.Sequence[Policy]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "policies", _checked_policies("Product", self.policies))
+
+    @property
+    @override
+    def needs_end(self) -> bool:
+        return any(policy.needs_end for policy in self.policies)
+
+    @override
+    def formula(self, t: float, total: float) -> float:
+        return math.prod(policy.factor(t, total) for policy in self.policies)
+
+
+def _checked_policies(name: str, policies: object) -> tuple[Policy, ...]:
+    checked = as_tuple(f"{name}(policies=...)", policies, "policies")
+    for policy in checked:
+        if not isinstance(policy, Policy):
+            raise TypeError(
+                f"`{name}(policies=...)` must be a list of policies, got {policy!r} in it. Wrap a function in"
+                " `lightning_lr.policies.Function`."
+            )
+    if not checked:
+        raise ValueError(f"`{name}(policies=...)` must be at least one policy, got an empty list.")
+    return checked

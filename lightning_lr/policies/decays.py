@@ -1,0 +1,260 @@
+"""Policies that move in one direction at a pace of their own, most of them without knowing the end."""
+
+import math
+from dataclasses import KW_ONLY, dataclass
+
+from typing_extensions import override
+
+from lightning_lr.checks import check_count, check_number
+from lightning_lr.policies.base import Policy
+from lightning_lr.policies.shapes import linear
+
+__all__ = [
+    "Constant",
+    "DelayedExponential",
+    "Exponential",
+    "InverseSqrt",
+    "InverseTime",
+    "Linear",
+    "Polynomial",
+]
+
+
+@dataclass(frozen=True)
+class Constant(Policy):
+    """Keep the factor at `value`.
+
+    factor(t) = value
+
+    Args:
+        value: The factor, in [0, inf).
+
+    Raises:
+        TypeError: `value` is no number.
+        ValueError: `value` is out of range.
+
+    Example:
+        >>> Constant(0.5).factor(1000)
+        0.5
+    """
+
+    value: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("Constant(value=...)", self.value, "[0, inf)")
+
+    @override
+    def formula(self, t: float, total: float) -> float:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Linear(Policy):
+    """Go from `start` to `end` on a straight line over the whole run.
+
+    factor(t) = (1 - z) start + z end with z = t / total
+
+    To zero it is the best supported default (Defazio et al. 2023, arXiv 2310.07831; Bergsma et al. 2025,
+    arXiv 2502.15938). `Linear(1.0, start=0.0)` is the ramp for the front of a `Sequence`.
+
+    Args:
+        end: Factor at the end of the run, in [0, 1].
+        start: Factor at t = 0, in [0, 1].
+
+    Raises:
+        TypeError: An argument is no number.
+        ValueError: An argument is out of range.
+
+    Example:
+        >>> [Linear(end=0.5).factor(epoch, total=4) for epoch in range(5)]
+        [1.0, 0.875, 0.75, 0.625, 0.5]
+    """
+
+    end: float = 0.0
+    _: KW_ONLY
+    start: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("Linear(end=...)", self.end, "[0, 1]")
+        check_number("Linear(start=...)", self.start, "[0, 1]")
+
+    @property
+    @override
+    def needs_end(self) -> bool:
+        return True
+
+    @override
+    def formula(self, t: float, total: float) -> float:
+        return linear(self.start, self.end, t / total)
+
+
+@dataclass(frozen=True)
+class Polynomial(Policy):
+    """Decay from 1 to `end` along a power of the remaining share of the run.
+
+    factor(t) = end + (1 - end) (1 - z)^power with z = t / total
+
+    With `end=0` it is `torch.optim.lr_scheduler.PolynomialLR`, otherwise the polynomial schedule of
+    transformers without its warm-up.
+
+    Args:
+        power: Exponent in (0, inf): 1 is a straight line, above 1 the decay is early, below 1 late.
+        end: Factor at the end of the run, in [0, 1].
+
+    Raises:
+        TypeError: An argument is no number.
+        ValueError: An argument is out of range.
+
+    Example:
+        >>> [Polynomial(power=2).factor(epoch, total=4) for epoch in range(5)]
+        [1.0, 0.5625, 0.25, 0.0625, 0.0]
+    """
+
+    power: float = 1.0
+    _: KW_ONLY
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number("Polynomial(power=...)", self.power, "(0, inf)")
+        check_number("Polynomial(end=...)", self.end, "[0, 1]")
+
+    @property
+    @override
+    def needs_end(self) -> bool:
+        return True
+
+    @override
+    def formula(self, t: float, total: float) -> float:
+        remaining: float = (1 - t / total) ** self.power
+        return linear(self.end, 1.0, remaining)
+
+
+@dataclass(frozen=True)
+class Exponential(Policy):
+    """Multiply the factor by `gamma` in every unit of time.
+
+    factor(t) = gamma^t
+
+    The formula of `torch.optim.lr_scheduler.ExponentialLR`.
+
+    Args:
+        gamma: Factor per unit of time, in (0, 1]. Above 1 the LR would grow until it overflows.
+
+    Raises:
+        TypeError: `gamma` is no number.
+        ValueError: `gamma` is out of range.
+
+    Example:
+        >>> [Exponential(0.5).factor(epoch) for epoch in range(4)]
+        [1.0, 0.5, 0.25, 0.125]
+    """
+
+    gamma: float
+
+    def __post_init__(self) -> None:
+        check_number("Exponential(gamma=...)", self.gamma, "(0, 1]")
+
+    @override
+    def formula(self, t: float, total: float) -> float:
+        return float(self.gamma**t)
+
+
+@dataclass(frozen=True)
+class InverseTime(Policy):
+    """Divide by a denominator that grows linearly in time, also called time-based decay.
+
+    factor(t) = 1 / (1 + rate t)
+
+    The decay of Robbins and Monro (1951) and of the `InverseTimeDecay` schedule of Keras.
+
+    Args:
+        rate: Growth of the denominator per unit of time, in [0, inf).
+
+    Raises:
+        TypeError: `rate` is no number.
+        ValueError: `rate` is out of range.
+
+    Example:
+        >>> [InverseTime(rate=1).factor(epoch) for epoch in (0, 1, 3)]
+        [1.0, 0.5, 0.25]
+    """
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        check_number("InverseTime(rate=...)", self.rate, "[0, inf)")
+
+    @override
+    def formula(self, t: float, total: float) -> float:
+        return 1 / (1 + self.rate * t)
+
+
+@dataclass(frozen=True)
+class InverseSqrt(Policy):
+    """Decay with one over the square root of time.
+
+    factor(t) = k sqrt(timescale / (t + timescale))
+
+    With `timescale=1` it is k / sqrt(n), where n = t + 1 is the number of the epoch or the mini-batch,
+    counted from 1: that count is what keeps t = 0 off the pole. With another `timescale` and `k=1` it is
+    what `get_inverse_sqrt_schedule` of transformers does once its warm-up is over.
+
+    Args:
+        k: Factor at t = 0, in (0, inf).
+        timescale: Time in which the factor falls to k / sqrt(2), in (0, inf).
+
+    Raises:
+        TypeError: An argument is no number.
+        ValueError: An argument is out of range.
+
+    Example:
+        >>> [InverseSqrt().factor(epoch) for epoch in (0, 3, 15)]
+        [1.0, 0.5, 0.25]
+    """
+
+    k: float = 1.0
+    _: KW_ONLY
+    timescale: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("InverseSqrt(k=...)", self.k, "(0, inf)")
+        check_number("InverseSqrt(timescale=...)", self.timescale, "(0, inf)")
+
+    @override
+    def formula(self, t: float, total: float) -> float:
+        return self.k * math.sqrt(self.timescale / (t + self.timescale))
+
+
+@dataclass(frozen=True)
+class DelayedExponential(Policy):
+    """Hold the base LR, then multiply it by e^-rate in every epoch from number `start` on.
+
+    factor(t) = exp(-rate max(0, t - start + 1))
+
+    Epochs are numbered from 0, and number `start` is the first with a reduced LR. The decay of the example
+    in the documentation of Keras' `LearningRateScheduler` (https://keras.io/api/callbacks).
+
+    Args:
+        start: Number of the first reduced epoch (or step), at least 0.
+        rate: Decay per unit of time in the exponent, in [0, inf).
+
+    Raises:
+        TypeError: An argument is no number, or `start` is no whole one.
+        ValueError: An argument is out of range.
+
+    Example:
+        >>> [round(DelayedExponential(2).factor(epoch), 4) for epoch in range(5)]
+        [1.0, 1.0, 0.3679, 0.1353, 0.0498]
+    """
+
+    start: int
+    _: KW_ONLY
+    rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_count("DelayedExponential(start=...)", self.start, minimum=0)
+        check_number("DelayedExponential(rate=...)", self.rate, "[0, inf)")
+
+    @override
+    def formula(self, t: float, total: float) -> float:
+        return math.exp(-self.rate * max(0.0, t - self.start + 1))

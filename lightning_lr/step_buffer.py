@@ -1,0 +1,140 @@
+"""Losses and learning rates of the latest steps, kept where they are until somebody reads them.
+
+Reading one loss from a GPU waits for the GPU. A buffer holds the tensors of many steps and reads them in
+one transfer, after one reduction where there are several ranks.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["StepBuffer", "StepRecord"]
+
+
+@dataclass
+class StepRecord:
+    """What one step was made with and what came out.
+
+    Args:
+        step: The x of the step's points.
+        wall_time: When its last batch ended, in seconds since the epoch.
+        rates: Learning rates (and the like) by tag.
+        losses: The loss of each of its batches that had one, averaged over the ranks.
+        weights: The size of each of these batches.
+    """
+
+    step: int
+    wall_time: float
+    rates: dict[str, float] = field(default_factory=dict)
+    losses: list[float] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+
+
+class _Batch(NamedTuple):
+    step: int
+    wall_time: float
+    loss: Tensor | None
+    scale: float
+    weight: float
+
+
+class _Rate(NamedTuple):
+    step: int
+    wall_time: float
+    tag: str
+    value: float | Tensor
+
+
+class StepBuffer:
+    """Collects the batches and the rates of steps; gives them back as records.
+
+    Example:
+        >>> buffer = StepBuffer()
+        >>> buffer.add_rates(0, {"lr/SGD": 0.1})
+        >>> buffer.add_batch(0, torch.tensor(0.5), scale=2, weight=32)
+        >>> [record] = buffer.drain()
+        >>> record.rates, record.losses
+        ({'lr/SGD': 0.1}, [1.0])
+    """
+
+    def __init__(self) -> None:
+        self._batches: list[_Batch] = []
+        self._rates: list[_Rate] = []
+
+    def add_rates(self, step: int, rates: Mapping[str, float | Tensor]) -> None:
+        """Keep the rates of a step; tensors are copied, since optimizers change them in place."""
+        now = time.time()
+        for tag, rate in rates.items():
+            copy = rate.detach().clone() if isinstance(rate, Tensor) else float(rate)
+            self._rates.append(_Rate(step, now, tag, copy))
+
+    def add_batch(self, step: int, loss: Tensor | None, *, scale: float, weight: float) -> None:
+        """Keep the loss of one batch of a step.
+
+        Args:
+            step: The step that the batch belongs to; several batches make one step under accumulation.
+            loss: A tensor of one element that nobody changes afterwards; None for a batch without loss.
+            scale: What the loss has to be multiplied by.
+            weight: The size of the batch.
+        """
+        self._batches.append(_Batch(step, time.time(), loss, scale, weight))
+
+    def drain(
+        self, before: float = math.inf, *, reduce: Callable[[Tensor], Tensor] | None = None
+    ) -> list[StepRecord]:
+        """Remove and return the steps below `before`.
+
+        Args:
+            before: Steps from here on are kept, because more of their batches are to come.
+            reduce: Sums a tensor over all ranks. It is called once, or not at all on an empty buffer, with
+                the same shape on every rank if all have seen the same number of batches.
+
+        Returns:
+            The records in the order of their steps.
+        """
+        batches = [batch for batch in self._batches if batch.step < before]
+        rates = [rate for rate in self._rates if rate.step < before]
+        self._batches = [batch for batch in self._batches if batch.step >= before]
+        self._rates = [rate for rate in self._rates if rate.step >= before]
+        records: dict[int, StepRecord] = {}
+        for rate, value in zip(rates, _read([rate.value for rate in rates]), strict=True):
+            record = records.setdefault(rate.step, StepRecord(rate.step, rate.wall_time))
+            record.rates[rate.tag] = value
+        for batch, loss in zip(batches, _mean_over_ranks(batches, reduce), strict=True):
+            record = records.setdefault(batch.step, StepRecord(batch.step, batch.wall_time))
+            record.wall_time = batch.wall_time
+            if loss is not None:
+                record.losses.append(loss * batch.scale)
+                record.weights.append(batch.weight)
+        return [records[step] for step in sorted(records)]
+
+
+def _mean_over_ranks(batches: list[_Batch], reduce: Callable[[Tensor], Tensor] | None) -> list[float | None]:
+    """Return one loss per batch, None where no rank had one."""
+    if not batches:
+        return []
+    tensors = [batch.loss for batch in batches]
+    zero = next((torch.zeros_like(tensor) for tensor in tensors if tensor is not None), torch.zeros(()))
+    losses = torch.stack([(zero if tensor is None else tensor).reshape(()) for tensor in tensors])
+    # Half precision must not round the sum over the ranks.
+    losses = losses.to(torch.promote_types(losses.dtype, torch.float32))
+    present = [float(tensor is not None) for tensor in tensors]
+    if reduce is not None:
+        reduced = reduce(torch.cat([losses, losses.new_tensor(present)])).tolist()
+        return _means(reduced[: len(batches)], reduced[len(batches) :])
+    return _means(losses.tolist(), present)
+
+
+def _means(sums: Sequence[float], counts: Sequence[float]) -> list[float | None]:
+    return [total / count if count else None for total, count in zip(sums, counts, strict=True)]
+
+
+def _read(values: list[float | Tensor]) -> list[float]:
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    read = iter(torch.stack(tensors).tolist() if tensors else ())
+    return [next(read) if isinstance(value, Tensor) else value for value in values]
