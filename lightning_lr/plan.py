@@ -6,6 +6,7 @@ It exists apart from the callback so that a plan can be computed, checked and dr
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from lightning_lr.horizon import Horizon
@@ -57,14 +58,14 @@ class Plan:
                 " Give it as a count of steps."
             )
 
-    @property
+    @cached_property
     def total(self) -> float:
         """The end of the run on the policy's clock."""
         if self.interval == "epoch":
             return self.horizon.epochs
         return max(1, self.horizon.steps - self.warmup_steps)
 
-    @property
+    @cached_property
     def warmup_steps(self) -> float:
         """The length of the ramp in optimizer steps."""
         return span(self.warmup, self.horizon.steps)

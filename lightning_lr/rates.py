@@ -6,69 +6,29 @@ work instead of overwriting it.
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import (
+    ChainedScheduler,
+    CyclicLR,
+    LRScheduler,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+)
 
-__all__ = ["adopt_groups", "group_names", "rescale", "set_factor"]
+from lightning_lr.checks import check_number
+
+__all__ = ["adopt_groups", "nested_schedulers", "peak_lrs", "rescale", "set_factor", "set_lrs"]
 
 ParamGroup: TypeAlias = dict[str, Any]
 
 # Rescaling rounds base and LR apart by a few units in the last place of a float32 tensor.
 _ROUNDING = 1e-6
-
-
-def group_names(
-    optimizers: Sequence[Optimizer], scheduled: Iterable[tuple[Optimizer, str | None]] = ()
-) -> list[list[str]]:
-    """Name every parameter group the way Lightning's `LearningRateMonitor` does.
-
-    Args:
-        optimizers: The optimizers of the run.
-        scheduled: For each LR scheduler its optimizer and the name the user gave it, if any.
-
-    Returns:
-        For each optimizer one name per group: `lr-AdamW`; `lr-AdamW-1` for a second optimizer of that
-        class; `lr-AdamW/pg2` or `lr-AdamW/head` where there are several groups or they have names.
-
-    Raises:
-        ValueError: Two groups of one optimizer have the same name.
-
-    Example:
-        >>> weight, bias = torch.nn.Linear(2, 2).parameters()
-        >>> group_names([torch.optim.SGD([{"params": weight}, {"params": bias, "name": "bias"}], lr=0.1)])
-        [['lr-SGD/pg1', 'lr-SGD/bias']]
-    """
-    seen: Counter[type[Optimizer]] = Counter()
-    named: dict[int, str] = {}
-    unscheduled = ((optimizer, None) for optimizer in optimizers)
-    for optimizer, given in [*scheduled, *unscheduled]:
-        if id(optimizer) in named:
-            continue
-        if given is None:
-            seen[type(optimizer)] += 1
-        repeats = seen[type(optimizer)] - 1
-        name = given or f"lr-{type(optimizer).__name__}"
-        named[id(optimizer)] = f"{name}-{repeats}" if repeats > 0 else name
-    return [_suffixed(named[id(optimizer)], optimizer.param_groups) for optimizer in optimizers]
-
-
-def _suffixed(name: str, groups: list[ParamGroup]) -> list[str]:
-    if len(groups) == 1 and not groups[0].get("name"):
-        return [name]
-    suffixes = [group.get("name", f"pg{number}") for number, group in enumerate(groups, start=1)]
-    repeated = sorted(suffix for suffix, count in Counter(suffixes).items() if count > 1)
-    if repeated:
-        raise ValueError(
-            f"The parameter groups of one optimizer must have different names, but {name} has several called"
-            f" {', '.join(repeated)}."
-        )
-    return [f"{name}/{suffix}" for suffix in suffixes]
 
 
 def adopt_groups(optimizers: Iterable[Optimizer]) -> None:
@@ -140,49 +100,126 @@ def set_factor(
     return changes
 
 
-def rescale(optimizers: Iterable[Optimizer], schedulers: Iterable[Any], multiplier: float) -> None:
-    """Multiply the base LR of every group, and all that torch's schedulers derive from it.
+def peak_lrs(optimizers: Iterable[Optimizer], schedulers: Iterable[Any] = ()) -> list[list[float]]:
+    """Return the LR that every group reaches at its schedule's highest point, by optimizer.
 
-    Group ratios stay, frozen groups (LR 0) stay frozen, and every scheduler continues its curve from the
-    new base. Absolute floors that the user set (`eta_min`, `min_lrs`) stay what they are.
+    That is the base LR, or the maximum that the group was given with a OneCycleLR or CyclicLR.
+
+    Example:
+        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+        >>> peak_lrs([optimizer], [torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.5, total_steps=9)])
+        [[0.5]]
+    """
+    adopt_groups(optimizers := list(optimizers))
+    peaks = {id(each): [float(group["initial_lr"]) for group in each.param_groups] for each in optimizers}
+    for scheduler in nested_schedulers(schedulers):
+        if isinstance(scheduler, OneCycleLR):
+            groups = scheduler.optimizer.param_groups
+            peaks[id(scheduler.optimizer)] = [float(group["max_lr"]) for group in groups]
+        elif isinstance(scheduler, CyclicLR):
+            peaks[id(scheduler.optimizer)] = [float(lr) for lr in scheduler.max_lrs]
+    return [peaks[id(optimizer)] for optimizer in optimizers]
+
+
+def set_lrs(optimizers: Iterable[Optimizer], lrs: Iterable[Iterable[float]]) -> None:
+    """Set the LR of every group, leaving its base as it is: for steps that will be forgotten.
+
+    Args:
+        optimizers: The optimizers to write to.
+        lrs: For each optimizer one LR per group.
+    """
+    for optimizer, group_lrs in zip(optimizers, lrs, strict=True):
+        for group, lr in zip(optimizer.param_groups, group_lrs, strict=True):
+            _write(group, "lr", lr)
+
+
+def rescale(optimizers: Iterable[Optimizer], schedulers: Iterable[Any], *, old: float, new: float) -> None:
+    """Multiply the base LR of every group, and all that torch's schedulers derive from it, by `new / old`.
+
+    A base LR of `old` becomes exactly `new`, and a scheduler that has not stepped yet starts again from
+    there, so that the run is the one that had started with `new`. A scheduler on its way continues its curve
+    from the new base. Group ratios stay, frozen groups (LR 0) stay frozen, and absolute floors that the user
+    set (`eta_min`, `min_lrs`) stay what they are.
 
     Args:
         optimizers: The optimizers of the run.
         schedulers: Their LR schedulers, if any; nested ones are found.
-        multiplier: Positive and finite.
+        old: In (0, inf).
+        new: In (0, inf).
 
     Raises:
-        ValueError: `multiplier` is not in (0, inf).
+        ValueError: `old` or `new` is out of range.
 
     Example:
         >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
         >>> scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 10)
-        >>> rescale([optimizer], [scheduler], 3.0)
-        >>> scheduler.base_lrs == [group["lr"] for group in optimizer.param_groups]
-        True
+        >>> rescale([optimizer], [scheduler], old=0.1, new=0.3)
+        >>> scheduler.base_lrs
+        [0.3]
     """
-    if not 0 < multiplier < math.inf:
-        raise ValueError(f"`rescale(multiplier=...)` must be in (0, inf), got {multiplier!r}.")
-    optimizers, schedulers = list(optimizers), list(_nested(schedulers))
+    check_number("rescale(old=...)", old, "(0, inf)")
+    check_number("rescale(new=...)", new, "(0, inf)")
+    optimizers, schedulers = list(optimizers), list(schedulers)
     adopt_groups(optimizers)
-    one_cycle = {id(each.optimizer) for each in schedulers if isinstance(each, OneCycleLR)}
+    nested = nested_schedulers(schedulers)
+    one_cycle = [each.optimizer for each in nested if isinstance(each, OneCycleLR)]
     for optimizer in optimizers:
-        # OneCycleLR keeps its peak and its end in the groups.
-        keys = ["lr", "initial_lr", *(["max_lr", "min_lr"] if id(optimizer) in one_cycle else [])]
         for group in optimizer.param_groups:
-            for key in keys:
-                _write(group, key, group[key] * multiplier)
-    for scheduler in schedulers:
-        for key in ("base_lrs", "max_lrs", "_last_lr"):
-            if key in vars(scheduler):
-                setattr(scheduler, key, [lr * multiplier for lr in getattr(scheduler, key)])
+            for key in ("lr", "initial_lr"):
+                _write(group, key, group[key] / old * new)
+            if optimizer in one_cycle:
+                _rescale_one_cycle(group, old, new)
+    for scheduler in nested:
+        for key in {"base_lrs", "max_lrs", "_last_lr"} & vars(scheduler).keys():
+            setattr(scheduler, key, [lr / old * new for lr in getattr(scheduler, key)])
+    if all(getattr(scheduler, "last_epoch", 0) <= 0 for scheduler in nested):
+        _start_again(optimizers, schedulers)
 
 
-def _nested(schedulers: Iterable[Any]) -> Iterator[Any]:
+def nested_schedulers(schedulers: Iterable[Any]) -> list[Any]:
+    """Return the schedulers and those inside a SequentialLR or ChainedScheduler, at any depth."""
+    found = []
     for scheduler in schedulers:
-        yield scheduler
-        # SequentialLR and ChainedScheduler have no public name for their parts.
-        yield from _nested(vars(scheduler).get("_schedulers", ()))
+        # They have no public name for their parts.
+        parts = vars(scheduler).get("_schedulers", ())
+        found += [scheduler, *nested_schedulers(parts)]
+    return found
+
+
+def _rescale_one_cycle(group: ParamGroup, old: float, new: float) -> None:
+    """Rescale what OneCycleLR keeps in a group, given that `initial_lr` is rescaled already."""
+    # Twelve digits give back the divisors as the user wrote them, and so the values that torch would compute.
+    before = group["initial_lr"] / new * old
+    divisor, final_divisor = (
+        float(f"{ratio:.12g}") for ratio in (group["max_lr"] / before, before / group["min_lr"])
+    )
+    _write(group, "max_lr", group["max_lr"] / old * new)
+    _write(group, "initial_lr", group["max_lr"] / divisor)
+    _write(group, "min_lr", group["initial_lr"] / final_divisor)
+
+
+def _start_again(optimizers: list[Optimizer], schedulers: list[Any]) -> None:
+    """Make the first step of each scheduler again, as its constructor did."""
+    scheduled = [scheduler.optimizer for scheduler in nested_schedulers(schedulers)]
+    for optimizer in optimizers:
+        if optimizer in scheduled:
+            for group in optimizer.param_groups:
+                _write(group, "lr", group["initial_lr"])
+    for scheduler in schedulers:
+        _make_first_step(scheduler)
+
+
+def _make_first_step(scheduler: Any) -> None:
+    if isinstance(scheduler, SequentialLR):
+        first, *_ = vars(scheduler)["_schedulers"]
+        _make_first_step(first)
+        vars(scheduler)["_last_lr"] = first.get_last_lr()
+    elif isinstance(scheduler, ChainedScheduler):
+        for part in vars(scheduler)["_schedulers"]:
+            _make_first_step(part)
+    elif isinstance(scheduler, LRScheduler) and not isinstance(scheduler, ReduceLROnPlateau):
+        scheduler.last_epoch = -1
+        scheduler._initial_step()  # noqa: SLF001 (what torch's own constructors call)
 
 
 def _differ(found: float | Tensor, expected: float | Tensor) -> bool:

@@ -6,7 +6,7 @@ one transfer, after one reduction where there are several ranks.
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -55,7 +55,7 @@ class StepBuffer:
 
     Example:
         >>> buffer = StepBuffer()
-        >>> buffer.add_rates(0, {"lr/SGD": 0.1})
+        >>> buffer.add_rate(0, "lr/SGD", 0.1)
         >>> buffer.add_batch(0, torch.tensor(0.5), scale=2, weight=32)
         >>> [record] = buffer.drain()
         >>> record.rates, record.losses
@@ -66,12 +66,10 @@ class StepBuffer:
         self._batches: list[_Batch] = []
         self._rates: list[_Rate] = []
 
-    def add_rates(self, step: int, rates: Mapping[str, float | Tensor]) -> None:
-        """Keep the rates of a step; tensors are copied, since optimizers change them in place."""
-        now = time.time()
-        for tag, rate in rates.items():
-            copy = rate.detach().clone() if isinstance(rate, Tensor) else float(rate)
-            self._rates.append(_Rate(step, now, tag, copy))
+    def add_rate(self, step: int, tag: str, rate: float | Tensor) -> None:
+        """Keep a rate of a step; a tensor is copied, since optimizers change it in place."""
+        copy = rate.detach().clone() if isinstance(rate, Tensor) else float(rate)
+        self._rates.append(_Rate(step, time.time(), tag, copy))
 
     def add_batch(self, step: int, loss: Tensor | None, *, scale: float, weight: float) -> None:
         """Keep the loss of one batch of a step.

@@ -1,16 +1,13 @@
 """Reading and writing the LRs of torch's own optimizers and schedulers."""
 
 import math
-from collections import defaultdict
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import LearningRateMonitor
-from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch.optim import SGD, AdamW
 from torch.optim import lr_scheduler as torch_schedulers
 
-from lightning_lr.rates import adopt_groups, group_names, rescale, set_factor
+from lightning_lr.rates import adopt_groups, peak_lrs, rescale, set_factor, set_lrs
 
 
 def sgd(*lrs, **kwargs):
@@ -20,41 +17,6 @@ def sgd(*lrs, **kwargs):
 
 def lrs(optimizer):
     return [float(group["lr"]) for group in optimizer.param_groups]
-
-
-@pytest.mark.parametrize(
-    "optimizers",
-    [
-        [sgd(0.1)],
-        [sgd(0.1, 0.2)],
-        [sgd(0.1), sgd(0.1, 0.2), AdamW([torch.ones(1)])],
-        [SGD([{"params": [torch.ones(1)], "name": "head"}])],
-        [SGD([{"params": [torch.ones(1)], "name": "head"}, {"params": [torch.zeros(1)]}])],
-    ],
-)
-def test_names_are_those_of_the_learning_rate_monitor(optimizers):
-    wanted, _ = LearningRateMonitor()._find_names_from_optimizers(optimizers, [], defaultdict(int))
-    assert group_names(optimizers) == wanted
-
-
-def test_names_of_scheduled_optimizers_are_those_of_the_learning_rate_monitor():
-    optimizers = [sgd(0.1), sgd(0.2), sgd(0.3)]
-    configs = [
-        LRSchedulerConfig(torch_schedulers.StepLR(optimizers[2], 1)),
-        LRSchedulerConfig(torch_schedulers.StepLR(optimizers[1], 1), name="mine"),
-    ]
-    monitor = LearningRateMonitor()
-    scheduled, seen, types = monitor._find_names_from_schedulers(configs)
-    left, _ = monitor._find_names_from_optimizers(optimizers, seen, types)
-    names = group_names(optimizers, [(config.scheduler.optimizer, config.name) for config in configs])
-    assert names == [left[0], scheduled[1], scheduled[0]]
-
-
-def test_groups_of_the_same_name_are_refused():
-    group = {"params": [torch.ones(1)], "name": "head"}
-    optimizer = SGD([group, {"params": [torch.zeros(1)], "name": "head"}])
-    with pytest.raises(ValueError, match="lr-SGD has several called head"):
-        group_names([optimizer])
 
 
 def test_the_factor_multiplies_the_base_and_never_compounds():
@@ -84,7 +46,7 @@ def test_a_tensor_lr_is_written_in_place(dtype):
         assert set_factor([optimizer], factor, previous=previous) == []
         assert optimizer.param_groups[0]["lr"] is tensor
         assert tensor.item() == pytest.approx(0.1 * factor)
-    rescale([optimizer], [], 4.0)
+    rescale([optimizer], [], old=1, new=4)
     assert optimizer.param_groups[0]["lr"] is tensor
     assert tensor.item() == pytest.approx(0.1)
     assert set_factor([optimizer], 0.25, previous=0.25) == []
@@ -94,7 +56,7 @@ def test_a_frozen_group_stays_frozen():
     optimizer = sgd(0.1, 0.0)
     adopt_groups([optimizer])
     set_factor([optimizer], 0.5)
-    rescale([optimizer], [], 10.0)
+    rescale([optimizer], [], old=1, new=10)
     assert lrs(optimizer) == [0.5, 0.0]
 
 
@@ -134,10 +96,11 @@ def test_an_optimizer_without_lr_is_refused():
         adopt_groups([optimizer])
 
 
-@pytest.mark.parametrize("multiplier", [0, -1, math.nan, math.inf])
-def test_an_impossible_multiplier_is_refused(multiplier):
-    with pytest.raises(ValueError, match=r"`rescale\(multiplier=...\)` must be in \(0, inf\), got"):
-        rescale([sgd(0.1)], [], multiplier)
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])
+@pytest.mark.parametrize("name", ["old", "new"])
+def test_an_impossible_scale_is_refused(name, value):
+    with pytest.raises(ValueError, match=rf"`rescale\({name}=...\)` must be in \(0, inf\), got"):
+        rescale([sgd(0.1)], [], **({"old": 1, "new": 1} | {name: value}))
 
 
 SCHEDULERS = {
@@ -178,27 +141,29 @@ def run(optimizer, scheduler, steps):
 @pytest.mark.parametrize("at", [0, 3, 5])
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_after_rescaling_a_scheduler_runs_as_if_started_at_the_new_base(name, at):
-    base, multiplier = [0.1, 0.02], 3.0
+    base, new_base = [0.1, 0.02], [0.3, 0.02 / 0.1 * 0.3]
     optimizer = sgd(*base)
     scheduler = SCHEDULERS[name](optimizer, base)
-    twin = sgd(*(multiplier * lr for lr in base))
-    twin_scheduler = SCHEDULERS[name](twin, [multiplier * lr for lr in base])
+    twin = sgd(*new_base)
+    twin_scheduler = SCHEDULERS[name](twin, new_base)
     run(optimizer, scheduler, at)
     run(twin, twin_scheduler, at)
 
-    rescale([optimizer], [scheduler], multiplier)
+    rescale([optimizer], [scheduler], old=0.1, new=0.3)
 
     assert scheduler.get_last_lr() == pytest.approx(lrs(optimizer), rel=1e-12)
     continued = run(optimizer, scheduler, 12 - at)
     wanted = run(twin, twin_scheduler, 12 - at)
     assert continued == [pytest.approx(each, rel=1e-12) for each in wanted]
+    if at == 0 and name != "CyclicLR":  # whose two bounds need not have a ratio that survives
+        assert continued == wanted
 
 
 def test_after_rescaling_a_plateau_scheduler_reduces_from_the_new_lr():
     optimizer = sgd(0.1)
     scheduler = torch_schedulers.ReduceLROnPlateau(optimizer, patience=0, factor=0.5)
     scheduler.step(1.0)
-    rescale([optimizer], [scheduler], 3.0)
+    rescale([optimizer], [scheduler], old=1, new=3)
     scheduler.step(1.0)
     assert lrs(optimizer) == [pytest.approx(0.15)]
 
@@ -206,5 +171,21 @@ def test_after_rescaling_a_plateau_scheduler_reduces_from_the_new_lr():
 def test_keys_that_are_the_users_own_are_not_rescaled():
     optimizer = sgd(0.1)
     optimizer.param_groups[0]["max_lr"] = 7.0
-    rescale([optimizer], [], 2.0)
+    rescale([optimizer], [], old=1, new=2)
     assert optimizer.param_groups[0]["max_lr"] == 7.0
+
+
+def test_the_peak_is_the_base_or_the_maximum_of_a_cycle():
+    plain, cycle, nested = sgd(0.1, 0.2), sgd(0.1), sgd(0.1)
+    one_cycle = torch_schedulers.OneCycleLR(cycle, 0.7, 10)
+    cyclic = torch_schedulers.CyclicLR(nested, 0.01, 0.8, cycle_momentum=False)
+    outer = torch_schedulers.ChainedScheduler([cyclic])
+    assert peak_lrs([plain, cycle, nested], [one_cycle, outer]) == [[0.1, 0.2], [0.7], [0.8]]
+
+
+def test_lrs_are_set_without_touching_the_base():
+    optimizer = sgd(0.1, 0.2)
+    adopt_groups([optimizer])
+    set_lrs([optimizer], [[0.5, 0.6]])
+    assert lrs(optimizer) == [0.5, 0.6]
+    assert [group["initial_lr"] for group in optimizer.param_groups] == [0.1, 0.2]

@@ -153,6 +153,11 @@ class LRDecay(Callback):
         self._hook.attach([] if self._counts_batches else trainer.optimizers)
 
     @override
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Another callback may have found a new base LR since.
+        self._write(trainer)
+
+    @override
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:

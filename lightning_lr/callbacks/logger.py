@@ -18,8 +18,8 @@ from typing_extensions import override
 from lightning_lr.callbacks.points import Point, save_loggers, write_points
 from lightning_lr.callbacks.step_hook import StepHook
 from lightning_lr.callbacks.validation_loss import ValidationLoss, batch_size, returned_loss
-from lightning_lr.rates import group_names
-from lightning_lr.step_buffer import StepBuffer
+from lightning_lr.group_names import group_names
+from lightning_lr.step_buffer import StepBuffer, StepRecord
 
 __all__ = ["LRLogger"]
 
@@ -87,7 +87,7 @@ class LRLogger(Callback):
         self._hook = StepHook(self._record_rates)
         self._optimizers: list[Optimizer] = []
         self._scheduled: list[tuple[Optimizer, str | None]] = []
-        self._names: dict[int, list[str]] = {}
+        self._tags: dict[int, list[list[tuple[str, str]]]] = {}
         self._step = 0
         self._complete_before = 0
         self._warned: set[str] = set()
@@ -131,21 +131,20 @@ class LRLogger(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._hook.in_batch = False
+        automatic = pl_module.automatic_optimization
+        accumulate = trainer.accumulate_grad_batches if automatic else 1
         loss = returned_loss(outputs)
         if loss is None:
             self._warn_once("`training_step` returns no loss for some batches: LRLogger shows none for them.")
-        scale = 1
-        if pl_module.automatic_optimization:
-            scale = trainer.accumulate_grad_batches
-            # More micro-batches of this step are to come if the Trainer has not counted it yet.
-            self._complete_before = max(self._step, trainer.global_step)
-        else:
+        elif not automatic:
             # Lightning has copied the loss of an automatic step, and not that of a manual one.
-            loss = None if loss is None else loss.clone()
-            self._complete_before = self._step + 1
-        self._buffer.add_batch(self._step, loss, scale=scale, weight=batch_size(batch))
+            loss = loss.clone()
+        self._buffer.add_batch(self._step, loss, scale=accumulate, weight=batch_size(batch))
+        if accumulate > 1 and trainer.global_step == self._step:
+            return  # More micro-batches of this step are to come.
+        self._complete_before = self._step + 1
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if self._complete_before > self._step and every > 0 and self._complete_before % every == 0:
+        if every > 0 and self._complete_before % every == 0:
             self._flush(trainer, before=self._complete_before)
 
     @override
@@ -226,31 +225,31 @@ class LRLogger(Callback):
             names = group_names(self._optimizers, self._scheduled)
         except ValueError as error:
             raise MisconfigurationException(f"LRLogger: {error}") from error
-        for optimizer, group_names_ in zip(self._optimizers, names, strict=True):
-            self._names[id(optimizer)] = [name.removeprefix("lr-") for name in group_names_]
+        self._tags = {
+            id(optimizer): [
+                [(key, f"{key}/{name.removeprefix('lr-')}") for key in self._keys] for name in of_groups
+            ]
+            for optimizer, of_groups in zip(self._optimizers, names, strict=True)
+        }
 
     def _record_rates(self, optimizer: Optimizer) -> None:
         groups = optimizer.param_groups
-        if len(groups) != len(self._names[id(optimizer)]):
+        if len(groups) != len(self._tags[id(optimizer)]):
             self._name_groups()
-        rates = {}
-        for group, name in zip(groups, self._names[id(optimizer)], strict=True):
-            for key in self._keys:
+        for group, tags in zip(groups, self._tags[id(optimizer)], strict=True):
+            for key, tag in tags:
                 value = _read(group, key)
                 if value is not None:
-                    rates[f"{key}/{name}"] = value
-        self._buffer.add_rates(self._step, rates)
+                    self._buffer.add_rate(self._step, tag, value)
 
     def _flush(self, trainer: Trainer, *, before: float = math.inf, over_ranks: bool = True) -> None:
-        points = []
-        for record in self._buffer.drain(before, reduce=_sum_over_ranks(trainer) if over_ranks else None):
-            values = dict(record.rates)
-            if record.losses:
-                values["loss/train"] = sum(record.losses) / len(record.losses)
-                self._epoch_loss.update(_column(record.losses), _column(record.weights))
-            points.append(Point(record.step, record.wall_time, values))
+        records = self._buffer.drain(before, reduce=_sum_over_ranks(trainer) if over_ranks else None)
+        losses = [loss for record in records for loss in record.losses]
+        if losses:
+            weights = [weight for record in records for weight in record.weights]
+            self._epoch_loss.update(_column(losses), _column(weights))
         if trainer.is_global_zero:
-            write_points(trainer.loggers, points)
+            write_points(trainer.loggers, map(_point, records))
 
     def _write_epoch_loss(self, trainer: Trainer) -> None:
         if self._epoch_loss.update_called:
@@ -283,6 +282,13 @@ def _sum_over_ranks(trainer: Trainer) -> Callable[[Tensor], Tensor] | None:
         return None
     strategy = trainer.strategy
     return lambda values: strategy.reduce(values.to(strategy.root_device), reduce_op="sum")
+
+
+def _point(record: StepRecord) -> Point:
+    values = record.rates
+    if record.losses:
+        values = {**values, "loss/train": sum(record.losses) / len(record.losses)}
+    return Point(record.step, record.wall_time, values)
 
 
 def _column(values: list[float]) -> Tensor:

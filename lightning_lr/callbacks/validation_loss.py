@@ -81,13 +81,17 @@ def batch_size(batch: Any) -> int:
 def _first_tensor(batch: Any) -> Tensor | None:
     if isinstance(batch, Tensor):
         return batch
-    if is_dataclass(batch):
-        batch = vars(batch)
-    if isinstance(batch, Mapping):
-        batch = list(batch.values())
-    parts = batch if isinstance(batch, list | tuple) else ()
-    found = map(_first_tensor, parts)
-    return next((tensor for tensor in found if tensor is not None), None)
+    if isinstance(batch, list | tuple):
+        parts: Iterable[Any] = batch
+    elif isinstance(batch, Mapping):
+        parts = batch.values()
+    else:
+        parts = vars(batch).values() if is_dataclass(batch) else ()
+    for part in parts:
+        tensor = _first_tensor(part)
+        if tensor is not None:
+            return tensor
+    return None
 
 
 def _weighted_sums(batches: Sequence[tuple[int, Tensor, int]], loaders: int) -> Tensor:

@@ -15,7 +15,8 @@ from lightning_lr.checks import check_number
 __all__ = ["Policy"]
 
 # From 2**53 on a float no longer tells one step from the next.
-_TIMES = f"[0, {2**53}]"
+_LAST_TIME = 2**53
+_PLAIN = (int, float)
 
 
 class Policy(ABC):
@@ -76,21 +77,28 @@ class Policy(ABC):
             >>> [Linear().factor(epoch, total=4) for epoch in range(6)]
             [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
         """
-        name = type(self).__name__
-        check_number(f"{name}.factor(t=...)", t, _TIMES)
-        check_number(f"{name}.factor(total=...)", total, "(0, inf]")
+        # This runs once per training step: the checks that say what is wrong run where something is.
+        plain = type(t) in _PLAIN and type(total) in _PLAIN
+        if not (plain and 0 <= t <= _LAST_TIME and 0 < total < math.inf):
+            self._check(t, total)
         total = float(total)
+        value = float(self.formula(min(float(t), total), total))
+        if not 0 <= value < math.inf:
+            raise ValueError(
+                f"`{type(self).__name__}.formula` must return a number in [0, inf), got {value!r} at t={t!r} of"
+                f" {total!r}."
+            )
+        return value
+
+    def _check(self, t: float, total: float) -> None:
+        name = type(self).__name__
+        check_number(f"{name}.factor(t=...)", t, f"[0, {_LAST_TIME}]")
+        check_number(f"{name}.factor(total=...)", total, "(0, inf]")
         if total == math.inf and self.needs_end:
             raise ValueError(
                 f"`{name}` needs the end of the run, got total=inf. Give the length of the run (in a"
                 " Trainer, `max_epochs` or `max_steps`) or choose a policy that has no end."
             )
-        value = float(self.formula(min(float(t), total), total))
-        if not 0 <= value < math.inf:
-            raise ValueError(
-                f"`{name}.formula` must return a number in [0, inf), got {value!r} at t={t!r} of {total!r}."
-            )
-        return value
 
     @final
     def __call__(self, t: float, total: float = math.inf) -> float:

@@ -1,0 +1,58 @@
+"""The names of parameter groups: those of Lightning's `LearningRateMonitor`, which users know."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from torch.optim import Optimizer
+
+__all__ = ["group_names"]
+
+
+def group_names(
+    optimizers: Sequence[Optimizer], scheduled: Iterable[tuple[Optimizer, str | None]] = ()
+) -> list[list[str]]:
+    """Name every parameter group the way Lightning's `LearningRateMonitor` does.
+
+    Args:
+        optimizers: The optimizers of the run.
+        scheduled: For each LR scheduler its optimizer and the name the user gave it, if any.
+
+    Returns:
+        For each optimizer one name per group: `lr-AdamW`; `lr-AdamW-1` for a second optimizer of that
+        class; `lr-AdamW/pg2` or `lr-AdamW/head` where there are several groups or they have names.
+
+    Raises:
+        ValueError: Two groups of one optimizer have the same name.
+
+    Example:
+        >>> import torch
+        >>> weight, bias = torch.nn.Linear(2, 2).parameters()
+        >>> group_names([torch.optim.SGD([{"params": weight}, {"params": bias, "name": "bias"}], lr=0.1)])
+        [['lr-SGD/pg1', 'lr-SGD/bias']]
+    """
+    seen: Counter[type[Optimizer]] = Counter()
+    named: dict[int, str] = {}
+    unscheduled = ((optimizer, None) for optimizer in optimizers)
+    for optimizer, given in [*scheduled, *unscheduled]:
+        if id(optimizer) in named:
+            continue
+        if given is None:
+            seen[type(optimizer)] += 1
+        repeats = seen[type(optimizer)] - 1
+        name = given or f"lr-{type(optimizer).__name__}"
+        named[id(optimizer)] = f"{name}-{repeats}" if repeats > 0 else name
+    return [_suffixed(named[id(optimizer)], optimizer.param_groups) for optimizer in optimizers]
+
+
+def _suffixed(name: str, groups: list[dict[str, Any]]) -> list[str]:
+    if len(groups) == 1 and not groups[0].get("name"):
+        return [name]
+    suffixes = [group.get("name", f"pg{number}") for number, group in enumerate(groups, start=1)]
+    repeated = sorted(suffix for suffix, count in Counter(suffixes).items() if count > 1)
+    if repeated:
+        raise ValueError(
+            f"The parameter groups of one optimizer must have different names, but {name} has several called"
+            f" {', '.join(repeated)}."
+        )
+    return [f"{name}/{suffix}" for suffix in suffixes]
