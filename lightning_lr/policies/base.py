@@ -85,8 +85,8 @@ class Policy(ABC):
         value = float(self.formula(min(float(t), total), total))
         if not 0 <= value < math.inf:
             raise ValueError(
-                f"`{type(self).__name__}.formula` must return a number in [0, inf), got {value!r} at t={t!r} of"
-                f" {total!r}."
+                f"`{type(self).__name__}.formula` must return a number in [0, inf), got {value!r} at t={t!r}"
+                f" of {total!r}."
             )
         return value
 
