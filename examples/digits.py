@@ -18,6 +18,9 @@ from torch.optim import AdamW, Optimizer
 from torch.utils.data import DataLoader, TensorDataset
 from typing_extensions import override
 
+from lightning_lr import LRRangeTest
+from lightning_lr.suggest import Abstention, Decision
+
 Batch = tuple[Tensor, Tensor]
 
 
@@ -25,7 +28,8 @@ class DigitsClassifier(LightningModule):
     """A small CNN for images of 8 x 8 pixels.
 
     Args:
-        optimizer: Makes the optimizer from the parameters; its `lr` is the base LR that LRDecay starts from.
+        optimizer: Makes the optimizer from the parameters; its `lr` is the base LR
+            where no LRRangeTest replaces it.
         width: Channels of the first convolution; the second has twice as many.
     """
 
@@ -114,15 +118,18 @@ class DigitsCLI(LightningCLI):
     """LightningCLI that closes a fit with its results, read from the event file that TensorBoard shows."""
 
     def after_fit(self) -> None:
-        """Say which LR was used, which accuracy came out and where the curves are."""
+        """Say which LR was found and used, which accuracy came out and where the curves are."""
         logger = self.trainer.logger
         if not isinstance(logger, TensorBoardLogger):
             return
         curves = read_curves(logger.log_dir)
         print()
+        for callback in self.trainer.callbacks:
+            if isinstance(callback, LRRangeTest):
+                print(describe(callback.suggestion))
         for tag, lrs in curves.items():
             if tag.startswith("lr/"):
-                base = self.trainer.optimizers[0].defaults["lr"]
+                base = self.trainer.optimizers[0].param_groups[0]["initial_lr"]
                 print(
                     f"Learning rate: base {base:.3g}, highest used {max(lrs):.3g}, last used {lrs[-1]:.3g}"
                     f" ({tag}, {len(lrs)} steps)"
@@ -130,6 +137,18 @@ class DigitsCLI(LightningCLI):
         if "val_acc" in curves:
             print(f"Validation accuracy: {curves['val_acc'][-1]:.2%}")
         print(f"To see the curves: tensorboard --logdir {logger.save_dir}")
+
+
+def describe(decision: Decision | None) -> str:
+    """Say in one line what a range test decided and why."""
+    if decision is None:
+        return "LR found: none, there was no test."
+    if isinstance(decision, Abstention):
+        return f"LR found: none by {decision.rule}. {decision.reason}"
+    return (
+        f"LR found: {decision.lr:.3g} ({decision.low:.2g} to {decision.high:.2g}) by {decision.rule}."
+        f" {decision.reason}"
+    )
 
 
 def read_curves(log_dir: str | Path) -> dict[str, list[float]]:

@@ -1,6 +1,6 @@
-"""Learning rates for PyTorch Lightning: decayed by policy, logged, and explained in TensorBoard."""
+"""Learning rates for PyTorch Lightning: found at startup, decayed by policy, and shown in TensorBoard."""
 
-from lightning_lr import policies
-from lightning_lr.callbacks import LRDecay, LRLogger
+from lightning_lr import policies, suggest
+from lightning_lr.callbacks import LRDecay, LRLogger, LRRangeTest
 
-__all__ = ["LRDecay", "LRLogger", "policies"]
+__all__ = ["LRDecay", "LRLogger", "LRRangeTest", "policies", "suggest"]

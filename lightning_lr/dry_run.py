@@ -18,16 +18,16 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.profilers import PassThroughProfiler
-from lightning.pytorch.strategies import DeepSpeedStrategy
 from lightning.pytorch.utilities import CombinedLoader
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
-from torch.nn.parameter import is_lazy
-from torch.optim import ASGD, Optimizer
-from torch.utils.data import DataLoader, IterableDataset
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 from typing_extensions import Self
 
+from lightning_lr.descent import descent
 from lightning_lr.rates import nested_schedulers, peak_lrs, set_lrs
+from lightning_lr.rehearsable import check_rehearsable
 from lightning_lr.snapshot import Snapshot, tensor_bytes
 
 __all__ = ["PRIVATE_NAMES", "DryRun"]
@@ -40,10 +40,8 @@ PRIVATE_NAMES = {
 }
 
 
-_LIVE = "Use `LRRangeTest(live=True)`, which ramps the LR over the first real batches instead."
-
-# What the optimizers that divide by a second moment keep in their groups.
-_ADAPTIVE_KEYS = {"betas", "beta2_decay", "alpha", "rho", "lr_decay", "etas"}
+# So many batches in a row without a loss are taken for a module that never gives one.
+_MOST_SKIPPED = 100
 
 
 class DryRun:
@@ -74,12 +72,14 @@ class DryRun:
         *,
         keep_on: Literal["auto", "device", "cpu"] = "auto",
     ) -> None:
-        _check(trainer, pl_module)
+        check_rehearsable(trainer, pl_module, _loaders(trainer))
         self._trainer = trainer
         self._module = pl_module
         self._keep_on = keep_on
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
         self._peaks = peak_lrs(trainer.optimizers, schedulers)
+        if not self.reference_lr:
+            raise MisconfigurationException("Every LR is 0: nothing is trained, so there is no LR to find.")
         self._snapshot = Snapshot()
         self._batches = _batches(trainer)
         self._is_at_start = True
@@ -110,21 +110,24 @@ class DryRun:
             self._leave()
             raise
 
-    def steps(self, lrs: Iterable[float]) -> Iterator[tuple[float, Tensor]]:
+    def steps(self, lrs: Iterable[float], *, skip: int = 0) -> Iterator[tuple[float, Tensor]]:
         """Make one optimizer step per LR, each time from the start and over the same batches.
 
         Args:
             lrs: The LR of the group with the highest peak; the others keep their ratio to it. They are taken
                 one by one, so that a generator can decide the next one from the losses so far.
+            skip: How many batches to leave out at the start, for other batches than before.
 
         Yields:
-            The LR and the loss before its update: on this rank, on its device, undivided by accumulation, NaN
-            where `training_step` gave none.
+            The LR and the loss before its update: on this rank, on its device, undivided by accumulation.
+            Where `training_step` gives none the next batch is taken; NaN after a hundred in a row.
         """
         self._rewind()
+        for _ in range(skip):
+            next(self._batches)
         for lr in lrs:
             self._set_lr(lr)
-            yield lr, self._step()
+            yield lr, self._step_with_loss()
 
     def descents(self, batches: int) -> list[tuple[float, float]]:
         """Measure how steep the loss is at the start, without moving from it.
@@ -138,17 +141,18 @@ class DryRun:
         """
         self._rewind()
         found: list[Tensor] = []
-        hooks = [
-            optimizer.register_step_pre_hook(
-                lambda each, *_, ratios=ratios: found.append(_descent(each, ratios))
-            )
-            for optimizer, ratios in zip(self._trainer.optimizers, self._ratios(), strict=True)
-        ]
+        ratios = dict(zip(map(id, self._trainer.optimizers), self._ratios(), strict=True))
+
+        def note(optimizer: Optimizer, *_: Any) -> None:
+            found.append(descent(optimizer, ratios[id(optimizer)]))
+
+        # After the step: before it, the closure has not made the gradients yet.
+        hooks = [optimizer.register_step_post_hook(note) for optimizer in self._trainer.optimizers]
         losses, descents = [], []
         try:
             for _ in range(batches):
                 self._set_lr(0.0)
-                losses.append(self._step())
+                losses.append(self._step_with_loss())
                 descents.append(torch.stack(found).sum() if found else self._missing())
                 found.clear()
         finally:
@@ -182,18 +186,26 @@ class DryRun:
     def _set_lr(self, lr: float) -> None:
         set_lrs(self._trainer.optimizers, [[ratio * lr for ratio in ratios] for ratios in self._ratios()])
 
-    def _step(self) -> Tensor:
+    def _step_with_loss(self) -> Tensor:
+        for _ in range(_MOST_SKIPPED):
+            loss = self._step()
+            if loss is not None:
+                return loss
+        return self._missing()
+
+    def _step(self) -> Tensor | None:
         if not self._module.automatic_optimization:
             loss = _loss(self._training_step(*next(self._batches)))
-            return self._missing() if loss is None else loss.detach().clone().reshape(())
+            return None if loss is None else loss.detach().clone().reshape(())
         last = self._trainer.accumulate_grad_batches - 1
         losses = [
             self._micro_step(*next(self._batches), first=micro == 0, last=micro == last)
             for micro in range(last + 1)
         ]
-        return torch.stack(losses).mean()
+        present = [loss for loss in losses if loss is not None]
+        return torch.stack(present).mean() if present else None
 
-    def _micro_step(self, index: int, batch: Any, *, first: bool, last: bool) -> Tensor:
+    def _micro_step(self, index: int, batch: Any, *, first: bool, last: bool) -> Tensor | None:
         trainer, seen = self._trainer, list[Tensor]()
         raw_optimizer = trainer.optimizers[0]
 
@@ -218,7 +230,7 @@ class DryRun:
             with blocked():
                 closure()
         # LBFGS calls the closure several times; the first loss is the one before the update.
-        return seen[0] if seen else self._missing()
+        return seen[0] if seen else None
 
     def _training_step(self, index: int, batch: Any) -> Any:
         trainer, module = self._trainer, self._module
@@ -235,39 +247,6 @@ class DryRun:
 def _loss(output: Any) -> Tensor | None:
     loss = output.get("loss") if isinstance(output, Mapping) else output
     return loss if isinstance(loss, Tensor) else None
-
-
-def _check(trainer: Trainer, pl_module: LightningModule) -> None:
-    """Refuse what cannot be rehearsed, before a batch is touched."""
-    if isinstance(trainer.strategy, DeepSpeedStrategy):
-        raise MisconfigurationException(
-            "The engine of DeepSpeed keeps weights and loss scale to itself, so steps cannot be taken back."
-            " Find the LR with another strategy such as DDP or FSDP and give it to the optimizer."
-        )
-    if is_param_in_hook_signature(pl_module.training_step, "dataloader_iter", explicit=True):
-        raise MisconfigurationException(
-            f"`training_step(dataloader_iter)` takes its batches itself, so they cannot be rehearsed. {_LIVE}"
-        )
-    if any(is_lazy(parameter) for parameter in pl_module.parameters()):
-        raise MisconfigurationException(
-            "The module has lazy parameters that have no shape yet. Run one batch through it first, for"
-            " example in `setup`."
-        )
-    for loader in _loaders(trainer):
-        if _is_one_shot(loader):
-            raise MisconfigurationException(
-                f"The train loader {type(loader).__name__} is a stream that can be read only once: batches of"
-                f" a rehearsal would be lost. {_LIVE}"
-            )
-
-
-def _is_one_shot(loader: Any) -> bool:
-    """Tell whether batches taken from it are gone: it, its data set, or what that reads is an iterator."""
-    dataset = getattr(loader, "dataset", None)
-    streams = [loader, dataset]
-    if isinstance(dataset, IterableDataset):
-        streams += vars(dataset).values()
-    return any(isinstance(stream, Iterator) for stream in streams)
 
 
 def _combined_loader(trainer: Trainer) -> CombinedLoader:
@@ -367,21 +346,3 @@ def _is_short_of_memory(trainer: Trainer, pl_module: LightningModule) -> bool:
         return False
     free, _ = torch.cuda.mem_get_info(device)
     return free < 3 * tensor_bytes([*pl_module.parameters(), *pl_module.buffers()])
-
-
-def _descent(optimizer: Optimizer, ratios: list[float]) -> Tensor:
-    """Return <g, d> over the groups, each weighted by the ratio of its LR to the reference."""
-    # A fused optimizer is handed the gradients as the AMP scaler has scaled them.
-    scale = getattr(optimizer, "grad_scale", None)
-    total = torch.zeros(())
-    for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
-        gradients = [parameter.grad for parameter in group["params"] if parameter.grad is not None]
-        adaptive = bool(_ADAPTIVE_KEYS & group.keys()) and not isinstance(optimizer, ASGD)
-        speed = ratio if adaptive else ratio / (1 - group.get("momentum", 0))
-        for gradient in gradients:
-            unscaled = gradient if scale is None else gradient / scale
-            term = (unscaled.abs() if adaptive else unscaled.square()).sum()
-            # The sum of a sharded gradient is over the shards of all ranks.
-            whole = term.full_tensor() if hasattr(term, "full_tensor") else term
-            total = total.to(whole.device) + speed * whole.float()
-    return total

@@ -8,6 +8,7 @@ work instead of overwriting it.
 import math
 from collections.abc import Iterable
 from typing import Any, TypeAlias
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -23,12 +24,23 @@ from torch.optim.lr_scheduler import (
 
 from lightning_lr.checks import check_number
 
-__all__ = ["adopt_groups", "nested_schedulers", "peak_lrs", "rescale", "set_factor", "set_lrs"]
+__all__ = [
+    "adopt_groups",
+    "is_lent",
+    "lend",
+    "nested_schedulers",
+    "peak_lrs",
+    "rescale",
+    "set_factor",
+    "set_lrs",
+    "take_back",
+]
 
 ParamGroup: TypeAlias = dict[str, Any]
 
 # Rescaling rounds base and LR apart by a few units in the last place of a float32 tensor.
 _ROUNDING = 1e-6
+_lent: WeakSet[Optimizer] = WeakSet()
 
 
 def adopt_groups(optimizers: Iterable[Optimizer]) -> None:
@@ -59,6 +71,10 @@ def _checked_lr(optimizer: Optimizer, group: ParamGroup) -> float | Tensor:
     if not 0 <= float(lr) < math.inf:
         raise ValueError(f"The LR of {type(optimizer).__name__} must be in [0, inf), got {float(lr)}.")
     return lr.clone() if isinstance(lr, Tensor) else lr
+
+
+def _base_lr(optimizer: Optimizer, group: ParamGroup) -> float:
+    return float(group["initial_lr"] if "initial_lr" in group else _checked_lr(optimizer, group))
 
 
 def set_factor(
@@ -110,8 +126,8 @@ def peak_lrs(optimizers: Iterable[Optimizer], schedulers: Iterable[Any] = ()) ->
         >>> peak_lrs([optimizer], [torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.5, total_steps=9)])
         [[0.5]]
     """
-    adopt_groups(optimizers := list(optimizers))
-    peaks = {id(each): [float(group["initial_lr"]) for group in each.param_groups] for each in optimizers}
+    optimizers = list(optimizers)
+    peaks = {id(each): [_base_lr(each, group) for group in each.param_groups] for each in optimizers}
     for scheduler in nested_schedulers(schedulers):
         if isinstance(scheduler, OneCycleLR):
             groups = scheduler.optimizer.param_groups
@@ -131,6 +147,21 @@ def set_lrs(optimizers: Iterable[Optimizer], lrs: Iterable[Iterable[float]]) -> 
     for optimizer, group_lrs in zip(optimizers, lrs, strict=True):
         for group, lr in zip(optimizer.param_groups, group_lrs, strict=True):
             _write(group, "lr", lr)
+
+
+def lend(optimizers: Iterable[Optimizer]) -> None:
+    """Let a test over real steps have the LRs to itself until `take_back`; other writers ask `is_lent`."""
+    _lent.update(optimizers)
+
+
+def take_back(optimizers: Iterable[Optimizer]) -> None:
+    """End what `lend` began."""
+    _lent.difference_update(optimizers)
+
+
+def is_lent(optimizer: Optimizer) -> bool:
+    """Tell whether a test over real steps has the LRs of an optimizer to itself."""
+    return optimizer in _lent
 
 
 def rescale(optimizers: Iterable[Optimizer], schedulers: Iterable[Any], *, old: float, new: float) -> None:
@@ -160,12 +191,11 @@ def rescale(optimizers: Iterable[Optimizer], schedulers: Iterable[Any], *, old: 
     check_number("rescale(old=...)", old, "(0, inf)")
     check_number("rescale(new=...)", new, "(0, inf)")
     optimizers, schedulers = list(optimizers), list(schedulers)
-    adopt_groups(optimizers)
     nested = nested_schedulers(schedulers)
     one_cycle = [each.optimizer for each in nested if isinstance(each, OneCycleLR)]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            for key in ("lr", "initial_lr"):
+            for key in {"lr", "initial_lr"} & group.keys():
                 _write(group, key, group[key] / old * new)
             if optimizer in one_cycle:
                 _rescale_one_cycle(group, old, new)

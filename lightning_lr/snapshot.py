@@ -64,6 +64,11 @@ class Snapshot:
         for parameter in root.parameters():
             self._add_gradient(parameter)
 
+    def add_tensors(self, tensors: Iterable[Tensor]) -> None:
+        """Remember the contents of tensors."""
+        for tensor in tensors:
+            self._add_value(tensor)
+
     def add(self, thing: object) -> None:
         """Remember the attributes of an object and the contents of those that are plain data."""
         if self._is_new(thing):

@@ -2,5 +2,6 @@
 
 from lightning_lr.callbacks.decay import LRDecay
 from lightning_lr.callbacks.logger import LRLogger
+from lightning_lr.callbacks.range_test import LRRangeTest
 
-__all__ = ["LRDecay", "LRLogger"]
+__all__ = ["LRDecay", "LRLogger", "LRRangeTest"]

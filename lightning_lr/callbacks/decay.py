@@ -16,7 +16,7 @@ from lightning_lr.checks import check_choice
 from lightning_lr.horizon import Horizon, horizon
 from lightning_lr.plan import Interval, Plan
 from lightning_lr.policies import Linear, Policy, check_span
-from lightning_lr.rates import adopt_groups, set_factor
+from lightning_lr.rates import adopt_groups, is_lent, set_factor
 
 __all__ = ["LRDecay"]
 
@@ -88,7 +88,7 @@ class LRDecay(Callback):
     """
 
     def __init__(
-        self, policy: Policy = _DEFAULT_POLICY, *, interval: Interval = "epoch", warmup: float = 0
+        self, policy: Policy = _DEFAULT_POLICY, *, interval: Interval = "epoch", warmup: int | float = 0
     ) -> None:
         if not isinstance(policy, Policy):
             raise TypeError(
@@ -219,6 +219,8 @@ class LRDecay(Callback):
         self._step += 1
 
     def _write(self, trainer: Trainer) -> None:
+        if any(map(is_lent, trainer.optimizers)):
+            return
         factor = self.plan.factor(step=self._step, epoch=self._epoch)
         changes = set_factor(trainer.optimizers, factor, previous=self._factor)
         self._factor = factor

@@ -161,7 +161,7 @@ def share_of_monitor(times: dict[str, list[float]], name: str) -> float:
 def report(times: dict[str, list[float]], writes: dict[str, float]) -> str:
     """Return the table and the verdicts."""
     row = "{:<32}{:>14}{:>22}{:>20}{:>18}".format
-    lines = [row("variant", "us/step added", "(min .. max)", "of it not Lightning", "share of monitor")]
+    lines = [row("variant", "us/step added", "(min .. max)", "over empty callback", "share of monitor")]
     for name in times:
         if name == BARE:
             continue

@@ -1,0 +1,57 @@
+"""A progress bar for work before the first batch, of the kind that the Trainer shows."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+
+__all__ = ["progress_bar"]
+
+Advance = Callable[[], None]
+
+
+@contextmanager
+def progress_bar(trainer: Trainer, description: str, total: int) -> Iterator[Advance]:
+    """Show a bar while the context lasts: rich or tqdm as the Trainer has it, none where that is off.
+
+    Args:
+        trainer: The Trainer whose style to follow.
+        description: Stands in front of the bar.
+        total: Expected number of steps; more may come.
+
+    Yields:
+        A function to call after every step.
+    """
+    bar = trainer.progress_bar_callback
+    if isinstance(bar, TQDMProgressBar) and bar.is_enabled:
+        with Tqdm(total=total, desc=description, leave=False, dynamic_ncols=True) as tqdm:
+            yield lambda: _advance_tqdm(tqdm)
+    elif isinstance(bar, RichProgressBar) and bar.is_enabled:
+        with _rich_bar(bar, description, total) as advance:
+            yield advance
+    else:
+        yield lambda: None
+
+
+def _advance_tqdm(tqdm: Tqdm) -> None:
+    tqdm.total = max(tqdm.total, tqdm.n + 1)
+    tqdm.update()
+
+
+@contextmanager
+def _rich_bar(bar: RichProgressBar, description: str, total: int) -> Iterator[Advance]:
+    from rich.progress import Progress  # noqa: PLC0415 (rich is there only where RichProgressBar is)
+
+    # Two live displays cannot share a terminal.
+    interrupted = bar.progress if bar.progress is not None and bar.progress.live.is_started else None
+    if interrupted is not None:
+        interrupted.stop()
+    try:
+        with Progress(transient=True) as progress:
+            task = progress.add_task(description, total=total)
+            yield lambda: progress.advance(task)
+    finally:
+        if interrupted is not None:
+            interrupted.start()

@@ -1,0 +1,116 @@
+"""What a range test decides: an LR with its evidence, or a reason for none, as plain serialisable values."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+__all__ = ["Abstention", "Decision", "Suggestion", "combine", "decision_from_dict"]
+
+# Repeats of one test on the benchmark's tasks lie within a factor of 8 of each other.
+_WIDEST_SPREAD = 30.0
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """An LR with the evidence for it.
+
+    Args:
+        lr: The base LR for a schedule that warms up.
+        low: Lower end of where the LR may lie, given the noise of the losses.
+        high: Upper end.
+        rule: Name of the rule.
+        reason: What the rule saw, as a sentence.
+    """
+
+    lr: float
+    low: float
+    high: float
+    rule: str
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain numbers and strings."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Abstention:
+    """No LR, and why: the user's LR stays.
+
+    Args:
+        rule: Name of the rule.
+        reason: What is missing or contradictory, and the mend, as a sentence.
+    """
+
+    rule: str
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as strings."""
+        return asdict(self)
+
+
+Decision: TypeAlias = Suggestion | Abstention
+
+
+def decision_from_dict(values: Mapping[str, Any]) -> Decision:
+    """Return the suggestion or the abstention that `to_dict` gave.
+
+    Example:
+        >>> decision_from_dict(Abstention("Basin", "The loss did not fall.").to_dict())
+        Abstention(rule='Basin', reason='The loss did not fall.')
+    """
+    return Suggestion(**values) if "lr" in values else Abstention(**values)
+
+
+def combine(decisions: Sequence[Decision]) -> Decision:
+    """Return the log-mean of the LRs that repeats of one test suggest.
+
+    `lr = 10^mean(log10 lr_i)`; `low` and `high` are the log-means of theirs, and at least one standard
+    deviation of the `log10 lr_i` away.
+
+    Args:
+        decisions: At least one, all of the same rule.
+
+    Returns:
+        An abstention where half of the repeats or more abstain, or where the LRs are more than 30x apart.
+
+    Raises:
+        ValueError: There is no decision, or there are several rules.
+
+    Example:
+        >>> first = Suggestion(lr=0.01, low=0.01, high=0.01, rule="Basin", reason="One.")
+        >>> second = Suggestion(lr=0.04, low=0.02, high=0.04, rule="Basin", reason="Two.")
+        >>> both = combine([first, second])
+        >>> f"{both.low:.4f} {both.lr:.4f} {both.high:.4f}"
+        '0.0075 0.0200 0.0533'
+    """
+    rules = {decision.rule for decision in decisions}
+    if len(rules) != 1:
+        raise ValueError(f"`combine(decisions=...)` must be decisions of one rule, got {sorted(rules)!r}.")
+    (rule,) = rules
+    if len(decisions) == 1:
+        return decisions[0]
+    suggestions = [decision for decision in decisions if isinstance(decision, Suggestion)]
+    if 2 * len(suggestions) <= len(decisions):
+        reasons = [decision.reason for decision in decisions if isinstance(decision, Abstention)]
+        return Abstention(rule, f"{len(reasons)} of {len(decisions)} repeats gave no LR: {reasons[0]}")
+    lrs = [suggestion.lr for suggestion in suggestions]
+    seen = f"{min(lrs):.3g} to {max(lrs):.3g} in {len(lrs)} of {len(decisions)} repeats"
+    if max(lrs) > _WIDEST_SPREAD * min(lrs):
+        return Abstention(
+            rule, f"The repeats contradict each other, with LRs from {seen}: use larger batches."
+        )
+    logs = [math.log10(lr) for lr in lrs]
+    mean, sd = statistics.fmean(logs), statistics.stdev(logs) if len(logs) > 1 else 0.0
+    low = statistics.fmean(math.log10(suggestion.low) for suggestion in suggestions)
+    high = statistics.fmean(math.log10(suggestion.high) for suggestion in suggestions)
+    return Suggestion(
+        lr=10**mean,
+        low=10 ** min(low, mean - sd),
+        high=10 ** max(high, mean + sd),
+        rule=rule,
+        reason=f"The log-mean of LRs from {seen}. {suggestions[0].reason}",
+    )

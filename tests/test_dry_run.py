@@ -1,0 +1,430 @@
+"""A rehearsal leaves no trace: each fit is compared with its twin that had none, bit for bit."""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+)
+from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.utilities import CombinedLoader
+from torch.optim import SGD, AdamW
+from torch.optim import lr_scheduler as schedulers
+from torch.utils.data import DataLoader, IterableDataset
+from torchdata.stateful_dataloader import StatefulDataLoader
+from toy import Toy, trainer
+from twin import ManualNet, Net, Noisy, assert_same, run
+
+import lightning_lr.dry_run as dry_run_module
+from lightning_lr import rehearsable
+from lightning_lr.dry_run import PRIVATE_NAMES, DryRun
+
+LRS = [1e-3 * 1.5**step for step in range(20)]
+
+
+class Rehearse(Callback):
+    """Makes steps with rising LRs before training, twice."""
+
+    def __init__(self, lrs=LRS, **kwargs):
+        self.lrs = lrs
+        self.kwargs = kwargs
+        self.losses = []
+
+    def on_train_start(self, trainer, pl_module):
+        with DryRun(trainer, pl_module, **self.kwargs) as dry:
+            self.descents = dry.descents(3)
+            for _ in range(2):
+                self.losses.append(dry.mean_over_ranks([loss for _, loss in dry.steps(self.lrs)]))
+
+
+def sgd(parameters):
+    return SGD(parameters, lr=0.1, momentum=0.9)
+
+
+def adamw(parameters):
+    return AdamW(parameters, lr=0.01)
+
+
+def two_groups(parameters):
+    first, *others = parameters
+    return AdamW([{"params": [first]}, {"params": others, "lr": 0.001}], lr=0.01)
+
+
+def scheduled(make, interval="step"):
+    def make_optimizers(parameters):
+        optimizer = sgd(parameters)
+        return [optimizer], [{"scheduler": make(optimizer), "interval": interval, "monitor": "val_loss"}]
+
+    return make_optimizers
+
+
+def two_optimizers(parameters):
+    first, *others = parameters
+    optimizers = [SGD([first], lr=0.1), AdamW(others, lr=0.01)]
+    return optimizers, [schedulers.StepLR(optimizers[0], 3), schedulers.CosineAnnealingLR(optimizers[1], 12)]
+
+
+SCHEDULERS = {
+    "LambdaLR": lambda o: schedulers.LambdaLR(o, lambda step: 1 / (1 + step)),
+    "OneCycleLR": lambda o: schedulers.OneCycleLR(o, 0.1, 20),
+    "CyclicLR": lambda o: schedulers.CyclicLR(o, 0.01, 0.1, 4),
+    "CosineAnnealingWarmRestarts": lambda o: schedulers.CosineAnnealingWarmRestarts(o, 4),
+    "SequentialLR": lambda o: schedulers.SequentialLR(
+        o, [schedulers.LinearLR(o, 0.3, total_iters=4), schedulers.CosineAnnealingLR(o, 8)], [4]
+    ),
+    "ReduceLROnPlateau": lambda o: schedulers.ReduceLROnPlateau(o, patience=0),
+}
+
+
+class Counting(IterableDataset):
+    """A stream without length that counts in an attribute and draws from the global generator."""
+
+    def __init__(self):
+        self.position = 0
+
+    def __iter__(self):
+        for _ in range(6):
+            self.position += 1
+            yield torch.rand(8, 6) + self.position, torch.ones(8, dtype=torch.long)
+
+
+LOADERS = {
+    "shuffle": lambda: DataLoader(Noisy(), 8, shuffle=True),
+    "workers": lambda: DataLoader(Noisy(), 8, shuffle=True, num_workers=2),
+    "persistent workers": lambda: DataLoader(
+        Noisy(), 8, shuffle=True, num_workers=2, persistent_workers=True
+    ),
+    "stateful": lambda: StatefulDataLoader(Noisy(), 8, shuffle=True),
+    "generator": lambda: DataLoader(Noisy(), 8, shuffle=True, generator=torch.Generator().manual_seed(5)),
+    "dict": lambda: {"a": DataLoader(Noisy(), 8, shuffle=True), "b": DataLoader(Noisy(16), 8)},
+    "combined": lambda: CombinedLoader([DataLoader(Noisy(), 8), DataLoader(Noisy(16), 8)], "min_size"),
+    "iterable": lambda: DataLoader(Counting(), batch_size=None),
+}
+
+CASES = {
+    "SGD": (lambda: Net(sgd), {}),
+    "AdamW": (lambda: Net(adamw), {}),
+    "two groups": (lambda: Net(two_groups), {}),
+    "two optimizers": (lambda: ManualNet(two_optimizers), {}),
+    "accumulation and clipping": (lambda: Net(sgd), {"accumulate_grad_batches": 3, "gradient_clip_val": 0.5}),
+    "bf16": (lambda: Net(adamw), {"precision": "bf16-mixed"}),
+    "fp16": (lambda: Net(adamw), {"plugins": ["fp16"]}),
+    "limited batches": (lambda: Net(sgd), {"limit_train_batches": 4}),
+    "overfit batches": (lambda: Net(sgd), {"overfit_batches": 2}),
+    "sanity check": (lambda: Net(sgd), {"num_sanity_val_steps": 2}),
+    "validation within epochs": (lambda: Net(sgd), {"val_check_interval": 0.25}),
+}
+CASES |= {
+    name: (lambda make=make, name=name: Net(scheduled(make, "epoch" if "Plateau" in name else "step")), {})
+    for name, make in SCHEDULERS.items()
+}
+CASES |= {f"loader: {name}": (lambda make=make: Net(sgd, make), {}) for name, make in LOADERS.items()}
+
+
+def settings(kwargs):
+    # A scaler has state: every fit gets its own.
+    if kwargs.get("plugins") == ["fp16"]:
+        return {
+            "plugins": [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**20))]
+        }
+    return kwargs
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.filterwarnings("ignore:You requested to overfit")
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata 0.11 calls it on torch 2.13
+def test_a_rehearsal_leaves_no_trace(name, tmp_path):
+    make, kwargs = CASES[name]
+    plain = run(tmp_path / "plain", make, **settings(kwargs))
+    rehearse = Rehearse()
+    tested = run(tmp_path / "tested", make, rehearse, **settings(kwargs))
+    tested_again = run(tmp_path / "again", make, Rehearse(), **settings(kwargs))
+    assert_same(plain, tested)
+    assert_same(plain, tested_again)
+    first, second = rehearse.losses
+    assert first == second
+    assert len(set(first)) > 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda root: EMAWeightAveraging(decay=0.9),
+        lambda root: StochasticWeightAveraging(swa_lrs=0.05, swa_epoch_start=1),
+        lambda root: EarlyStopping("val_loss", patience=1),
+        lambda root: ModelCheckpoint(root / "saved", filename="{step}", save_top_k=-1, every_n_train_steps=2),
+    ],
+)
+def test_other_callbacks_notice_nothing(make, tmp_path):
+    results = []
+    for name, extra in (("plain", []), ("tested", [Rehearse()])):
+        root = tmp_path / name
+        callback = make(root)
+        results.append(
+            run(root, lambda: Net(adamw), *extra, callback, max_epochs=3, enable_checkpointing=True)
+            | {
+                "callback": {
+                    key: repr(value) for key, value in callback.state_dict().items() if "path" not in key
+                }
+            }
+        )
+    for result in results:
+        result["callback"] = {
+            key: each.replace("tested", "plain") for key, each in result["callback"].items()
+        }
+    assert_same(*results)
+
+
+class Breaks(Net):
+    def __init__(self, error, at=7):
+        super().__init__(adamw)
+        self.error, self.at = error, at
+        self.broke = False
+
+    def training_step(self, batch, batch_idx):
+        if self.steps_made == self.at:
+            raise self.error
+        return super().training_step(batch, batch_idx)
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt(), torch.OutOfMemoryError("full")])
+def test_after_an_error_the_trainer_is_as_before(error, tmp_path):
+    class Survive(Rehearse):
+        def on_train_start(self, trainer, pl_module):
+            with pytest.raises(type(error)):
+                super().on_train_start(trainer, pl_module)
+            pl_module.at = None
+
+    class Spared(Callback):
+        def on_train_start(self, trainer, pl_module):
+            pl_module.at = None
+
+    plain = run(tmp_path / "plain", lambda: Breaks(error), Spared())
+    tested = run(tmp_path / "tested", lambda: Breaks(error), Survive())
+    assert_same(plain, tested)
+
+
+def test_a_second_interrupt_while_leaving_does_not_leave_it_half_done(tmp_path, monkeypatch):
+    restore, calls = dry_run_module.Snapshot.restore, []
+
+    def interrupted(self):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        restore(self)
+
+    class Survive(Rehearse):
+        def on_train_start(self, trainer, pl_module):
+            monkeypatch.setattr(dry_run_module.Snapshot, "restore", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                super().on_train_start(trainer, pl_module)
+
+    plain = run(tmp_path / "plain", lambda: Net(adamw))
+    tested = run(tmp_path / "tested", lambda: Net(adamw), Survive())
+    assert len(calls) == 4
+    assert_same(plain, tested)
+
+
+def test_losses_are_those_of_real_training():
+    losses = []
+
+    class Trained(Toy):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            losses.append(loss.item())
+            return loss
+
+    class Constant(Rehearse):
+        def on_train_start(self, trainer, pl_module):
+            super().on_train_start(trainer, pl_module)
+            losses.clear()
+
+    rehearse = Constant(lrs=[0.1] * 20)
+    trainer(rehearse, max_epochs=2).fit(Trained())
+    assert rehearse.losses[0] == pytest.approx(losses)
+
+
+def test_the_descent_is_the_decrease_of_the_loss_per_lr():
+    found = []
+
+    class Compare(Callback):
+        def on_train_start(self, trainer, pl_module):
+            with DryRun(trainer, pl_module) as dry:
+                [(loss, descent)] = dry.descents(1)
+            batch = next(iter(pl_module.train_dataloader()))
+            with torch.enable_grad():
+                pl_module.loss(batch).backward()
+                gradients = [each.grad for each in pl_module.parameters()]
+            found.append((loss, pl_module.loss(batch).item(), descent, gradients))
+            pl_module.zero_grad()
+
+    trainer(Compare(), max_epochs=1).fit(Toy(lambda parameters: SGD(parameters, lr=0.1, momentum=0.5)))
+    trainer(Compare(), max_epochs=1).fit(Toy(torch.optim.Adam))
+    (loss, wanted, descent, gradients), (_, _, adam_descent, adam_gradients) = found
+    assert loss == pytest.approx(wanted)
+    assert descent == pytest.approx(sum(each.square().sum().item() for each in gradients) / 0.5)
+    assert adam_descent == pytest.approx(sum(each.abs().sum().item() for each in adam_gradients))
+
+
+def test_lbfgs_can_be_rehearsed():
+    rehearse = Rehearse(lrs=[0.01] * 5)
+    trainer(rehearse, max_epochs=1).fit(Toy(lambda parameters: torch.optim.LBFGS(parameters, lr=0.1)))
+    assert rehearse.losses[0] == rehearse.losses[1]
+
+
+def test_a_batch_without_loss_is_passed_over():
+    class Skips(Toy):
+        def training_step(self, batch, batch_idx):
+            return None if batch_idx == 2 else super().training_step(batch, batch_idx)
+
+    rehearse = Rehearse(lrs=[0.01] * 4)
+    with pytest.warns(UserWarning, match="returned `None`"):
+        trainer(rehearse, max_epochs=1).fit(Skips())
+    assert len(rehearse.losses[0]) == 4
+    assert all(map(math.isfinite, rehearse.losses[0]))
+
+
+def test_a_short_loader_starts_over():
+    rehearse = Rehearse(lrs=[0.01] * 25)
+    trainer(rehearse, max_epochs=1).fit(Toy(batches=3))
+    assert len(rehearse.losses[0]) == 25
+
+
+@pytest.mark.parametrize("keep_on", ["cpu", "device"])
+def test_the_copy_can_be_kept_on_either_side(keep_on, tmp_path):
+    plain = run(tmp_path / "plain", lambda: Net(adamw))
+    assert_same(plain, run(tmp_path / "tested", lambda: Net(adamw), Rehearse(keep_on=keep_on)))
+
+
+def fit_and_refuse(module, match):
+    taken = []
+
+    class Look(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            taken.append(batch)
+
+    class Refused(Callback):
+        def on_train_start(self, trainer, pl_module):
+            with pytest.raises(MisconfigurationException, match=match):
+                DryRun(trainer, pl_module)
+
+    trainer(Refused(), Look(), max_epochs=1).fit(module)
+    return taken
+
+
+class OneShot(IterableDataset):
+    def __init__(self):
+        self.lines = iter([(torch.ones(4, 4), torch.full((4, 1), float(index))) for index in range(5)])
+
+    def __iter__(self):
+        yield from self.lines
+
+
+@pytest.mark.parametrize("stream", [OneShot, lambda: iter(OneShot().lines)])
+def test_a_stream_that_is_read_once_is_refused_and_loses_no_batch(stream):
+    class Streamed(Toy):
+        def train_dataloader(self):
+            source = stream()
+            return DataLoader(source, batch_size=None) if isinstance(source, OneShot) else source
+
+    taken = fit_and_refuse(Streamed(), r"can be read only once.*live=True")
+    assert [int(target[0]) for _, target in taken] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.filterwarnings("ignore:.*`dataloader_iter`")
+def test_a_step_that_takes_its_own_batches_is_refused():
+    class Own(Toy):
+        def training_step(self, dataloader_iter):
+            batch, _, _ = next(dataloader_iter)
+            return self.loss(batch)
+
+    fit_and_refuse(Own(), r"training_step\(dataloader_iter\).*live=True")
+
+
+def test_lrs_of_zero_are_refused():
+    fit_and_refuse(Toy(lambda parameters: SGD(parameters, lr=0.0)), "Every LR is 0")
+
+
+def test_lazy_parameters_are_refused():
+    class Lazy(Toy):
+        def __init__(self):
+            super().__init__()
+            self.lazy = torch.nn.LazyLinear(1)
+
+        def configure_optimizers(self):
+            return SGD(self.linear.parameters(), lr=0.1)
+
+    fit_and_refuse(Lazy(), "lazy parameters")
+
+
+def test_deepspeed_is_refused(monkeypatch):
+    monkeypatch.setattr(rehearsable, "DeepSpeedStrategy", object)
+    fit_and_refuse(Toy(), "DeepSpeed.*another strategy")
+
+
+def test_the_private_names_exist():
+    class Look(Callback):
+        def on_train_start(self, trainer, pl_module):
+            for name in PRIVATE_NAMES:
+                root, *attributes = name.split(".")
+                thing = {"trainer": trainer, "LightningModule": pl_module}[root]
+                for attribute in attributes:
+                    assert hasattr(thing, attribute), f"Lightning has no {name} any more"
+                    thing = getattr(thing, attribute)
+
+    trainer(Look(), max_epochs=1).fit(Toy())
+
+
+DISTRIBUTED = """
+import sys
+from test_dry_run import Rehearse, adamw
+from twin import Net, assert_same, run
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from torch.distributed.fsdp import fully_shard
+
+class Sharded(Net):
+    def configure_model(self):
+        if not hasattr(self.net[0], "unshard"):
+            fully_shard(self.net[0], mesh=self.device_mesh["data_parallel"])
+            fully_shard(self.net[4], mesh=self.device_mesh["data_parallel"])
+            fully_shard(self.net, mesh=self.device_mesh["data_parallel"])
+
+strategies = {
+    "ddp": (Net, lambda: DDPStrategy(process_group_backend="gloo")),
+    "fsdp2": (Sharded, lambda: ModelParallelStrategy(process_group_backend="gloo")),
+}
+root, kind = sys.argv[1:]
+module, strategy = strategies[kind]
+results = []
+for name, extra in (("plain", []), ("tested", [Rehearse()])):
+    results.append(run(root + "/" + name, lambda: module(adamw), *extra, devices=2, strategy=strategy()))
+    results[-1]["weights"] = str(results[-1]["weights"])
+assert_same(*results)
+print("same")
+"""
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+def test_ranks_leave_no_trace(kind, tmp_path):
+    script = tmp_path / "distributed.py"
+    script.write_text(DISTRIBUTED)
+    done = subprocess.run(
+        [sys.executable, script, tmp_path, kind],
+        capture_output=True,
+        check=False,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("same") == 2
