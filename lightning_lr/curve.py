@@ -145,11 +145,11 @@ class SmoothCurve:
     def first_basin(self) -> "SmoothCurve":
         """Return the curve up to where it is back at its initial level after a clear fall.
 
-        Clear is a fall of a quarter of the largest and of 5 standard deviations of a smoothed point. A model
-        that blew up and fell again at still larger LRs is another model than the one to be trained.
+        Clear is a fall of half of the largest and of 5 standard deviations of a smoothed point. A model that
+        blew up and fell again at still larger LRs is another model than the one to be trained.
         """
         fallen = self.initial - np.minimum.accumulate(self.losses)
-        clear = max(0.25 * self.drop, CLEAR_FALL * self.noise)
+        clear = max(0.5 * self.drop, CLEAR_FALL * self.noise)
         back = np.flatnonzero((self.losses >= self.initial) & (fallen > clear))
         stop = int(back[0]) + 1 if back.size else len(self.losses)
         return replace(self, log_lrs=self.log_lrs[:stop], losses=self.losses[:stop])

@@ -42,6 +42,8 @@ PRIVATE_NAMES = {
 
 # So many batches in a row without a loss are taken for a module that never gives one.
 _MOST_SKIPPED = 100
+# And so many batches may pass without an optimizer step: the AMP scaler skips some until its scale fits.
+_MOST_UNDONE = 32
 
 
 class DryRun:
@@ -153,6 +155,10 @@ class DryRun:
             for _ in range(batches):
                 self._set_lr(0.0)
                 losses.append(self._step_with_loss())
+                for _ in range(_MOST_UNDONE):
+                    if found:
+                        break
+                    losses[-1] = self._step_with_loss()
                 descents.append(torch.stack(found).sum() if found else self._missing())
                 found.clear()
         finally:

@@ -234,7 +234,8 @@ def _start_again(optimizers: list[Optimizer], schedulers: list[Any]) -> None:
     for optimizer in optimizers:
         if optimizer in scheduled:
             for group in optimizer.param_groups:
-                _write(group, "lr", group["initial_lr"])
+                # ReduceLROnPlateau alone does without a base LR.
+                _write(group, "lr", group.get("initial_lr", group["lr"]))
     for scheduler in schedulers:
         _make_first_step(scheduler)
 

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from functools import lru_cache
 from typing import final
 
 import numpy as np
@@ -63,23 +64,30 @@ class Rule(ABC):
 
     def _interval(self, curve: LossCurve, lr: float) -> tuple[float, float]:
         """Read resampled curves; those that give no LR are left out."""
-        whole = smooth(curve)
-        losses = np.array(curve.losses)
-        fitted = np.interp(np.log10(curve.lrs), whole.log_lrs, whole.losses)
-        calm = np.isfinite(losses) & (losses <= whole.ceiling)
-        residuals = (losses - fitted)[calm]
-        generator = np.random.default_rng(0)
-        logs = [math.log10(lr)]
-        for _ in range(_BOOTSTRAPS):
-            noise = generator.choice(residuals - residuals.mean(), len(losses))
-            # What was off the scale stays there: it is no noise.
-            drawn = np.where(calm, fitted + noise, losses)
-            again = smooth(LossCurve(curve.lrs, tuple(drawn), diverged=curve.diverged)).first_basin()
-            reading = self.read(again) if again.drop > 0 else ""
-            if not isinstance(reading, str):
-                logs.append(math.log10(reading[0]))
-        low, high = np.quantile(logs, [0.1, 0.9])
+        readings = [self.read(again) for again in _resampled(curve) if again.drop > 0]
+        logs = [math.log10(reading[0]) for reading in readings if not isinstance(reading, str)]
+        low, high = np.quantile([*logs, math.log10(lr)], [0.1, 0.9])
         return min(lr, 10 ** float(low)), max(lr, 10 ** float(high))
+
+
+# All rules of one test read the same curve.
+@lru_cache(maxsize=8)
+def _resampled(curve: LossCurve) -> tuple[SmoothCurve, ...]:
+    """Draw the residuals of a curve anew, and smooth what results."""
+    whole = smooth(curve)
+    losses = np.array(curve.losses)
+    fitted = np.interp(np.log10(curve.lrs), whole.log_lrs, whole.losses)
+    # What was off the scale stays there: it is no noise.
+    calm = np.isfinite(losses) & (losses <= whole.ceiling)
+    residuals = (losses - fitted)[calm]
+    generator = np.random.default_rng(0)
+    curves = []
+    for _ in range(_BOOTSTRAPS):
+        noise = generator.choice(residuals - residuals.mean(), len(losses))
+        drawn = np.where(calm, fitted + noise, losses)
+        again = LossCurve(curve.lrs, tuple(drawn), diverged=curve.diverged)
+        curves.append(smooth(again).first_basin())
+    return tuple(curves)
 
 
 def _no_descent(curve: SmoothCurve, *, rose: bool) -> str:

@@ -5,11 +5,11 @@ number of steps.
 """
 
 import math
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
 from lightning_lr.checks import check_number
@@ -37,7 +37,6 @@ __all__ = [
 _SETTLED_DECADES = 0.5
 
 
-@final
 @dataclass(frozen=True)
 class Basin(Rule):
     """The log-mean of the basin's two walls and its floor, at a distance from the far wall.
@@ -92,7 +91,6 @@ class Basin(Rule):
         return 10**log_lr, reason
 
 
-@final
 @dataclass(frozen=True)
 class GiveBack(Rule):
     """A fraction of the LR at which the loss, after its minimum, has given back half of its drop.
@@ -134,7 +132,6 @@ class GiveBack(Rule):
         return lr / self.divisor, f"{_descent(curve)} and had given half back by LR {lr:.3g}."
 
 
-@final
 @dataclass(frozen=True)
 class MidDescent(Rule):
     """The middle of the descending slope: where the loss has first fallen by half of its drop.
@@ -152,7 +149,6 @@ class MidDescent(Rule):
         return lr, f"{_descent(curve)}, half of that by LR {lr:.3g}."
 
 
-@final
 @dataclass(frozen=True)
 class Steepest(Rule):
     """Where the smoothed loss falls fastest over the logarithm of the LR.
@@ -171,7 +167,6 @@ class Steepest(Rule):
         return lr, f"{_descent(curve)}, fastest at LR {lr:.3g}."
 
 
-@final
 @dataclass(frozen=True)
 class Valley(Rule):
     """The middle of the longest decreasing subsequence of the smoothed losses.
@@ -190,12 +185,11 @@ class Valley(Rule):
     def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
         # What differs by less than the noise is level, or ripples would count as a descent.
         levels = np.round((curve.losses - curve.initial) / max(curve.noise, curve.drop / 100))
-        first, last = _longest_descent(levels)
+        first, last = _longest_descent(levels.tolist())
         low, high = float(curve.log_lrs[first]), float(curve.log_lrs[last])
         return 10 ** ((low + high) / 2), f"The longest descent goes from LR {10**low:.3g} to {10**high:.3g}."
 
 
-@final
 @dataclass(frozen=True)
 class MinimumOver(Rule):
     """A fraction of the LR at the minimum of the smoothed loss.
@@ -251,15 +245,19 @@ def _still_falling(curve: SmoothCurve) -> str:
     return f"{_descent(curve)} and was still falling at the highest LR {highest:.3g}: raise `max_lr`."
 
 
-def _longest_descent(losses: NDArray[np.float64]) -> tuple[int, int]:
-    """Return the first and last index of the longest strictly decreasing subsequence."""
-    lengths = np.ones(len(losses), dtype=int)
-    firsts = np.arange(len(losses))
-    for index in range(1, len(losses)):
-        longer = np.where(losses[:index] > losses[index], lengths[:index], 0)
-        # The last of equals, so that a descent starts at the end of a plateau.
-        best = index - 1 - int(np.argmax(longer[::-1]))
-        if longer[best]:
-            lengths[index], firsts[index] = longer[best] + 1, firsts[best]
-    last = int(np.argmax(lengths))
-    return int(firsts[last]), last
+def _longest_descent(levels: Sequence[float]) -> tuple[int, int]:
+    """Return the first and last index of the longest strictly decreasing subsequence, by patience sorting."""
+    tails: list[float] = []
+    firsts: list[int] = []
+    span = (0, 0)
+    for index, level in enumerate(levels):
+        length = bisect_left(tails, -level)
+        # The predecessor is the latest there is, so that a descent starts at the end of a plateau.
+        first = firsts[length - 1] if length else index
+        if length == len(tails):
+            tails.append(-level)
+            firsts.append(first)
+            span = (first, index)
+        else:
+            tails[length], firsts[length] = -level, first
+    return span

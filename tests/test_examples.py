@@ -1,5 +1,6 @@
 """The examples, run as the README says, in a directory of their own."""
 
+import csv
 import math
 import os
 import re
@@ -15,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 EXAMPLES = Path(__file__).parents[1] / "examples"
 IMAGES = 1797
 VAL_FRACTION = 0.2  # the default of DigitsData
+NUMBER = r"[\d.]+(?:e-?\d+)?"
 
 
 @pytest.fixture
@@ -56,9 +58,19 @@ def expected_steps(config):
     return per_epoch, per_epoch * config["trainer"]["max_epochs"]
 
 
-def test_digits_learns_and_says_with_which_lr(directory):
+def found_lr(line):
+    """Return the LR that the line about the range test tells, and what follows its numbers."""
+    lr, low, high, rest = re.fullmatch(
+        rf"LR found: ({NUMBER}) \(({NUMBER}) to ({NUMBER})\) by Basin\. (.+)", line
+    ).groups()
+    # The ends are rounded to two digits.
+    assert 0.95 * float(low) <= float(lr) <= 1.05 * float(high)
+    return float(lr), rest
+
+
+def test_digits_learns_and_says_which_lr_it_found_and_used(directory):
     config = yaml.safe_load((directory / "examples/digits.yaml").read_text())
-    epochs, base = config["trainer"]["max_epochs"], config["model"]["optimizer"]["init_args"]["lr"]
+    epochs = config["trainer"]["max_epochs"]
     per_epoch, steps = expected_steps(config)
 
     run = digits(directory)
@@ -68,7 +80,11 @@ def test_digits_learns_and_says_with_which_lr(directory):
     assert not re.findall(r".*\.py:\d+: .*", run.stderr)
     curves = points(directory)
     lrs = [lr for _, lr in curves["lr/AdamW"]]
-    learning_rate, accuracy, tensorboard = run.stdout.splitlines()[-3:]
+    found, learning_rate, accuracy, tensorboard = run.stdout.splitlines()[-4:]
+    base, reason = found_lr(found)
+    assert base != config["model"]["optimizer"]["init_args"]["lr"]
+    assert reason.startswith("The loss fell from ")
+    assert reason in run.stderr
     assert learning_rate == (
         f"Learning rate: base {base:.3g}, highest used {max(lrs):.3g}, last used {lrs[-1]:.3g}"
         f" (lr/AdamW, {steps} steps)"
@@ -80,16 +96,24 @@ def test_digits_learns_and_says_with_which_lr(directory):
     ends = [epoch * per_epoch - 1 for epoch in range(1, epochs + 1)]
     assert [x for x, _ in curves["lr/AdamW"]] == every_step
     assert [x for x, _ in curves["loss/train"]] == every_step
+    # The test has left its curve and not one step more in the others.
+    assert len(curves["range_test/lr"]) == len(curves["range_test/loss"]) >= 100
     for tag in ("loss/train_epoch", "loss/val", "val_acc"):
         assert [x for x, _ in curves[tag]] == ends, tag
     assert all(math.isfinite(y) for curve in curves.values() for _, y in curve)
+    batch = config["data"]["batch_size"]
+    train_images = IMAGES - math.ceil(VAL_FRACTION * IMAGES)
+    sizes = [batch] * (per_epoch - 1) + [train_images - batch * (per_epoch - 1)]
+    losses = [y for _, y in curves["loss/train"]]
     means = [
-        sum(y for _, y in curves["loss/train"][end + 1 - per_epoch : end + 1]) / per_epoch for end in ends
+        sum(size * loss for size, loss in zip(sizes, losses[end + 1 - per_epoch :], strict=False))
+        / train_images
+        for end in ends
     ]
-    # The last batch of an epoch is smaller, so the mean over samples is not quite that over steps.
-    assert [y for _, y in curves["loss/train_epoch"]] == pytest.approx(means, rel=0.1)
+    assert [y for _, y in curves["loss/train_epoch"]] == pytest.approx(means, rel=1e-4)
     assert lrs[0] == 0
-    assert max(lrs) == pytest.approx(base, rel=1e-3)  # the ramp ends between two steps
+    # The ramp ends between two steps, and the line has three digits.
+    assert max(lrs) == pytest.approx(base, rel=6e-3)
 
 
 def test_the_command_line_overrides_the_config(directory):
@@ -106,10 +130,13 @@ def test_the_command_line_overrides_the_config(directory):
 
     assert run.returncode == 0, run.stderr
     per_epoch, _ = expected_steps(yaml.safe_load((directory / "examples/digits.yaml").read_text()))
-    assert run.stdout.splitlines()[-3] == (
-        f"Learning rate: base 0.05, highest used 0.05, last used 0.05 (lr/SGD, {per_epoch} steps)"
+    found, learning_rate, _, tensorboard = run.stdout.splitlines()[-4:]
+    base, _ = found_lr(found)
+    assert learning_rate == (
+        f"Learning rate: base {base:.3g}, highest used {base:.3g}, last used {base:.3g}"
+        f" (lr/SGD, {per_epoch} steps)"
     )
-    assert run.stdout.splitlines()[-1].endswith("--logdir elsewhere")
+    assert tensorboard.endswith("--logdir elsewhere")
     assert not (directory / "logs").exists()
 
 
@@ -141,3 +168,37 @@ def test_without_a_logger_the_error_names_the_fix_every_time(directory):
         " `Trainer(logger=TensorBoardLogger('logs'))`, or remove LRLogger."
     )
     assert "Epoch" not in run.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["elsewhere.png"]], ids=["default", "path"])
+def test_range_test_shows_the_curve_and_trains_nothing(directory, arguments):
+    figure = directory / (arguments[0] if arguments else "range_test.png")
+    command = [sys.executable, "examples/range_test.py", *arguments]
+
+    run = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300, check=False)
+
+    assert run.returncode == 0, run.stderr
+    assert not re.findall(r".*\.py:\d+: .*", run.stderr)
+    lines = run.stdout.strip().splitlines()
+    lr, reason = found_lr(lines[-9])
+    assert reason.startswith("The loss fell from ")
+    assert lines[-8] == "What every rule says:"
+    rules = {name: (value, says) for name, value, says in (line.split(maxsplit=2) for line in lines[-7:-1])}
+    assert list(rules) == ["Basin", "GiveBack", "MidDescent", "Steepest", "Valley", "MinimumOver"]
+    assert rules["Basin"] == (f"{lr:.3g}", reason)
+    for value, says in rules.values():
+        assert value == "none" or float(value) > 0
+        assert says.endswith(".")
+    curve = figure.with_suffix(".csv")
+    assert lines[-1] == f"The figure is in {figure.name}, the curve in {curve.name}."
+    assert figure.read_bytes().startswith(b"\x89PNG\r\n")
+    with curve.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    lrs = [float(row["lr"]) for row in rows]
+    assert len(rows) >= 50
+    assert lrs == sorted(lrs)
+    assert lrs[0] < lr < lrs[-1]
+    # The loss of a classifier of ten digits that has learnt nothing.
+    assert float(rows[0]["loss"]) == pytest.approx(math.log(10), abs=0.5)
+    left = {path.name for path in directory.iterdir()}
+    assert left == {"examples", figure.name, curve.name}

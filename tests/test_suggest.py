@@ -5,7 +5,7 @@ import jsonargparse
 import numpy as np
 import pytest
 from benchmarks.suggestions import Judgement, judge, suggestions, table
-from benchmarks.tasks import TASKS
+from benchmarks.tasks import TUNING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -290,11 +290,22 @@ def test_nonsense_arguments_are_refused(rule, arguments, interval):
 
 
 def test_a_rule_is_chosen_in_yaml():
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument("--rule", type=Rule, default=Basin())
-    chosen = "{class_path: lightning_lr.suggest.GiveBack, init_args: {divisor: 4}}"
+    default = Basin()
 
-    assert parser.instantiate_classes(parser.parse_args([f"--rule={chosen}"])).rule == GiveBack(divisor=4)
+    class Owner:
+        def __init__(self, rule: Rule = default):
+            self.rule = rule
+
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Owner, "owner")
+
+    def chosen(rule):
+        return parser.instantiate(parser.parse_object({"owner": {"rule": rule} if rule else {}})).owner.rule
+
+    assert chosen(None) == Basin()
+    assert chosen({"class_path": "lightning_lr.suggest.GiveBack", "init_args": {"divisor": 4}}) == GiveBack(4)
+    for rule in RULES:
+        assert chosen({"class_path": f"lightning_lr.suggest.{type(rule).__name__}"}) == rule
 
 
 def test_a_rule_of_ones_own_needs_one_method():
@@ -310,7 +321,7 @@ def test_a_rule_of_ones_own_needs_one_method():
 
 
 def test_the_benchmark_runs():
-    (task,) = [task for task in TASKS if task.name == "tumors, logistic, Nesterov"]
+    (task,) = [task for task in TUNING if task.name == "tumors, logistic, Nesterov"]
     found = suggestions(task, seed=0)
 
     assert set(found) >= {"Lightning lr_find", "fastai valley", "torch-lr-finder", "Basin", "GiveBack"}

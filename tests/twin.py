@@ -66,7 +66,10 @@ class Net(LightningModule):
         while not isinstance(batch[0] if isinstance(batch, list | tuple) else None, torch.Tensor):
             batch = next(iter(batch.values())) if isinstance(batch, dict) else batch[0]
         features, targets = batch
-        return nn.functional.cross_entropy(self.net(features), targets), features, targets
+        return self.criterion(self.net(features), targets), features, targets
+
+    def criterion(self, logits, targets):
+        return nn.functional.cross_entropy(logits, targets)
 
     def training_step(self, batch, batch_idx):
         loss, features, targets = self.loss(batch)

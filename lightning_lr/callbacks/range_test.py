@@ -134,6 +134,7 @@ class LRRangeTest(Callback):
         self.stop_after = stop_after
         self.live = live
         self._live_ramp: LiveRamp | None = None
+        self._minimum: tuple[int | None, int | None] | None = None
         self.curve: LossCurve | None = None
         self.suggestion: Decision | None = None
         self._tested: list[int] = []
@@ -176,6 +177,10 @@ class LRRangeTest(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._live_ramp is not None:
             self._end_live(trainer, pl_module, self._live_ramp)
+        if self._minimum is not None:
+            loop = trainer.fit_loop
+            loop.min_epochs, loop.epoch_loop.min_steps = self._minimum
+            self._minimum = None
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -253,8 +258,9 @@ class LRRangeTest(Callback):
             apply_lr(trainer, pl_module, old=old, new=decision.lr)
         report(trainer, self.curve, decision, old=old, applied=applied)
         if self.stop_after:
-            trainer.fit_loop.min_epochs = 0
-            trainer.fit_loop.epoch_loop.min_steps = None
+            loop = trainer.fit_loop
+            self._minimum = (loop.min_epochs, loop.epoch_loop.min_steps)
+            loop.min_epochs, loop.epoch_loop.min_steps = 0, None
             trainer.should_stop = True
 
     def _recorder(self, bounds: tuple[float, float]) -> Recorder:

@@ -89,7 +89,7 @@ def range_test(task: Task, seed: int, *, num_steps: int = 100, repeat: int = 0) 
 
 
 def fixed_ramp(task: Task, seed: int, lrs: Sequence[float]) -> list[float]:
-    """Return the losses of a ramp without a stop, each from before the update at its LR, as others pair them."""
+    """Return the losses of a ramp without a stop, each from before its update, as others pair them."""
     model = task.make_model(seed)
     optimizer = task.make_optimizer(model.parameters(), lrs[0])
     torch.manual_seed(seed)

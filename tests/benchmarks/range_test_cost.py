@@ -5,7 +5,8 @@ LRRangeTest does in `on_train_start` (the copy, a loader of its own, the steps, 
 putting everything back, the line in the console; no figure, for there is no logger), and the training loop
 that follows, to the end of its last batch. Lightning's finder is timed from its `save_checkpoint` to its
 suggestion, without the start of the Trainer. Every round does all of them in random order, and ratios are of
-one round, so that what else the machine does meets all alike.
+one round, so that what else the machine does meets all alike. `--cpu-time` is for a machine that is busy with
+other things: everything runs in one thread, so it leaves out no more than waiting.
 
 Memory. Torch's profiler counts every allocation of tensor memory from before the model is built, to the byte.
 What a test adds is the peak of a fit with it minus the peak of the same fit without.
@@ -39,6 +40,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
 from lightning_lr import LRRangeTest
+
+Clock = Callable[[], float]
 
 # The same for both finders, and low enough that neither test ends early.
 MIN_LR, MAX_LR = 1e-6, 1e-3
@@ -107,22 +110,28 @@ class Peak(NamedTuple):
 class _Mark(Callback):
     """Notes when training starts, and when its last batch is over."""
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, clock: Clock) -> None:
         self.steps = steps
+        self.clock = clock
         self.started = self.ended = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.started = time.perf_counter()
+        self.started = self.clock()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         if batch_idx == self.steps - 1:
-            self.ended = time.perf_counter()
+            self.ended = self.clock()
 
 
 def measure(
-    steps: int, rounds: int, *, models: Iterable[str] = MODELS, seed: int = 0
+    steps: int,
+    rounds: int,
+    *,
+    models: Iterable[str] = tuple(MODELS),
+    clock: Clock = time.perf_counter,
+    seed: int = 0,
 ) -> dict[str, list[Round]]:
     """Return the times of every model, one of each per round.
 
@@ -130,16 +139,17 @@ def measure(
         steps: Optimizer steps of the test, of the finder and of the plain training, at least 12.
         rounds: How often to measure.
         models: Which of `MODELS`.
+        clock: What is read, in seconds.
         seed: Decides the order within the rounds.
     """
     order = random.Random(seed)
     found: dict[str, list[Round]] = {name: [] for name in models}
     with _quiet():
         for name in found:
-            _round(MODELS[name], 12, order)  # whatever is loaded at first use
+            _round(MODELS[name], 12, order, clock)  # whatever is loaded at first use
         for _ in tqdm(range(rounds), desc="rounds", unit="round"):
             for name in order.sample(list(found), len(found)):
-                found[name].append(_round(MODELS[name], steps, order))
+                found[name].append(_round(MODELS[name], steps, order, clock))
     return found
 
 
@@ -147,8 +157,8 @@ def measure_report(steps: int) -> float:
     """Return the seconds that a TensorBoardLogger adds to a test, with what is imported for it."""
     small = next(iter(MODELS.values()))
     with _quiet(), TemporaryDirectory() as folder:
-        without, _ = _test_and_plain(small, steps)
-        with_logger, _ = _test_and_plain(small, steps, logger=TensorBoardLogger(folder))
+        without, _ = _test_and_plain(small, steps, time.perf_counter)
+        with_logger, _ = _test_and_plain(small, steps, time.perf_counter, logger=TensorBoardLogger(folder))
     return with_logger - without
 
 
@@ -204,17 +214,17 @@ def _verdict(name: str, value: float, bound: float) -> str:
     return f"{'REACHED' if value <= bound else 'MISSED'}: {name} {value:.4g}, bound {bound:.4g}"
 
 
-def _round(model: Model, steps: int, order: random.Random) -> Round:
+def _round(model: Model, steps: int, order: random.Random, clock: Clock) -> Round:
     seconds: dict[str, float] = {}
 
     def fit() -> None:
-        seconds["test"], seconds["plain"] = _test_and_plain(model, steps)
+        seconds["test"], seconds["plain"] = _test_and_plain(model, steps, clock)
 
     def find() -> None:
-        seconds["finder"] = _finder(model, steps)
+        seconds["finder"] = _finder(model, steps, clock)
 
     def copy() -> None:
-        seconds["copy"] = _copy(model)
+        seconds["copy"] = _copy(model, clock)
 
     tasks: list[Callable[[], None]] = [fit, find, copy]
     for task in order.sample(tasks, len(tasks)):
@@ -223,8 +233,10 @@ def _round(model: Model, steps: int, order: random.Random) -> Round:
     return Round(**seconds)
 
 
-def _test_and_plain(model: Model, steps: int, *, logger: Logger | None = None) -> tuple[float, float]:
-    before, test, after = _Mark(steps), _range_test(steps), _Mark(steps)
+def _test_and_plain(
+    model: Model, steps: int, clock: Clock, *, logger: Logger | None = None
+) -> tuple[float, float]:
+    before, test, after = _Mark(steps, clock), _range_test(steps), _Mark(steps, clock)
     _trainer([before, test, after], logger=logger).fit(Classifier(model.widths), _loader(model, steps))
     if test.curve is None or len(test.curve.losses) != steps - 1:
         raise RuntimeError(f"The test did not make {steps} steps: {test.suggestion!r}.")
@@ -236,16 +248,16 @@ def _range_test(steps: int, *, milestones: tuple[int, ...] = (0,)) -> LRRangeTes
     return LRRangeTest(steps - 1, min_lr=MIN_LR, max_lr=MAX_LR, apply=False, milestones=milestones)
 
 
-def _finder(model: Model, steps: int) -> float:
+def _finder(model: Model, steps: int, clock: Clock) -> float:
     seconds: list[float] = []
     lr_find = LearningRateFinder.lr_find
 
     def timed(self: LearningRateFinder, trainer: Trainer, pl_module: LightningModule) -> None:
-        started = time.perf_counter()
+        started = clock()
         try:
             lr_find(self, trainer, pl_module)
         finally:  # it ends with an exception, which ends the fit
-            seconds.append(time.perf_counter() - started)
+            seconds.append(clock() - started)
 
     # Its bar cannot be turned off.
     with (
@@ -267,11 +279,11 @@ def _finder(model: Model, steps: int) -> float:
     return seconds[0]
 
 
-def _copy(model: Model) -> float:
+def _copy(model: Model, clock: Clock) -> float:
     module = Classifier(model.widths)
-    started = time.perf_counter()
+    started = clock()
     copies = [tensor.detach().clone() for tensor in [*module.parameters(), *module.buffers()]]
-    seconds = time.perf_counter() - started
+    seconds = clock() - started
     del copies
     return seconds
 
@@ -350,10 +362,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time and memory of the LR range test.")
     parser.add_argument("--steps", type=int, default=100, help="steps of the test, and plain ones beside it")
     parser.add_argument("--rounds", type=int, default=7, help="how often everything is measured")
+    parser.add_argument("--cpu-time", action="store_true", help="leave out what other processes take")
     arguments = parser.parse_args()
+    clock = time.process_time if arguments.cpu_time else time.perf_counter
     report_seconds = measure_report(arguments.steps)
     memory = measure_memory(list(MODELS.values())[-1])
-    times = measure(arguments.steps, arguments.rounds)
+    times = measure(arguments.steps, arguments.rounds, clock=clock)
     print(report(times, report_seconds, memory, steps=arguments.steps))
 
 

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from benchmarks import peers
+from benchmarks.held_out import HELD_OUT, TASKS
 from benchmarks.ramps import fixed_ramp, range_test
 from benchmarks.task import Task
-from benchmarks.tasks import HELD_OUT, TASKS, TUNING
+from benchmarks.tasks import TUNING
 from benchmarks.truth import SEEDS, TRUTH
 from tqdm import tqdm
 
@@ -105,7 +106,7 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--held-out", action="store_true", help="only the tasks added when the rule stood")
+    which.add_argument("--held-out", action="store_true", help="only the tasks no rule was chosen on")
     which.add_argument("--tuning", action="store_true", help="only the tasks the rule was chosen on")
     parser.add_argument("--details", action="store_true", help="the default rule's answers task by task")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The tasks on which LR suggestions are compared: different data, models, losses and optimizers, plain torch.
+"""The tasks on which the default rule was chosen: different data, models, losses and optimizers, plain torch.
 
 They are small (under a second per training on one core) because the truth needs thousands of trainings.
 """
@@ -21,10 +21,9 @@ from benchmarks.task import Task, characters, cosine, gaussian, logits, optimize
 from torch import nn, optim
 from torch.nn import functional
 
-__all__ = ["HELD_OUT", "TASKS", "TUNING"]
+__all__ = ["TUNING"]
 
 # Each negative loss is scored by what it is the logarithm or the complement of.
-# The default rule was chosen on these.
 TUNING = (
     Task(
         "digits, CNN, momentum",
@@ -186,10 +185,6 @@ TUNING = (
         batch_size=24,
         total_steps=200,
     ),
-)
-
-# These were added when the rule stood.
-HELD_OUT = (
     Task(
         "digits, deep sigmoid MLP, momentum",
         seeded(partial(mlp, 64, 48, 48, 10, activation=nn.Sigmoid)),
@@ -271,5 +266,3 @@ HELD_OUT = (
         total_steps=300,
     ),
 )
-
-TASKS = TUNING + HELD_OUT

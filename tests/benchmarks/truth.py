@@ -14,8 +14,8 @@ import statistics
 from pathlib import Path
 
 import torch
+from benchmarks.held_out import TASKS
 from benchmarks.task import Task
-from benchmarks.tasks import TASKS
 from tqdm import tqdm
 
 __all__ = ["TRUTH", "final_loss", "measure"]
