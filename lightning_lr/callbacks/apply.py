@@ -44,9 +44,12 @@ def _is_number(value: Any) -> bool:
 
 def _log_again(trainer: Trainer, changed: dict[str, float]) -> None:
     for logger in trainer.loggers:
-        logger.log_hyperparams(changed)
-        if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
-            # Saved at fit start already, and TensorBoardLogger keeps a file that is there.
-            path = Path(logger.log_dir) / logger.NAME_HPARAMS_FILE
-            if path.exists():
-                save_hparams_to_yaml(path, logger.hparams)
+        if not isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(changed)
+            continue
+        # To log them again would only repeat `hp_metric`: TensorBoard shows the first ones of a run.
+        logger.hparams.update(changed)
+        path = Path(logger.log_dir) / logger.NAME_HPARAMS_FILE
+        # Saved at fit start already, and TensorBoardLogger keeps a file that is there.
+        if trainer.is_global_zero and path.exists():
+            save_hparams_to_yaml(path, logger.hparams)

@@ -225,10 +225,9 @@ class LRRangeTest(Callback):
             DryRun(trainer, pl_module) as dry,
         ):
             old, curves = dry.reference_lr, list[LossCurve]()
-            try:
-                bounds = self._bounds(dry)
-            except ValueError as error:
-                decision: Decision = Abstention(type(self.rule).__name__, str(error))
+            bounds = self._bounds(dry)
+            if isinstance(bounds, str):
+                decision: Decision = Abstention(type(self.rule).__name__, bounds)
             else:
                 skips = [repeat * self.num_steps for repeat in range(self.repeats)]
                 curves = [_ramp_up(dry, self._recorder(bounds), skip=skip, advance=advance) for skip in skips]
@@ -267,14 +266,18 @@ class LRRangeTest(Callback):
         lrs = ramp(*bounds, self.num_steps, mode=self.mode)
         return Recorder(lrs, extend=self.max_lr is None and self.mode == "exponential")
 
-    def _bounds(self, dry: DryRun) -> tuple[float, float]:
+    def _bounds(self, dry: DryRun) -> tuple[float, float] | str:
+        """Return the bounds of the ramp, or why the model gives none."""
         if self.min_lr is not None and self.max_lr is not None:
             return self.min_lr, self.max_lr
         probes = [probe for probe in dry.descents(_PROBED_STEPS) if all(map(math.isfinite, probe))]
         if not probes:
-            raise ValueError("The loss is no finite number at the start: look for the cause.")
+            return "The loss is no finite number at the start: look for the cause."
         losses, descents = zip(*probes, strict=True)
-        low, high = model_bounds(sum(losses) / len(probes), sum(descents) / len(probes))
+        try:
+            low, high = model_bounds(sum(losses) / len(probes), sum(descents) / len(probes))
+        except ValueError as error:
+            return str(error)
         if self.min_lr is not None:
             return self.min_lr, max(high, self.min_lr * 10**_LEAST_DECADES)
         if self.max_lr is not None:
