@@ -404,7 +404,7 @@ class Sharded(Net):
 
 strategies = {
     "ddp": (Net, lambda: DDPStrategy(process_group_backend="gloo")),
-    "fsdp2": (Sharded, lambda: ModelParallelStrategy(process_group_backend="gloo")),
+    "fsdp2": (Sharded, lambda: ModelParallelStrategy(2, 1, process_group_backend="gloo")),
 }
 root, kind = sys.argv[1:]
 module, strategy = strategies[kind]
