@@ -1,44 +1,31 @@
-"""Training steps of the running fit that are made and then forgotten, as if they had never been.
+"""Training steps of the running fit that are made and then forgotten, as if they had never been."""
 
-Made of the public pieces that Lightning's own training loop is made of, so that precision, gradient clipping,
-accumulation, strategies and user overrides act as in a real step. This is the one file that uses private
-names of Lightning; each is listed in `PRIVATE_NAMES`.
-"""
-
-import copy
 import math
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.profilers import PassThroughProfiler
-from lightning.pytorch.utilities import CombinedLoader
-from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from typing_extensions import Self
 
+from lightning_lr.borrowed_batches import endless_batches
 from lightning_lr.descent import descent
+from lightning_lr.internals import all_loaders, train_loaders
 from lightning_lr.rates import nested_schedulers, peak_lrs, set_lrs
 from lightning_lr.rehearsable import check_rehearsable
+from lightning_lr.rehearsed_validation import RehearsedValidation
 from lightning_lr.snapshot import Snapshot, tensor_bytes
+from lightning_lr.steps import optimizer_step
 
-__all__ = ["PRIVATE_NAMES", "DryRun"]
-
-PRIVATE_NAMES = {
-    "trainer.fit_loop._combined_loader": "the train loaders with their mode and limits; the public "
-    "`train_dataloader` knows neither",
-    "LightningModule._on_before_batch_transfer": "calls `on_before_batch_transfer` of the module or of the "
-    "datamodule, whichever has it",
-}
-
+__all__ = ["DryRun"]
 
 # So many batches in a row without a loss are taken for a module that never gives one.
 _MOST_SKIPPED = 100
@@ -74,7 +61,7 @@ class DryRun:
         *,
         keep_on: Literal["auto", "device", "cpu"] = "auto",
     ) -> None:
-        check_rehearsable(trainer, pl_module, _loaders(trainer))
+        check_rehearsable(trainer, pl_module, train_loaders(trainer).flattened)
         self._trainer = trainer
         self._module = pl_module
         self._keep_on = keep_on
@@ -83,7 +70,7 @@ class DryRun:
         if not self.reference_lr:
             raise MisconfigurationException("Every LR is 0: nothing is trained, so there is no LR to find.")
         self._snapshot = Snapshot()
-        self._batches = _batches(trainer)
+        self._batches = endless_batches(trainer)
         self._is_at_start = True
         self._muted = ExitStack()
 
@@ -130,6 +117,18 @@ class DryRun:
         for lr in lrs:
             self._set_lr(lr)
             yield lr, self._step_with_loss()
+
+    def validation(self, batches: int) -> RehearsedValidation:
+        """Return what measures the validation loss of the weights after the steps made last.
+
+        Args:
+            batches: How many batches of each validation loader to use, at most.
+
+        Raises:
+            MisconfigurationException: This fit has no validation that could be rehearsed.
+        """
+        self._rewind()
+        return RehearsedValidation(self._trainer, self._module, batches)
 
     def descents(self, batches: int) -> list[tuple[float, float]]:
         """Measure how steep the loss is at the start, without moving from it.
@@ -183,7 +182,7 @@ class DryRun:
         if not self._is_at_start:
             self._batches.close()
             self._snapshot.restore()
-            self._batches = _batches(self._trainer)
+            self._batches = endless_batches(self._trainer)
         self._is_at_start = False
 
     def _ratios(self) -> list[list[float]]:
@@ -194,104 +193,13 @@ class DryRun:
 
     def _step_with_loss(self) -> Tensor:
         for _ in range(_MOST_SKIPPED):
-            loss = self._step()
+            loss = optimizer_step(self._trainer, self._module, self._batches)
             if loss is not None:
                 return loss
         return self._missing()
 
-    def _step(self) -> Tensor | None:
-        if not self._module.automatic_optimization:
-            loss = _loss(self._training_step(*next(self._batches)))
-            return None if loss is None else loss.detach().clone().reshape(())
-        last = self._trainer.accumulate_grad_batches - 1
-        losses = [
-            self._micro_step(*next(self._batches), first=micro == 0, last=micro == last)
-            for micro in range(last + 1)
-        ]
-        present = [loss for loss in losses if loss is not None]
-        return torch.stack(present).mean() if present else None
-
-    def _micro_step(self, index: int, batch: Any, *, first: bool, last: bool) -> Tensor | None:
-        trainer, seen = self._trainer, list[Tensor]()
-        raw_optimizer = trainer.optimizers[0]
-
-        def closure() -> Tensor | None:
-            loss = _loss(self._training_step(index, batch))
-            if loss is not None:
-                seen.append(loss.detach().clone().reshape(()))
-            if first:
-                self._module.on_before_zero_grad(raw_optimizer)
-                self._module.optimizer_zero_grad(trainer.current_epoch, index, raw_optimizer)
-            if loss is None:
-                return None
-            scaled = loss / trainer.accumulate_grad_batches
-            trainer.strategy.backward(scaled, raw_optimizer)
-            return scaled
-
-        if last:
-            optimizer = cast(LightningOptimizer, self._module.optimizers())
-            self._module.optimizer_step(trainer.current_epoch, index, optimizer, closure)
-        else:
-            blocked = getattr(trainer.strategy, "block_backward_sync", nullcontext)
-            with blocked():
-                closure()
-        # LBFGS calls the closure several times; the first loss is the one before the update.
-        return seen[0] if seen else None
-
-    def _training_step(self, index: int, batch: Any) -> Any:
-        trainer, module = self._trainer, self._module
-        batch = trainer.precision_plugin.convert_input(batch)
-        batch = module._on_before_batch_transfer(batch, dataloader_idx=0)
-        batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
-        takes_index = is_param_in_hook_signature(module.training_step, "batch_idx", min_args=2)
-        return trainer.strategy.training_step(*((batch, index) if takes_index else (batch,)))
-
     def _missing(self) -> Tensor:
         return torch.full((), math.nan, device=self._trainer.strategy.root_device)
-
-
-def _loss(output: Any) -> Tensor | None:
-    loss = output.get("loss") if isinstance(output, Mapping) else output
-    return loss if isinstance(loss, Tensor) else None
-
-
-def _combined_loader(trainer: Trainer) -> CombinedLoader:
-    loader = trainer.fit_loop._combined_loader
-    if loader is None:
-        raise MisconfigurationException("There are no train loaders yet: enter a DryRun in `on_train_start`.")
-    return loader
-
-
-def _loaders(trainer: Trainer) -> list[Any]:
-    return _combined_loader(trainer).flattened
-
-
-def _batches(trainer: Trainer) -> Generator[tuple[int, Any], None, None]:
-    """Yield numbered training batches from the start of the loaders, again and again."""
-    loader = copy.copy(_combined_loader(trainer))
-    loader.flattened = [_private_copy(each) for each in loader.flattened]
-    index = 0
-    try:
-        while True:
-            start = index
-            for batch, _, _ in loader:
-                yield index, batch
-                index += 1
-            if index == start:
-                raise MisconfigurationException(
-                    "The train loader has no batches: there is nothing to rehearse."
-                )
-    finally:
-        loader.reset()
-
-
-def _private_copy(loader: Any) -> Any:
-    """Return a loader over the same data whose iterator, and workers, are its own."""
-    if hasattr(loader, "_iterator"):
-        loader = copy.copy(loader)
-        # The Trainer's iterator lives on in the original, with the workers that it may keep between epochs.
-        loader._iterator = None
-    return loader
 
 
 def _mute(stack: ExitStack, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -326,7 +234,7 @@ def _take_snapshot(
     scaler = getattr(trainer.precision_plugin, "scaler", None)
     for stateful in [*trainer.optimizers, *schedulers, *([scaler] if scaler else [])]:
         snapshot.add(stateful)
-    for loader in _loaders(trainer):
+    for loader in all_loaders(trainer):
         # Not the loader itself: the workers of its live iterator share its attributes.
         parts = ("dataset", "sampler", "batch_sampler", "generator", "collate_fn", "worker_init_fn")
         sources = (
@@ -336,14 +244,6 @@ def _take_snapshot(
     snapshot.add_references(getattr(trainer, "datamodule", None))
     snapshot.add_global_generators()
     return snapshot
-
-
-def _sources(loader: Any) -> list[Any]:
-    if not isinstance(loader, DataLoader):
-        return [loader]
-    # Not the loader itself: threads of its live iterator read its attributes.
-    parts = ("dataset", "sampler", "batch_sampler", "generator", "collate_fn", "worker_init_fn")
-    return [getattr(loader, part) for part in parts]
 
 
 def _is_short_of_memory(trainer: Trainer, pl_module: LightningModule) -> bool:

@@ -27,7 +27,8 @@ from twin import ManualNet, Net, Noisy, assert_same, run
 
 import lightning_lr.dry_run as dry_run_module
 from lightning_lr import rehearsable
-from lightning_lr.dry_run import PRIVATE_NAMES, DryRun
+from lightning_lr.dry_run import DryRun
+from lightning_lr.internals import PRIVATE_NAMES
 
 NEEDS_FSDP2_ON_CPU = pytest.mark.skipif(
     not hasattr(torch.cpu.Stream(), "record_event"), reason="torch before 2.7 has no FSDP2 on the CPU"

@@ -17,9 +17,9 @@ from typing_extensions import override
 
 from lightning_lr.callbacks.points import Point, save_loggers, write_points
 from lightning_lr.callbacks.step_hook import StepHook
-from lightning_lr.callbacks.validation_loss import ValidationLoss, batch_size, returned_loss
 from lightning_lr.group_names import group_names
 from lightning_lr.step_buffer import StepBuffer, StepRecord
+from lightning_lr.validation_loss import ValidationLoss, batch_size, returned_loss
 
 __all__ = ["LRLogger"]
 
@@ -185,7 +185,7 @@ class LRLogger(Callback):
             trainer.callback_metrics, reduce=_sum_over_ranks(trainer)
         )
         if problem:
-            self._warn_once(problem)
+            self._warn_once(f"LRLogger shows no validation loss: {problem}")
         self._write(trainer, losses)
 
     @override
