@@ -109,14 +109,15 @@ class DryRun:
 
         Yields:
             The LR and the loss before its update: on this rank, on its device, undivided by accumulation.
-            Where `training_step` gives none the next batch is taken; NaN after a hundred in a row.
+            Where `training_step` gives none the next batch is taken; NaN after a hundred in a row. So it is
+            where the AMP scaler skips a step, until its scale fits.
         """
         self._rewind()
         for _ in range(skip):
             next(self._batches)
         for lr in lrs:
             self._set_lr(lr)
-            yield lr, self._step_with_loss()
+            yield lr, self._step_that_happens()
 
     def validation(self, batches: int) -> RehearsedValidation:
         """Return what measures the validation loss of the weights after the steps made last.
@@ -174,22 +175,48 @@ class DryRun:
         return reduced.tolist()
 
     def _leave(self) -> None:
-        self._batches.close()
-        self._snapshot.restore()
+        self._take_back()
         self._muted.close()
 
     def _rewind(self) -> None:
         if not self._is_at_start:
-            self._batches.close()
-            self._snapshot.restore()
+            self._take_back()
             self._batches = endless_batches(self._trainer)
         self._is_at_start = False
+
+    def _take_back(self) -> None:
+        self._batches.close()
+        for module in self._module.modules():
+            # FSDP2 keeps parameters whole after a forward pass without a backward one.
+            if callable(reshard := getattr(module, "reshard", None)):
+                reshard()
+        self._snapshot.restore()
 
     def _ratios(self) -> list[list[float]]:
         return [[peak / self.reference_lr for peak in peaks] for peaks in self._peaks]
 
     def _set_lr(self, lr: float) -> None:
         set_lrs(self._trainer.optimizers, [[ratio * lr for ratio in ratios] for ratios in self._ratios()])
+
+    def _step_that_happens(self) -> Tensor:
+        if getattr(self._trainer.precision_plugin, "scaler", None) is None:
+            return self._step_with_loss()
+        happened = list[Optimizer]()
+        hooks = [
+            optimizer.register_step_post_hook(lambda optimizer, *_: happened.append(optimizer))
+            for optimizer in self._trainer.optimizers
+        ]
+        try:
+            loss = self._step_with_loss()
+            for _ in range(_MOST_UNDONE):
+                # A loss that is not finite never gives gradients that are.
+                if happened or not math.isfinite(loss.item()):
+                    break
+                loss = self._step_with_loss()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return loss
 
     def _step_with_loss(self) -> Tensor:
         for _ in range(_MOST_SKIPPED):

@@ -3,5 +3,6 @@
 from lightning_lr.callbacks.decay import LRDecay
 from lightning_lr.callbacks.logger import LRLogger
 from lightning_lr.callbacks.range_test import LRRangeTest
+from lightning_lr.callbacks.search import LRSearch
 
-__all__ = ["LRDecay", "LRLogger", "LRRangeTest"]
+__all__ = ["LRDecay", "LRLogger", "LRRangeTest", "LRSearch"]

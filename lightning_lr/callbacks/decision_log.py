@@ -38,7 +38,9 @@ def tell(trainer: Trainer, entry: Entry) -> None:
     To be called on every rank; one of them writes.
     """
     rank_zero_info(f"{entry.source}: {entry.summary} ({entry.effect})")
-    if not trainer.is_global_zero or trainer.log_dir is None:
+    # On every rank: Lightning broadcasts it.
+    folder = trainer.log_dir
+    if not trainer.is_global_zero or folder is None:
         return
     line = {
         "time": time.time(),
@@ -46,7 +48,7 @@ def tell(trainer: Trainer, entry: Entry) -> None:
         "epoch": trainer.current_epoch,
         **asdict(entry),
     }
-    path = Path(trainer.log_dir) / "decisions.jsonl"
+    path = Path(folder) / "decisions.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         file.write(json.dumps(line) + "\n")

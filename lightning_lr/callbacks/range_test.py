@@ -1,23 +1,22 @@
 """LRRangeTest: raises the LR over training steps that are then forgotten, and reads one LR off the loss."""
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch import LightningModule, Trainer
 from typing_extensions import override
 
-from lightning_lr.callbacks.apply import apply_lr
+from lightning_lr.callbacks.bounds import find_bounds
 from lightning_lr.callbacks.live_ramp import LiveRamp
 from lightning_lr.callbacks.progress import Advance, progress_bar
 from lightning_lr.callbacks.range_report import report
+from lightning_lr.callbacks.startup_test import StartupTest
 from lightning_lr.checks import check_choice, check_count, check_number
 from lightning_lr.curve import LossCurve
-from lightning_lr.decisions import Abstention, Decision, Suggestion, combine, decision_from_dict
+from lightning_lr.decisions import Abstention, Decision, combine
 from lightning_lr.dry_run import DryRun
 from lightning_lr.figures import range_test_figure
-from lightning_lr.ramps import model_bounds, ramp
+from lightning_lr.ramps import ramp
 from lightning_lr.recorder import Recorder
 from lightning_lr.rule import Rule
 from lightning_lr.suggest import Basin
@@ -28,12 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["LRRangeTest"]
 
 _DEFAULT_RULE = Basin()
-_PROBED_STEPS = 4
-# Where only one bound is given, the other is at least so far away.
-_LEAST_DECADES = 3
 
 
-class LRRangeTest(Callback):
+class LRRangeTest(StartupTest):
     """Find the base LR at startup with a range test that leaves no trace, and train with it.
 
     Before the first batch the LR is raised from step to step until the loss blows up, and one LR is read off
@@ -116,8 +112,7 @@ class LRRangeTest(Callback):
             raise TypeError(
                 f"`LRRangeTest(rule=...)` must be a Rule of `lightning_lr.suggest`, got {rule!r}."
             )
-        for milestone in milestones:
-            check_count("LRRangeTest(milestones=...)", milestone, minimum=0)
+        super().__init__(milestones=milestones, apply=apply, stop_after=stop_after)
         if live and (min_lr is None or max_lr is None or repeats > 1 or tuple(milestones) != (0,)):
             raise ValueError(
                 "`LRRangeTest(live=True)` ramps once, over the first batches: give it `min_lr` and `max_lr`,"
@@ -129,31 +124,19 @@ class LRRangeTest(Callback):
         self.mode: Literal["exponential", "linear"] = mode
         self.rule = rule
         self.repeats = repeats
-        self.milestones = tuple(milestones)
-        self.apply = apply
-        self.stop_after = stop_after
         self.live = live
         self._live_ramp: LiveRamp | None = None
-        self._minimum: tuple[int | None, int | None] | None = None
         self.curve: LossCurve | None = None
-        self.suggestion: Decision | None = None
-        self._tested: list[int] = []
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._tested = []
+        super().setup(trainer, pl_module, stage)
         self._live_ramp = None
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.global_step == 0 and 0 in self.milestones and not self.live and self._may_run(trainer):
-            self._rehearse(trainer, pl_module)
-
-    @override
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        epoch = trainer.current_epoch
-        if epoch > 0 and epoch in self.milestones and epoch not in self._tested:
-            self._rehearse(trainer, pl_module)
+        if not self.live:
+            super().on_train_start(trainer, pl_module)
 
     @override
     def on_train_batch_start(
@@ -177,10 +160,7 @@ class LRRangeTest(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._live_ramp is not None:
             self._end_live(trainer, pl_module, self._live_ramp)
-        if self._minimum is not None:
-            loop = trainer.fit_loop
-            loop.min_epochs, loop.epoch_loop.min_steps = self._minimum
-            self._minimum = None
+        super().on_train_end(trainer, pl_module)
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -190,18 +170,28 @@ class LRRangeTest(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "tested": list(self._tested),
-            "curve": self.curve.to_dict() if self.curve else None,
-            "suggestion": self.suggestion.to_dict() if self.suggestion else None,
-        }
+        return super().state_dict() | {"curve": self.curve.to_dict() if self.curve else None}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._tested = list(state_dict["tested"])
+        super().load_state_dict(state_dict)
         self.curve = LossCurve.from_dict(state_dict["curve"]) if state_dict["curve"] else None
-        suggestion = state_dict["suggestion"]
-        self.suggestion = decision_from_dict(suggestion) if suggestion else None
+
+    @override
+    def run_test(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        with (
+            progress_bar(trainer, "LR range test", self.num_steps * self.repeats) as advance,
+            DryRun(trainer, pl_module) as dry,
+        ):
+            old, curves = dry.reference_lr, list[LossCurve]()
+            bounds = find_bounds(dry, self.min_lr, self.max_lr)
+            if isinstance(bounds, str):
+                decision: Decision = Abstention(type(self.rule).__name__, bounds)
+            else:
+                skips = [repeat * self.num_steps for repeat in range(self.repeats)]
+                curves = [_ramp_up(dry, self._recorder(bounds), skip=skip, advance=advance) for skip in skips]
+                decision = combine([self.rule.suggest(curve) for curve in curves])
+        self._finish(trainer, pl_module, curves, decision, old=old)
 
     def plot(self) -> "Figure":
         """Draw the curve of the last test with what every rule reads off it.
@@ -212,27 +202,6 @@ class LRRangeTest(Callback):
         if self.curve is None or self.suggestion is None:
             raise RuntimeError("LRRangeTest has nothing to plot before `Trainer.fit` has run the test.")
         return range_test_figure(self.curve, self.suggestion)
-
-    def _may_run(self, trainer: Trainer) -> bool:
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            rank_zero_info("LRRangeTest: no test in a `fast_dev_run`, the LR stays what it is.")
-            return False
-        return not self._tested
-
-    def _rehearse(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        with (
-            progress_bar(trainer, "LR range test", self.num_steps * self.repeats) as advance,
-            DryRun(trainer, pl_module) as dry,
-        ):
-            old, curves = dry.reference_lr, list[LossCurve]()
-            bounds = self._bounds(dry)
-            if isinstance(bounds, str):
-                decision: Decision = Abstention(type(self.rule).__name__, bounds)
-            else:
-                skips = [repeat * self.num_steps for repeat in range(self.repeats)]
-                curves = [_ramp_up(dry, self._recorder(bounds), skip=skip, advance=advance) for skip in skips]
-                decision = combine([self.rule.suggest(curve) for curve in curves])
-        self._finish(trainer, pl_module, curves, decision, old=old)
 
     def _end_live(self, trainer: Trainer, pl_module: LightningModule, ramp: LiveRamp) -> None:
         self._live_ramp = None
@@ -249,40 +218,13 @@ class LRRangeTest(Callback):
         *,
         old: float,
     ) -> None:
-        self._tested.append(trainer.current_epoch)
-        self.suggestion = decision
         self.curve = curves[0] if curves else None
-        applied = self.apply and isinstance(decision, Suggestion)
-        if self.apply and isinstance(decision, Suggestion):
-            apply_lr(trainer, pl_module, old=old, new=decision.lr)
+        applied = self._follow(trainer, pl_module, decision, old=old)
         report(trainer, self.curve, decision, old=old, applied=applied)
-        if self.stop_after:
-            loop = trainer.fit_loop
-            self._minimum = (loop.min_epochs, loop.epoch_loop.min_steps)
-            loop.min_epochs, loop.epoch_loop.min_steps = 0, None
-            trainer.should_stop = True
 
     def _recorder(self, bounds: tuple[float, float]) -> Recorder:
         lrs = ramp(*bounds, self.num_steps, mode=self.mode)
         return Recorder(lrs, extend=self.max_lr is None and self.mode == "exponential")
-
-    def _bounds(self, dry: DryRun) -> tuple[float, float] | str:
-        """Return the bounds of the ramp, or why the model gives none."""
-        if self.min_lr is not None and self.max_lr is not None:
-            return self.min_lr, self.max_lr
-        probes = [probe for probe in dry.descents(_PROBED_STEPS) if all(map(math.isfinite, probe))]
-        if not probes:
-            return "The loss is no finite number at the start: look for the cause."
-        losses, descents = zip(*probes, strict=True)
-        try:
-            low, high = model_bounds(sum(losses) / len(probes), sum(descents) / len(probes))
-        except ValueError as error:
-            return str(error)
-        if self.min_lr is not None:
-            return self.min_lr, max(high, self.min_lr * 10**_LEAST_DECADES)
-        if self.max_lr is not None:
-            return min(low, self.max_lr / 10**_LEAST_DECADES), self.max_lr
-        return low, high
 
 
 def _ramp_up(dry: DryRun, recorder: Recorder, *, skip: int, advance: Advance) -> LossCurve:

@@ -1,15 +1,16 @@
 """The range test in plain torch: what the callback does, without a Trainer."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from benchmarks.task import Batch, Task
 from torch import nn, optim
 
-from lightning_lr.curve import LossCurve, has_diverged, has_risen, model_bounds, ramp
+from lightning_lr.curve import LossCurve, has_diverged, has_risen
+from lightning_lr.ramps import model_bounds, ramp
 
-__all__ = ["fixed_ramp", "range_test"]
+__all__ = ["bounds", "fixed_ramp", "range_test"]
 
 # The ramp goes no further than that above the first guess, should the loss never rise.
 MAX_EXTRA_DECADES = 6
@@ -40,7 +41,9 @@ def _step(optimizer: optim.Optimizer, lr: float) -> None:
     optimizer.step()
 
 
-def _bounds(task: Task, seed: int, batches: Iterator[Batch]) -> tuple[float, float]:
+def bounds(task: Task, seed: int) -> tuple[float, float]:
+    """Return the range of LRs that the model's own scale gives, from four batches."""
+    batches = task.batches(seed)
     model = task.make_model(seed)
     optimizer = task.make_optimizer(model.parameters(), 1.0)
     losses, descents = [], []
@@ -59,7 +62,7 @@ def range_test(task: Task, seed: int, *, num_steps: int = 100, repeat: int = 0) 
         num_steps: Steps over the first 4.5 decades.
         repeat: Another number gives other batches for the same model.
     """
-    low, high = _bounds(task, seed, task.batches(seed))
+    low, high = bounds(task, seed)
     lrs = list(ramp(low, high, num_steps))
     ratio = lrs[1] / lrs[0]
     steps_per_decade = math.ceil(1 / math.log10(ratio))

@@ -1,0 +1,36 @@
+"""How long the Trainer means to train, for a plan of its learning rates."""
+
+import math
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
+
+from lightning_lr.horizon import Horizon, horizon
+
+__all__ = ["run_length"]
+
+
+def run_length(trainer: Trainer, *, manual: bool) -> Horizon:
+    """Return the length of the running fit.
+
+    Args:
+        trainer: Its Trainer, with the loaders set up.
+        manual: Whether the module optimizes manually.
+    """
+    max_epochs = -1 if trainer.max_epochs is None else trainer.max_epochs
+    if manual and trainer.max_steps != -1:
+        # How many steps a batch makes is the module's affair: only the bounds themselves are known.
+        return Horizon(steps=trainer.max_steps, epochs=math.inf if max_epochs == -1 else max_epochs)
+    return horizon(
+        max_epochs=max_epochs,
+        max_steps=trainer.max_steps,
+        batches_per_epoch=trainer.num_training_batches,
+        accumulation=_accumulation(trainer),
+    )
+
+
+def _accumulation(trainer: Trainer) -> dict[int, int]:
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, GradientAccumulationScheduler):
+            return callback.scheduling
+    return {0: trainer.accumulate_grad_batches}

@@ -1,0 +1,68 @@
+"""The figure of a search: what every trial came to, by stage, and the LR that was chosen."""
+
+from typing import TYPE_CHECKING
+
+from lightning_lr.decisions import Decision, Suggestion
+from lightning_lr.trials import Stage, Trials
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["search_figure"]
+
+_STYLES: dict[Stage, tuple[str, str]] = {
+    "coarse": ("o", "0.6"),
+    "fine": ("s", "C1"),
+    "final": ("D", "C0"),
+}
+
+
+def search_figure(trials: Trials, decision: Decision) -> "Figure":
+    """Draw the loss of every trial over its LR, with a line through those of one length.
+
+    Trials that were cut short or diverged stand on the upper edge.
+
+    Args:
+        trials: At least one.
+        decision: What was decided.
+
+    Returns:
+        A figure of its own, of no canvas but matplotlib's default.
+
+    Example:
+        >>> from lightning_lr.decisions import Abstention
+        >>> from lightning_lr.trials import Trial
+        >>> trials = Trials(2.3, "validation loss", (Trial(0.1, 1.9, 25, 25, "coarse"),))
+        >>> search_figure(trials, Abstention("LRSearch", "Few.")).axes[0].get_xscale()
+        'log'
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained", facecolor="white")
+    axes = figure.add_subplot()
+    axes.axhline(trials.start_loss, color="0.6", linestyle=":", label="before training")
+    for stage, (marker, color) in _STYLES.items():
+        done = sorted((t.lr, t.loss) for t in trials.at_stage(stage) if t.outcome == "finished")
+        if done:
+            length = trials.at_stage(stage)[0].length
+            axes.plot(
+                *zip(*done, strict=True), marker, color=color, linestyle="-", label=f"{stage}, {length} steps"
+            )
+    unfinished = {"lost": ("x", "cut short: far behind"), "diverged": ("^", "diverged")}
+    for outcome, (marker, label) in unfinished.items():
+        lrs = [trial.lr for trial in trials if trial.outcome == outcome]
+        if lrs:
+            top = axes.get_xaxis_transform()
+            axes.plot(lrs, [0.97] * len(lrs), marker, color="C3", transform=top, linestyle="", label=label)
+    if isinstance(decision, Suggestion):
+        axes.axvspan(decision.low, decision.high, color="C2", alpha=0.15)
+        axes.axvline(decision.lr, color="C2", linewidth=2, label=f"chosen: {decision.lr:.2g}")
+    found = f"{decision.lr:.3g}" if isinstance(decision, Suggestion) else "no LR"
+    axes.set(
+        xscale="log",
+        xlabel="peak learning rate (log scale)",
+        ylabel=trials.judged_by,
+        title=f"LR search: {found} after {len(trials)} trials, {trials.steps} steps",
+    )
+    axes.legend(fontsize="small")
+    return figure

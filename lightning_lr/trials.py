@@ -1,0 +1,131 @@
+"""What a search over LRs has tried so far, as plain serializable values."""
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from lightning_lr.checks import check_choice, check_count, check_number
+
+__all__ = ["Outcome", "Stage", "Trial", "Trials"]
+
+Stage: TypeAlias = Literal["coarse", "fine", "final"]
+Outcome: TypeAlias = Literal["finished", "lost", "diverged"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A short training with one peak LR, from the same start and over the same batches as every other.
+
+    Args:
+        lr: The peak LR, in (0, inf).
+        loss: The score after it; infinite where there is none, because it was cut short or diverged.
+        steps: The optimizer steps that it made.
+        length: The optimizer steps that it was meant to make; scores of one length can be compared.
+        stage: What it was for: `coarse`, `fine` or `final`.
+        outcome: `finished`, `lost` (cut short, far behind the best one) or `diverged` (not finite any more).
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of its range.
+    """
+
+    lr: float
+    loss: float
+    steps: int
+    length: int
+    stage: Stage
+    outcome: Outcome = "finished"
+
+    def __post_init__(self) -> None:
+        check_number("Trial(lr=...)", self.lr, "(0, inf)")
+        check_count("Trial(length=...)", self.length, minimum=1)
+        check_count("Trial(steps=...)", self.steps, minimum=0)
+        check_choice("Trial(stage=...)", self.stage, ("coarse", "fine", "final"))
+        check_choice("Trial(outcome=...)", self.outcome, ("finished", "lost", "diverged"))
+        if math.isfinite(self.loss) != (self.outcome == "finished"):
+            raise ValueError(
+                f"`Trial(loss=...)` must be finite for a finished trial and infinite for others,"
+                f" got {self.loss!r} for one that {self.outcome}."
+            )
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The trials of a search in the order in which they were made.
+
+    Args:
+        start_loss: The loss of the weights that every trial starts from.
+        judged_by: What the loss of a trial is, in words.
+        trials: The trials.
+
+    Example:
+        >>> trials = Trials(2.3, "validation loss", (Trial(0.1, 1.9, 25, 25, "coarse"),))
+        >>> trials.steps, Trials.from_dict(trials.to_dict()) == trials
+        (25, True)
+    """
+
+    start_loss: float
+    judged_by: str
+    trials: tuple[Trial, ...] = ()
+
+    def __iter__(self) -> Iterator[Trial]:
+        return iter(self.trials)
+
+    def __len__(self) -> int:
+        return len(self.trials)
+
+    @property
+    def steps(self) -> int:
+        """The optimizer steps made in all trials."""
+        return sum(trial.steps for trial in self.trials)
+
+    @property
+    def steps_saved(self) -> int:
+        """The optimizer steps saved by cutting trials short that were lost."""
+        return sum(trial.length - trial.steps for trial in self.trials if trial.outcome == "lost")
+
+    def and_(self, trial: Trial) -> "Trials":
+        """Return these trials and one more."""
+        return Trials(self.start_loss, self.judged_by, (*self.trials, trial))
+
+    def at_stage(self, *stages: Stage) -> tuple[Trial, ...]:
+        """Return the trials that were for one of these stages."""
+        return tuple(trial for trial in self.trials if trial.stage in stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return lists of plain numbers and strings, as checkpoints hold them."""
+        return {
+            "start_loss": self.start_loss,
+            "judged_by": self.judged_by,
+            "trials": [asdict(trial) for trial in self.trials],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Trials":
+        """Return the trials that `to_dict` gave."""
+        trials = (Trial(**{**trial, "loss": float(trial["loss"])}) for trial in values["trials"])
+        return cls(float(values["start_loss"]), values["judged_by"], tuple(trials))
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write one line per trial, under the names of its fields."""
+        with Path(path).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [field.name for field in fields(Trial)])
+            writer.writeheader()
+            writer.writerows(asdict(trial) for trial in self.trials)
+
+    def to_json(self, path: str | Path) -> None:
+        """Write the trials as JSON; losses that are not finite become strings, JSON has no such numbers."""
+        values = self.to_dict()
+        for trial in values["trials"]:
+            if not math.isfinite(trial["loss"]):
+                trial["loss"] = str(trial["loss"])
+        Path(path).write_text(json.dumps(values, allow_nan=False), encoding="utf-8")
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> "Trials":
+        """Read the trials that `to_json` wrote."""
+        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))

@@ -1,0 +1,222 @@
+"""A fit with a test is, bit for bit, the one without it that had started with the LR that the test found."""
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    EMAWeightAveraging,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+)
+from startup import START, EasyManualNet, EasyNet, adamw, run_script, sgd
+from test_dry_run import LOADERS, SCHEDULERS, settings
+from torch.optim import SGD, AdamW
+from torch.optim import lr_scheduler as schedulers
+from toy import scalars
+from twin import assert_same, run
+
+from lightning_lr import LRDecay, LRLogger, LRRangeTest, LRSearch
+from lightning_lr.policies import Cosine
+from lightning_lr.suggest import Suggestion
+
+TESTS_OF_LRS = {
+    "LRRangeTest": lambda: LRRangeTest(24),
+    "LRSearch": lambda: LRSearch(steps_per_trial=6, final_steps=12, budget=60),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    # Steps as small as these lose more to threads than they gain.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def two_groups(parameters, lr):
+    first, *others = parameters
+    return AdamW([{"params": [first]}, {"params": others, "lr": lr / 8}], lr=lr)
+
+
+def two_optimizers(parameters, lr):
+    first, *others = parameters
+    optimizers = [SGD([first], lr=lr), AdamW(others, lr=lr / 8)]
+    return optimizers, [schedulers.StepLR(optimizers[0], 3), schedulers.CosineAnnealingLR(optimizers[1], 12)]
+
+
+def scheduled(make, interval="step"):
+    def make_optimizers(parameters, lr):
+        optimizer = sgd(parameters, lr)
+        return [optimizer], [{"scheduler": make(optimizer, lr), "interval": interval, "monitor": "val_loss"}]
+
+    return make_optimizers
+
+
+PEAKED = {
+    "OneCycleLR": lambda o, lr: schedulers.OneCycleLR(o, lr, 20),
+    "CyclicLR": lambda o, lr: schedulers.CyclicLR(o, lr / 8, lr, 4),
+}
+SCHEDULED = {name: lambda o, lr, make=make: make(o) for name, make in SCHEDULERS.items()} | PEAKED
+FITS = {
+    "SGD": (sgd, {}),
+    "AdamW": (adamw, {}),
+    "LR in a tensor": (lambda parameters, lr: AdamW(parameters, lr=torch.tensor(lr)), {}),
+    "two groups": (two_groups, {}),
+    "two optimizers": (two_optimizers, {}),
+    "accumulation and clipping": (sgd, {"accumulate_grad_batches": 3, "gradient_clip_val": 0.5}),
+    "bf16": (adamw, {"precision": "bf16-mixed"}),
+    "fp16": (adamw, {"plugins": ["fp16"]}),
+    "limited batches": (sgd, {"limit_train_batches": 4}),
+    "overfit batches": (sgd, {"overfit_batches": 2}),
+    "sanity check": (sgd, {"num_sanity_val_steps": 2}),
+    "validation within epochs": (sgd, {"val_check_interval": 0.25}),
+}
+FITS |= {
+    name: (scheduled(make, "epoch" if "Plateau" in name else "step"), {}) for name, make in SCHEDULED.items()
+}
+FITS |= {f"loader: {name}": (sgd, {"loader": make}) for name, make in LOADERS.items()}
+
+
+def twins(root, fit_from, test, *, start=START):
+    """Compare a fit with a test to one without it that starts with what the test found."""
+    results = []
+    for name, extra in (("tested", [test]), ("plain", [])):
+        lr = test.suggestion.lr if isinstance(test.suggestion, Suggestion) else start
+        results.append(fit_from(root / name, lr, *extra))
+        results[-1]["scalars"] = {
+            tag: points
+            for tag, points in scalars(root / name).items()
+            if not tag.startswith(("range_test/", "search/"))
+        }
+        results[-1]["yaml"] = {path.name: path.read_text() for path in (root / name).rglob("*.yaml")}
+    assert isinstance(test.suggestion, Suggestion)
+    assert test.suggestion.lr != start
+    assert_same(*results)
+    return test
+
+
+@pytest.mark.parametrize("kind_of_test", TESTS_OF_LRS)
+@pytest.mark.parametrize("name", FITS)
+@pytest.mark.filterwarnings("ignore:You requested to overfit")
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata 0.11 calls it on torch 2.13
+def test_a_fit_is_the_one_that_had_started_with_the_lr_found(name, kind_of_test, tmp_path):
+    make, options = FITS[name]
+    kind = EasyManualNet if name == "two optimizers" else EasyNet
+    loader = options.get("loader")
+    kwargs = {key: value for key, value in options.items() if key != "loader"}
+
+    def fit_from(root, lr, *extra):
+        def build():
+            return kind(lambda parameters: make(parameters, lr), loader)
+
+        return run(root, build, *extra, **settings(kwargs))
+
+    twins(tmp_path, fit_from, TESTS_OF_LRS[kind_of_test]())
+
+
+BESIDE = {
+    "EMA": lambda root: EMAWeightAveraging(decay=0.9),
+    "SWA": lambda root: StochasticWeightAveraging(swa_lrs=0.005, swa_epoch_start=1),
+    "EarlyStopping": lambda root: EarlyStopping("val_loss", patience=1),
+    "ModelCheckpoint": lambda root: ModelCheckpoint(
+        root / "saved", filename="{step}", save_top_k=-1, every_n_train_steps=2
+    ),
+    "LRLogger": lambda root: LRLogger(),
+    "LearningRateMonitor": lambda root: LearningRateMonitor(),
+    "LRDecay": lambda root: LRDecay(Cosine(), interval="step", warmup=3),
+    "LRDecay in epochs": lambda root: LRDecay(Cosine()),
+}
+
+
+@pytest.mark.parametrize("kind_of_test", TESTS_OF_LRS)
+@pytest.mark.parametrize(
+    ("name", "order"), [*((name, 1) for name in BESIDE), ("LRDecay", -1), ("LRLogger", -1)]
+)
+def test_callbacks_beside_it_notice_nothing_wherever_they_stand(name, order, kind_of_test, tmp_path):
+    states = []
+
+    def fit_from(root, lr, *extra):
+        callback = BESIDE[name](root)
+        result = run(
+            root,
+            lambda: EasyNet(lambda parameters: adamw(parameters, lr)),
+            *[*extra, callback][::order],
+            enable_checkpointing=True,
+        )
+        states.append(repr(callback.state_dict()).replace("tested", "plain"))
+        return result
+
+    twins(tmp_path, fit_from, TESTS_OF_LRS[kind_of_test]())
+    assert states[0] == states[1]
+
+
+class Noted(EasyNet):
+    """Keeps its LR in the places where modules keep it."""
+
+    def __init__(self, lr, learning_rate, *, width=8):
+        super().__init__(lambda parameters: adamw(parameters, self.hparams.lr))
+        self.save_hyperparameters()
+        self.learning_rate = learning_rate
+
+
+@pytest.mark.parametrize("kind_of_test", TESTS_OF_LRS)
+def test_the_lr_found_is_noted_where_the_first_one_was(kind_of_test, tmp_path):
+    noted = []
+
+    def fit_from(root, lr, *extra):
+        def build():
+            noted.append(Noted(lr, lr))
+            return noted[-1]
+
+        return run(root, build, *extra, enable_checkpointing=True)
+
+    test = twins(tmp_path, fit_from, TESTS_OF_LRS[kind_of_test]())
+    lr = test.suggestion.lr
+    assert noted[0].hparams == noted[1].hparams == {"lr": lr, "learning_rate": lr, "width": 8}
+    assert noted[0].learning_rate == lr
+    assert not hasattr(noted[0], "lr")
+    [saved] = (tmp_path / "tested").rglob("*.ckpt")
+    assert torch.load(saved, weights_only=True)["hyper_parameters"]["lr"] == lr
+
+
+DISTRIBUTED = """
+import sys
+from pathlib import Path
+from startup import EasyNet, adamw
+from test_twins import TESTS_OF_LRS, run, twins
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from torch.distributed.fsdp import fully_shard
+
+class Sharded(EasyNet):
+    def configure_model(self):
+        if not hasattr(self.net[0], "unshard"):
+            for part in (self.net[0], self.net[4], self.net):
+                fully_shard(part, mesh=self.device_mesh["data_parallel"])
+
+module, strategy = {
+    "ddp": (EasyNet, lambda: DDPStrategy(process_group_backend="gloo")),
+    # By default, the ranks of one node share one batch and no shard.
+    "fsdp2": (Sharded, lambda: ModelParallelStrategy(2, 1, process_group_backend="gloo")),
+}[sys.argv[2]]
+
+def fit_from(root, lr, *extra):
+    def build():
+        return module(lambda parameters: adamw(parameters, lr))
+
+    result = run(root, build, *extra, devices=2, strategy=strategy())
+    return result | {"weights": str(result["weights"])}
+
+test = twins(Path(sys.argv[1]), fit_from, TESTS_OF_LRS[sys.argv[3]]())
+print(f"found {test.suggestion.lr}\\n", end="")
+"""
+
+
+@pytest.mark.parametrize("kind_of_test", TESTS_OF_LRS)
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+def test_every_rank_goes_on_as_if_it_had_started_with_the_same_lr(kind, kind_of_test, tmp_path):
+    script = tmp_path / "distributed.py"
+    script.write_text(DISTRIBUTED)
+    first, second = run_script(script, tmp_path, kind, kind_of_test)
+    assert first == second
