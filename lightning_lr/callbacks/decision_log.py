@@ -39,7 +39,7 @@ def tell(trainer: Trainer, entry: Entry) -> None:
     """
     rank_zero_info(f"{entry.source}: {entry.summary} ({entry.effect})")
     # On every rank: Lightning broadcasts it.
-    folder = trainer.log_dir
+    folder = trainer.log_dir if trainer.loggers else None
     if not trainer.is_global_zero or folder is None:
         return
     line = {

@@ -1,0 +1,150 @@
+"""What every plateau detector takes, keeps and says: values and one interface, without a Trainer."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
+
+__all__ = ["Detector", "Mode", "Observation", "State", "Verdict", "VerdictState"]
+
+State: TypeAlias = dict[str, Any]
+"""What a detector remembers: numbers, flags, None and lists of numbers, as checkpoints hold them."""
+
+Mode: TypeAlias = Literal["min", "max"]
+VerdictState: TypeAlias = Literal["improving", "plateau", "overfitting", "diverging", "undecided"]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one validation showed.
+
+    Args:
+        value: The monitored value; any float.
+        training_loss: Mean training loss since the validation before; NaN where it is not known.
+    """
+
+    value: float
+    training_loss: float = math.nan
+
+    def __post_init__(self) -> None:
+        # Callers hold numpy scalars and tensors; a state goes into checkpoints as it is.
+        object.__setattr__(self, "value", float(self.value))
+        object.__setattr__(self, "training_loss", float(self.training_loss))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a detector makes of the validations so far.
+
+    Args:
+        state: `improving`; `plateau`, too little improvement to wait for more; `overfitting`, worse while the
+            training loss still falls; `diverging`, worse while it does not, or values that are no numbers;
+            `undecided`, too little evidence for any of these.
+        slope: Improvement per validation, positive where the value gets better: as a share of the value
+            (`0.01` is 1 % better each time), or of all improvement so far where values are not positive. NaN
+            where not estimated.
+        noise: Standard deviation of one validation around its trend, as `slope` a share; NaN where not
+            estimated.
+        threshold: The slope below which this would be a plateau; NaN where there is none.
+        window: How many validations the verdict rests on.
+        reason: A sentence with the numbers.
+    """
+
+    state: VerdictState
+    slope: float
+    noise: float
+    threshold: float
+    window: int
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain numbers and strings; NaN stays NaN."""
+        return asdict(self)
+
+
+class Detector(ABC):
+    """Judges a sequence of validations; own detectors implement four pure functions of a plain state.
+
+    Example:
+        >>> from lightning_lr.plateau import Patience
+        >>> detector = Patience(patience=2)
+        >>> state = detector.begin()
+        >>> for loss in (1.0, 0.5, 0.6, 0.5, 0.7):
+        ...     state, verdict = detector.judge(state, Observation(loss), mode="min")
+        >>> verdict.state
+        'plateau'
+    """
+
+    @abstractmethod
+    def begin(self) -> State:
+        """Return the state before the first validation."""
+
+    @abstractmethod
+    def check_state(self, state: State) -> None:
+        """Check a state from outside, such as a checkpoint; `judge` checks nothing.
+
+        Raises:
+            ValueError: The state is none of this detector's.
+        """
+
+    @abstractmethod
+    def judge(self, state: State, observation: Observation, *, mode: Mode) -> tuple[State, Verdict]:
+        """Judge one more validation.
+
+        Args:
+            state: From `begin`, `judge` or `after_change`; stays as it is.
+            observation: The new validation.
+            mode: Whether smaller (`min`) or larger (`max`) values are better; the same for one state.
+
+        Returns:
+            The state from now on, and the verdict on everything up to now.
+        """
+
+    @abstractmethod
+    def after_change(self, state: State) -> State:
+        """Return the state from which to judge on after the learning rate, or the weights, were changed."""
+
+
+def check_entries(detector: str, state: object, entries: Mapping[str, Callable[[Any], bool]]) -> State:
+    """Check that a state has exactly these entries and that each passes its test.
+
+    Returns:
+        The state.
+
+    Raises:
+        ValueError: It has others, or one fails.
+
+    Example:
+        >>> check_entries("Patience", {"best": "low"}, {"best": is_number})
+        Traceback (most recent call last):
+        ValueError: A state of `Patience` cannot have best='low': is it of another detector or version?
+    """
+    if not isinstance(state, dict) or state.keys() != entries.keys():
+        got = sorted(map(str, state)) if isinstance(state, dict) else state
+        raise ValueError(
+            f"A state of `{detector}` must be a dict of {sorted(entries)}, got {got!r}: "
+            "is it of another detector or version?"
+        )
+    for name, test in entries.items():
+        if not test(state[name]):
+            raise ValueError(
+                f"A state of `{detector}` cannot have {name}={state[name]!r}: is it of another detector or "
+                "version?"
+            )
+    return state
+
+
+def is_number(value: object) -> bool:
+    """Tell whether `value` is an int or a float, infinite or NaN included."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_count(value: object) -> bool:
+    """Tell whether `value` is a whole number that is not negative."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def is_series(value: object) -> bool:
+    """Tell whether `value` is a list of finite numbers."""
+    return isinstance(value, list) and all(is_number(each) and math.isfinite(each) for each in value)
