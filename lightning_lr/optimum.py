@@ -19,7 +19,7 @@ _TOLERANCE = 0.04
 _BREADTH, _SHORT, _FIT, _LEAST_CURVATURE = 0.3, 0.5, 0.005, 1e-4
 # Octaves per doubling of the training's length (Bjorck et al. 2024, arXiv 2409.19913: 0.32), and the share
 # of the fall seen between short and long trials that goes on beyond them.
-_FALL, _SHARE = -0.1, 0.5
+_FALL, _SHARE = -0.2, 0.5
 # No further than the trials can tell: an octave per doubling, and three doublings.
 _STEEPEST, _MOST_DOUBLINGS = -1.0, 3.0
 # Trials whose loss is less than that above the best are as good as it, for the span that is told.
@@ -32,10 +32,10 @@ def read_optimum(trials: Trials, *, horizon: float) -> Decision:
     """Return the LR at which trainings of a given length come out best, or why the trials do not tell.
 
     Read off the longest trials is the mean of log2 LR, weighted by `exp(-z / 0.04)` with `z = (loss - best) /
-    min(best, start - best)`, or in parts of the drop alone where losses may be negative. The better a parabola
-    in (log LR, log loss) describes all trials, the more its lowest point counts instead. The LR is then
-    lowered, because the best one falls with the length of a training: per doubling by half of what it fell
-    from the short trials to the long ones, and a little more.
+    min(best, start - best)`, or in parts of the drop alone where losses may be negative. The better a
+    parabola in (log LR, log loss) describes all trials, the more its lowest point counts instead. The LR is
+    then lowered, because the best one falls with the length of a training: per doubling by half of what it
+    fell from the short trials to the long ones, and a fifth of an octave more.
 
     Args:
         trials: All trials of the search.
@@ -109,10 +109,10 @@ def _blend(long: Sequence[Trial], short: Sequence[Trial], start_loss: float) -> 
     center, vertex = _center(long, start_loss), _vertex(long, short, start_loss)
     if vertex is None:
         return center
-    best = math.log2(min(long, key=lambda trial: trial.loss).lr)
     octave, error = vertex
     trust = _FIT / (_FIT + error)
-    return (1 - trust) * center + trust * max(best - 1, min(best + 1, octave))
+    # A real curve is steeper above its best LR, which draws a parabola upwards.
+    return (1 - trust) * center + trust * max(center - 1.0, min(center + 0.5, octave))
 
 
 def _vertex(long: Sequence[Trial], short: Sequence[Trial], start_loss: float) -> tuple[float, float] | None:

@@ -18,6 +18,7 @@ import torch
 from benchmarks import peers
 from benchmarks.held_out import HELD_OUT, TASKS
 from benchmarks.ramps import fixed_ramp, range_test
+from benchmarks.searches import search
 from benchmarks.task import Task
 from benchmarks.tasks import TUNING
 from benchmarks.truth import SEEDS, TRUTH
@@ -28,6 +29,7 @@ from lightning_lr.suggest import Suggestion, read_all
 __all__ = ["Judgement", "judge", "suggestions", "table"]
 
 DIVERGED = 1000.0
+SEARCH_BUDGETS = (300, 600)
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ def suggestions(task: Task, seed: int) -> dict[str, float | None]:
     found["torch-lr-finder"] = peers.torch_lr_finder_suggestion(lrs, fixed_ramp(task, seed, lrs))
     for name, decision in read_all(range_test(task, seed)).items():
         found[name] = decision.lr if isinstance(decision, Suggestion) else None
+    for budget in SEARCH_BUDGETS:
+        _, decision = search(task, seed, budget=budget)
+        found[f"LRSearch({budget})"] = decision.lr if isinstance(decision, Suggestion) else None
     return found
 
 
