@@ -107,7 +107,7 @@ class Peak(NamedTuple):
         return self.with_test - self.without
 
 
-class _Mark(Callback):
+class Mark(Callback):
     """Notes when training starts, and when its last batch is over."""
 
     def __init__(self, steps: int, clock: Clock) -> None:
@@ -236,8 +236,10 @@ def _round(model: Model, steps: int, order: random.Random, clock: Clock) -> Roun
 def _test_and_plain(
     model: Model, steps: int, clock: Clock, *, logger: Logger | None = None
 ) -> tuple[float, float]:
-    before, test, after = _Mark(steps, clock), _range_test(steps), _Mark(steps, clock)
-    _trainer([before, test, after], logger=logger).fit(Classifier(model.widths), _loader(model, steps))
+    before, test, after = Mark(steps, clock), _range_test(steps), Mark(steps, clock)
+    make_trainer([before, test, after], logger=logger).fit(
+        Classifier(model.widths), make_loader(model, steps)
+    )
     if test.curve is None or len(test.curve.losses) != steps - 1:
         raise RuntimeError(f"The test did not make {steps} steps: {test.suggestion!r}.")
     return after.started - before.started, after.ended - after.started
@@ -265,9 +267,9 @@ def _finder(model: Model, steps: int, clock: Clock) -> float:
         redirect_stderr(io.StringIO()),
         patch.object(LearningRateFinder, "lr_find", timed),
     ):
-        found = Tuner(_trainer([], folder=folder)).lr_find(
+        found = Tuner(make_trainer([], folder=folder)).lr_find(
             Classifier(model.widths),
-            _loader(model, steps),
+            make_loader(model, steps),
             min_lr=MIN_LR,
             max_lr=MAX_LR,
             num_training=steps,
@@ -290,10 +292,10 @@ def _copy(model: Model, clock: Clock) -> float:
 
 def _peak_bytes(model: Model, callbacks: list[Callback]) -> tuple[int, dict[str, int]]:
     with _quiet():
-        loader = _loader(model, MEMORY_STEPS)
+        loader = make_loader(model, MEMORY_STEPS)
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
             module = Classifier(model.widths)
-            trainer = _trainer(callbacks, epochs=2)
+            trainer = make_trainer(callbacks, epochs=2)
             trainer.fit(module, loader)
         states = trainer.optimizers[0].state.values()
     sizes = {
@@ -316,7 +318,7 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.nbytes for tensor in tensors)
 
 
-def _loader(model: Model, steps: int) -> DataLoader[tuple[Tensor, ...]]:
+def make_loader(model: Model, steps: int) -> DataLoader[tuple[Tensor, ...]]:
     generator = torch.Generator().manual_seed(0)
     count = steps * model.batch_size
     inputs = torch.randn(count, model.widths[0], generator=generator)
@@ -324,7 +326,7 @@ def _loader(model: Model, steps: int) -> DataLoader[tuple[Tensor, ...]]:
     return DataLoader(TensorDataset(inputs, labels), model.batch_size, shuffle=True)
 
 
-def _trainer(
+def make_trainer(
     callbacks: list[Callback], *, epochs: int = 1, logger: Logger | None = None, folder: str | None = None
 ) -> Trainer:
     return Trainer(
