@@ -6,16 +6,16 @@ from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from lightning_lr.callbacks.run_length import run_length
 from lightning_lr.callbacks.step_hook import StepHook
 from lightning_lr.checks import check_choice
-from lightning_lr.horizon import Horizon, horizon
-from lightning_lr.plan import Interval, Plan
-from lightning_lr.policies import Linear, Policy, check_span
+from lightning_lr.horizon import Horizon
+from lightning_lr.plan import Cooldown, Interval, Plan
+from lightning_lr.policies import Linear, Policy, WarmupStableDecay, check_span
 from lightning_lr.rates import adopt_groups, is_lent, set_factor
 
 __all__ = ["LRDecay"]
@@ -149,13 +149,14 @@ class LRDecay(Callback):
         self._epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
         self._factor = None
         self._warn_of_new_horizon()
-        self._write(trainer)
+        self.write(trainer)
+        self._end_cooldown(trainer)
         self._hook.attach([] if self._counts_batches else trainer.optimizers)
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Another callback may have found a new base LR since.
-        self._write(trainer)
+        self.write(trainer)
 
     @override
     def on_train_batch_start(
@@ -163,7 +164,7 @@ class LRDecay(Callback):
     ) -> None:
         self._hook.in_batch = True
         if _group_count(trainer.optimizers) != self._group_count:
-            self._write(trainer)
+            self.write(trainer)
 
     @override
     def on_train_batch_end(
@@ -172,13 +173,15 @@ class LRDecay(Callback):
         self._hook.in_batch = False
         if self._counts_batches:
             self._step += 1
-        self._write(trainer)
+        self.write(trainer)
+        self._end_cooldown(trainer)
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Not counted up: the hook is called again where a run resumes from the end of an epoch.
         self._epoch = trainer.current_epoch + 1
-        self._write(trainer)
+        self.write(trainer)
+        self._end_cooldown(trainer)
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -190,35 +193,54 @@ class LRDecay(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self._step, "horizon": asdict(self.plan.horizon)} if self._plan else {}
+        if self._plan is None:
+            return {}
+        cooldown = self._plan.cooldown
+        return {
+            "step": self._step,
+            "horizon": asdict(self._plan.horizon),
+            "cooldown": asdict(cooldown) if cooldown else None,
+        }
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._loaded = state_dict
 
-    def _make_plan(self, trainer: Trainer, *, manual: bool) -> Plan:
-        max_epochs = -1 if trainer.max_epochs is None else trainer.max_epochs
-        if manual and trainer.max_steps != -1:
-            # How many steps a batch makes is the module's affair: only the bounds themselves are known.
-            length = Horizon(steps=trainer.max_steps, epochs=math.inf if max_epochs == -1 else max_epochs)
-        else:
-            length = horizon(
-                max_epochs=max_epochs,
-                max_steps=trainer.max_steps,
-                batches_per_epoch=trainer.num_training_batches,
-                accumulation=_accumulation(trainer),
-            )
+    @property
+    def has_cooldown(self) -> bool:
+        """Whether `start_cooldown` can be used: the policy is `WarmupStableDecay`."""
+        return isinstance(self.policy, WarmupStableDecay)
+
+    def start_cooldown(self, trainer: Trainer) -> str | None:
+        """Begin the cooldown of `WarmupStableDecay` now, and end the run with it.
+
+        It has the length that was planned, also where that is a share of the run. When it is over, the fit is
+        stopped by `trainer.should_stop`, which `min_epochs` and `min_steps` can delay. Start and length are
+        kept in checkpoints; the LR stays a closed form of time and of these two.
+
+        Returns:
+            What that means for the run, as text; None where the LR is warming up or cooling down already.
+
+        Raises:
+            RuntimeError: There is no cooldown to begin: no fit runs, or the policy is another one.
+        """
+        if not self.has_cooldown:
+            raise RuntimeError(f"`LRDecay(policy={self.policy!r})` has no cooldown: use `WarmupStableDecay`.")
+        epochs = self._epoch + (self.interval == "epoch" and trainer.is_last_batch)
         try:
-            plan = Plan(self.policy, self.interval, self.warmup, length)
-        except ValueError as error:
-            raise MisconfigurationException(f"LRDecay: {error} {_REMEDY[self.interval]}") from error
-        plan.check()
-        return plan
+            self._plan = self.plan.cooled_from(step=self._step, epoch=epochs)
+        except ValueError:
+            return None
+        length = math.ceil(self._plan.cooldown.length) if self._plan.cooldown else 0
+        self.write(trainer)
+        return f"LR cools down over {length} {self.interval}s, and the run ends with that"
 
-    def _count_step(self, optimizer: Optimizer) -> None:
-        self._step += 1
+    def write(self, trainer: Trainer) -> None:
+        """Set the LRs to those of now, from the base LRs of now.
 
-    def _write(self, trainer: Trainer) -> None:
+        LRDecay does so at every step. Code that changes base LRs between steps calls it, for those who read
+        LRs before the next one.
+        """
         if any(map(is_lent, trainer.optimizers)):
             return
         factor = self.plan.factor(step=self._step, epoch=self._epoch)
@@ -234,6 +256,28 @@ class LRDecay(Callback):
                 " LRDecay goes on multiplying it. If that is not what you want, remove one of the two."
             )
 
+    def _end_cooldown(self, trainer: Trainer) -> None:
+        if self.plan.is_over(step=self._step, epoch=self._epoch):
+            trainer.should_stop = True
+
+    def _make_plan(self, trainer: Trainer, *, manual: bool) -> Plan:
+        length = run_length(trainer, manual=manual)
+        cooldown = self._loaded.get("cooldown")
+        if cooldown is not None:
+            # A cooldown goes on as it began, whatever the Trainer's bounds are now.
+            length = Horizon(**self._loaded["horizon"])
+        try:
+            plan = Plan(
+                self.policy, self.interval, self.warmup, length, Cooldown(**cooldown) if cooldown else None
+            )
+        except ValueError as error:
+            raise MisconfigurationException(f"LRDecay: {error} {_REMEDY[self.interval]}") from error
+        plan.check()
+        return plan
+
+    def _count_step(self, optimizer: Optimizer) -> None:
+        self._step += 1
+
     def _warn_of_new_horizon(self) -> None:
         new = self.plan.horizon
         old = Horizon(**self._loaded.get("horizon", asdict(new)))
@@ -246,13 +290,6 @@ class LRDecay(Callback):
             f" was saved it was to be {old.epochs:g} epochs ({old.steps:g} steps). LRDecay continues on the"
             f" plan of the new length: here its factor of the base LR is {after:.4g} instead of {before:.4g}."
         )
-
-
-def _accumulation(trainer: Trainer) -> dict[int, int]:
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, GradientAccumulationScheduler):
-            return callback.scheduling
-    return {0: trainer.accumulate_grad_batches}
 
 
 def _group_count(optimizers: list[Optimizer]) -> int:

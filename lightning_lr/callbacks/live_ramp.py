@@ -4,10 +4,10 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_lr.validation_loss import returned_loss
 from lightning_lr.rates import lend, nested_schedulers, peak_lrs, set_lrs, take_back
 from lightning_lr.recorder import Recorder
 from lightning_lr.snapshot import Snapshot
+from lightning_lr.validation_loss import returned_loss
 
 __all__ = ["LiveRamp"]
 

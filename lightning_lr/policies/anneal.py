@@ -184,7 +184,7 @@ class WarmupStableDecay(Policy):
         check_number("WarmupStableDecay(floor=...)", self.floor, "[0, 1]")
         check_span("WarmupStableDecay(warmup=...)", self.warmup)
         if is_share(self.cooldown) and is_share(self.warmup):
-            self._lengths(1.0)
+            self.lengths(1.0)
 
     @property
     @override
@@ -193,18 +193,38 @@ class WarmupStableDecay(Policy):
 
     @override
     def formula(self, t: float, total: float) -> float:
-        warmup, cooldown = self._lengths(total)
+        warmup, cooldown = self.lengths(total)
         if t < warmup:
             return t / warmup
         if t <= total - cooldown:
             return 1.0
         # Counted from the end, where the value has to be exact.
-        remaining = (total - t) / cooldown
+        return self.cooldown_factor((total - t) / cooldown)
+
+    def cooldown_factor(self, remaining: float) -> float:
+        """Return the factor within the cooldown.
+
+        Args:
+            remaining: The share of the cooldown that is still to come, 1 - u, in [0, 1].
+
+        Example:
+            >>> WarmupStableDecay(shape="linear").cooldown_factor(0.25)
+            0.25
+        """
         if self.shape == "1-sqrt":
             return linear(1.0, self.floor, (1 - remaining) ** 0.5)
         return (cosine if self.shape == "cosine" else linear)(self.floor, 1.0, remaining)
 
-    def _lengths(self, total: float) -> tuple[float, float]:
+    def lengths(self, total: float) -> tuple[float, float]:
+        """Return how long warm-up and cooldown take in a run of length `total`.
+
+        Raises:
+            ValueError: They do not fit into it.
+
+        Example:
+            >>> WarmupStableDecay(0.25, warmup=2).lengths(40)
+            (2.0, 10.0)
+        """
         warmup, cooldown = span(self.warmup, total), span(self.cooldown, total)
         if snap(warmup + cooldown, total) > total:
             raise ValueError(

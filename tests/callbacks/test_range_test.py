@@ -272,12 +272,12 @@ def test_the_console_tells_lr_rule_and_reason_in_one_line(caplog):
     fit(Learner(), test)
     [line] = [each for each in caplog.messages if each.startswith("LRRangeTest")]
     found = test.suggestion
-    assert line.startswith(f"LRRangeTest: LR {found.lr:.3g} ({found.low:.2g} to {found.high:.2g}) by Basin,")
-    assert line.endswith(f"training with it instead of 0.002. {found.reason}")
+    assert line.startswith(f"LRRangeTest: LR {found.lr:.3g} ({found.low:.2g} to {found.high:.2g}) by Basin. ")
+    assert line.endswith(f"{found.reason} (LR 0.002 -> {found.lr:.3g})")
     caplog.clear()
     fit(Learner(), LRRangeTest(40, apply=False))
     assert f"LR {found.lr:.3g}" in caplog.text
-    assert "training goes on with 0.002" in caplog.text
+    assert "(LR stays 0.002)" in caplog.text
 
 
 def test_tensorboard_shows_the_curve_and_the_reasons(tmp_path):
@@ -392,7 +392,7 @@ def test_a_loss_that_says_nothing_leaves_the_lr_alone(spoil, reason, bounds, tmp
     fitted = fit(Spoiled(spoil), test, root=tmp_path)
     assert isinstance(test.suggestion, Abstention)
     assert lrs_of(fitted) == [START]
-    assert "training goes on with 0.002" in caplog.text
+    assert "(LR stays 0.002)" in caplog.text
     [line] = [each for each in caplog.messages if each.startswith("LRRangeTest")]
     assert any(part in line for part in reason.split("|"))
 

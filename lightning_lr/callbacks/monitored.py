@@ -1,0 +1,112 @@
+"""Reads the value that a validation gave for a name: of this validation, and the same on every rank."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from lightning_lr.validation_loss import ValidationLoss, returned_loss
+
+__all__ = ["MonitoredValue", "TrainingLoss", "sum_over_ranks"]
+
+RETURNED = "loss/val"
+
+
+class MonitoredValue:
+    """Finds a value among what a validation logged and returned.
+
+    The Trainer keeps what was logged once for ever, under the same tensor. So a value is of this validation
+    where it is another tensor than the one that was there when the validation began.
+
+    Args:
+        name: A name that is logged; `loss/val`, the mean of the losses that `validation_step` returns (or
+            logs), also under `val_loss` where the module logs nothing by that name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._stale: dict[str, Tensor] = {}
+        self._loss = ValidationLoss()
+
+    def start(self, trainer: Trainer) -> None:
+        """Begin a validation."""
+        self._stale = dict(trainer.callback_metrics)
+        self._loss.start(self._stale, loaders=len(trainer.num_val_batches))
+
+    def add(self, outputs: Any, batch: Any, *, loader: int) -> None:
+        """Take what `validation_step` returned for a batch."""
+        self._loss.add(outputs, batch, loader=loader)
+
+    def finish(self, trainer: Trainer) -> tuple[float | None, list[str]]:
+        """End the validation; to be called on every rank.
+
+        Returns:
+            The value, averaged over the ranks that have it, or None where none has; and all names there are.
+        """
+        metrics = trainer.callback_metrics
+        fresh = {name: value for name, value in metrics.items() if value is not self._stale.get(name)}
+        reduce = (lambda sums: sum_over_ranks(trainer, sums)) if trainer.world_size > 1 else None
+        losses, _ = self._loss.finish(metrics, reduce=reduce)
+        logged = fresh.get(self._name)
+        if self._name == "val_loss" and logged is None and RETURNED in losses:
+            losses["val_loss"] = losses[RETURNED]
+        sums = torch.tensor([0.0, 0.0], dtype=torch.float64)
+        if logged is not None:
+            sums = torch.tensor([float(logged), 1.0], dtype=torch.float64)
+        total, count = sum_over_ranks(trainer, sums).tolist()
+        value = total / count if count else losses.get(self._name)
+        return value, sorted({*fresh, *losses})
+
+    def missing(self, trainer: Trainer, names: Iterable[str]) -> MisconfigurationException:
+        """Return the error for a validation without the value."""
+        there = ", ".join(map(repr, names)) or "nothing"
+        known = self._name in trainer.callback_metrics
+        where = "is logged, but not by this validation" if known else "is nothing that this validation gave"
+        return MisconfigurationException(
+            f"`PlateauDetector(monitor={self._name!r})`: {self._name!r} {where}. It gave {there}. Monitor"
+            f" one of these; or call `self.log({self._name!r}, ...)` in `validation_step`; or return the loss"
+            " from it and monitor 'loss/val'."
+        )
+
+
+class TrainingLoss:
+    """The mean training loss since it was last asked for, kept on the device until then."""
+
+    def __init__(self) -> None:
+        self._sum: Tensor | float = 0.0
+        self._count = 0
+
+    def add(self, outputs: Any, *, scale: float) -> None:
+        """Take what a training batch gave; `scale` undoes a division."""
+        loss = returned_loss(outputs)
+        if loss is not None:
+            # Half precision must not round the sum.
+            self._sum = loss.reshape(()).float() * scale + self._sum
+            self._count += 1
+
+    def take(self, trainer: Trainer) -> float:
+        """Return the mean over batches and ranks and begin anew; NaN where there was no loss."""
+        sums = torch.tensor([float(self._sum), self._count], dtype=torch.float64)
+        self._sum, self._count = 0.0, 0
+        total, count = sum_over_ranks(trainer, sums).tolist()
+        return total / count if count else float("nan")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint has to hold."""
+        return {"sum": float(self._sum), "count": self._count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._sum, self._count = float(state["sum"]), int(state["count"])
+
+
+def sum_over_ranks(trainer: Trainer, values: Tensor) -> Tensor:
+    """Return the sum of a tensor over all ranks; to be called on each of them."""
+    if trainer.world_size == 1:
+        return values
+    strategy = trainer.strategy
+    summed: Tensor = strategy.reduce(values.to(strategy.root_device), reduce_op="sum")
+    return summed.cpu()

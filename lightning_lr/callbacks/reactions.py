@@ -1,0 +1,166 @@
+"""Which actions follow which verdict, what they remember, and the best validation they can go back to."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from lightning.pytorch import LightningModule, Trainer
+
+from lightning_lr.actions import Action, Effect, ReduceLR, ReportOnly, RestoreBest, Situation
+from lightning_lr.actions.base import Best
+from lightning_lr.actions.restore import is_sharded
+from lightning_lr.callbacks.decay import LRDecay
+from lightning_lr.detector import Mode
+from lightning_lr.figures_plateau import Record
+from lightning_lr.policies import Constant
+from lightning_lr.weights import copy_weights
+
+__all__ = ["ActionSpec", "Reactions", "checked_actions", "lowering_schedule", "write_schedules"]
+
+ActionSpec: TypeAlias = Action | Sequence[Action] | None
+
+
+class Reactions:
+    """The actions of one fit.
+
+    Args:
+        actions: For each state of a verdict its actions, None for the default.
+    """
+
+    def __init__(self, actions: Mapping[str, tuple[Action, ...] | None]) -> None:
+        self._given = actions
+        self._actions: dict[str, tuple[Action, ...]] = {}
+        self._monitor = ""
+        self._mode: Mode = "min"
+        self._memories: dict[str, dict[str, Any]] = {}
+        self._has_acted = False
+        self.best: Best | None = None
+
+    def begin(self, trainer: Trainer, *, monitor: str, mode: Mode) -> None:
+        """Begin a fit.
+
+        Raises:
+            MisconfigurationException: An action lacks what it needs.
+        """
+        self._monitor, self._mode = monitor, mode
+        defaults = _defaults(trainer)
+        self._actions = {
+            state: (defaults[state],) if given is None else given for state, given in self._given.items()
+        }
+        for _, action in self._all():
+            action.check(trainer, monitor=monitor, mode=mode)
+
+    def react(self, trainer: Trainer, pl_module: LightningModule, record: Record) -> list[Effect]:
+        """Let every action see a validation, and those act that are for its verdict."""
+        situation = self._situation(trainer, pl_module, record)
+        self._note_best(situation)
+        situation = replace(situation, best=self.best)
+        effects = [action.watch(self._with_memory(situation, name)) for name, action in self._all()]
+        effects += [
+            action.act(self._with_memory(situation, name)) for name, action in self._of(record.verdict.state)
+        ]
+        done = [effect for effect in effects if effect is not None]
+        self._has_acted |= bool(done)
+        return done
+
+    @property
+    def has_acted(self) -> bool:
+        """Whether an action has acted since the last batch."""
+        return self._has_acted
+
+    def before_batch(self, trainer: Trainer, pl_module: LightningModule, record: Record) -> list[Effect]:
+        """Let the actions do what they could not do within the validation of this record, the last one."""
+        self._has_acted = False
+        situation = self._situation(trainer, pl_module, record)
+        effects = [action.before_batch(self._with_memory(situation, name)) for name, action in self._all()]
+        return [effect for effect in effects if effect is not None]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint has to hold."""
+        return {
+            "memories": {name: dict(memory) for name, memory in self._memories.items() if memory},
+            "best": None if self.best is None else dict(vars(self.best)),
+            "has_acted": self._has_acted,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._memories = {name: dict(memory) for name, memory in state["memories"].items()}
+        self.best = None if state["best"] is None else Best(**state["best"])
+        self._has_acted = state["has_acted"]
+
+    def _of(self, state: str) -> Iterator[tuple[str, Action]]:
+        for index, action in enumerate(self._actions.get(state, ())):
+            yield f"{state}.{index}", action
+
+    def _all(self) -> Iterator[tuple[str, Action]]:
+        for state in self._actions:
+            yield from self._of(state)
+
+    def _situation(self, trainer: Trainer, pl_module: LightningModule, record: Record) -> Situation:
+        return Situation(
+            trainer=trainer,
+            pl_module=pl_module,
+            monitor=self._monitor,
+            mode=self._mode,
+            value=record.value,
+            validation=record.validation,
+            verdict=record.verdict,
+            best=self.best,
+            memory={},
+        )
+
+    def _with_memory(self, situation: Situation, name: str) -> Situation:
+        return replace(situation, memory=self._memories.setdefault(name, {}))
+
+    def _note_best(self, situation: Situation) -> None:
+        if self.best is not None and not situation.is_better(situation.value, self.best.value):
+            return
+        if not math.isfinite(situation.value):
+            return
+        weights = None
+        if any(action.keeps_best for _, action in self._all()):
+            weights = copy_weights(situation.pl_module, situation.trainer.optimizers)
+        self.best = Best(situation.value, situation.validation, weights)
+
+
+def write_schedules(trainer: Trainer) -> None:
+    """Let LRDecay write the LRs that follow from changed base LRs, as it will after a resume."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, LRDecay):
+            callback.write(trainer)
+
+
+def checked_actions(name: str, actions: ActionSpec) -> tuple[Action, ...] | None:
+    """Return the actions that were given as one, several or none at all.
+
+    Raises:
+        TypeError: Something else was given.
+    """
+    if actions is None:
+        return None
+    several: Sequence[Any] = actions if isinstance(actions, list | tuple) else (actions,)
+    for action in several:
+        if not isinstance(action, Action):
+            raise TypeError(
+                f"`PlateauDetector({name}=...)` must be actions of `lightning_lr.actions`, got {action!r}."
+            )
+    return tuple(several)
+
+
+def _defaults(trainer: Trainer) -> dict[str, Action]:
+    if lowering_schedule(trainer) is not None:
+        return dict.fromkeys(("plateau", "overfitting", "diverging"), ReportOnly())
+    back = ReduceLR() if is_sharded(trainer) else RestoreBest()
+    return {"plateau": ReduceLR(), "overfitting": back, "diverging": back}
+
+
+def lowering_schedule(trainer: Trainer) -> str | None:
+    """Return the name of what lowers the LR by plan in this fit, if anything does."""
+    for config in trainer.lr_scheduler_configs:
+        return type(config.scheduler).__name__
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, LRDecay) and not isinstance(callback.policy, Constant):
+            return f"LRDecay({type(callback.policy).__name__})"
+    return None

@@ -1,0 +1,56 @@
+"""Shows what a PlateauDetector sees and does: scalars, lines in the log of decisions, and a figure."""
+
+import math
+import time
+from collections.abc import Sequence
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from lightning_lr.callbacks.decision_log import Entry, tell
+from lightning_lr.callbacks.points import Point, write_points
+from lightning_lr.figures_plateau import Record, plateau_figure
+
+__all__ = ["draw_verdicts", "tell_verdict", "write_verdict"]
+
+_CODES = {"undecided": 0, "improving": 1, "plateau": 2, "overfitting": 3, "diverging": 4}
+_PHRASES = {
+    "undecided": "is not decided on yet",
+    "improving": "improves",
+    "plateau": "has reached a plateau",
+    "overfitting": "gets worse while the training loss still falls: overfitting",
+    "diverging": "gets worse, and the training loss does not fall either: diverging",
+}
+
+
+def write_verdict(trainer: Trainer, monitor: str, record: Record) -> None:
+    """Write the numbers of a verdict to the loggers."""
+    if not trainer.is_global_zero:
+        return
+    verdict = record.verdict
+    numbers = {"slope": verdict.slope, "noise": verdict.noise, "threshold": verdict.threshold}
+    values: dict[str, float] = {name: value for name, value in numbers.items() if math.isfinite(value)}
+    values["verdict"] = _CODES[verdict.state]
+    tagged = {f"plateau/{monitor}/{name}": value for name, value in values.items()}
+    write_points(trainer.loggers, [Point(record.step, time.time(), tagged)])
+
+
+def tell_verdict(trainer: Trainer, monitor: str, record: Record) -> None:
+    """Tell a verdict and what was done about it."""
+    verdict = record.verdict
+    summary = (
+        f"{monitor} {_PHRASES[verdict.state]}, {record.value:.5g} at validation {record.validation}."
+        f" {verdict.reason}"
+    )
+    effect = "; ".join(record.effects) or f"LR stays {record.lr:.4g}"
+    kind = "action" if record.effects else "verdict"
+    evidence = {"monitor": monitor, **record.to_dict()}
+    tell(trainer, Entry("PlateauDetector", kind, summary, effect, evidence))
+
+
+def draw_verdicts(trainer: Trainer, monitor: str, records: Sequence[Record]) -> None:
+    """Write the figure of a fit to TensorBoard."""
+    for logger in trainer.loggers if trainer.is_global_zero and records else ():
+        if isinstance(logger, TensorBoardLogger):
+            figure = plateau_figure(records, monitor)
+            logger.experiment.add_figure(f"plateau/{monitor}", figure, records[-1].step)
