@@ -119,6 +119,9 @@ class LRSearch(StartupTest):
             check_number("LRSearch(high=...)", high, f"({low or 0}, inf)")
         check_count("LRSearch(steps_per_trial=...)", steps_per_trial, minimum=1)
         check_count("LRSearch(final_steps=...)", final_steps, minimum=1)
+        if isinstance(budget, float) and budget > 1 and budget.is_integer():
+            # A parser of configurations may have made it one.
+            budget = int(budget)
         if isinstance(budget, float):
             check_number("LRSearch(budget=...)", budget, "(0, 1]")
         elif budget is not None:

@@ -1,0 +1,9 @@
+"""The learning rates of a run before it is trained: as numbers, as a table and as a figure.
+
+`python -m lightning_lr.preview` shows those of a configuration. Inside the package `lightning_lr` the name
+`preview` is the function.
+"""
+
+from lightning_lr.preview.planned import PlannedStep, Preview, preview
+
+__all__ = ["PlannedStep", "Preview", "preview"]

@@ -1,0 +1,169 @@
+"""Show the learning rates that a run is going to have, without training it.
+
+Put `-m lightning_lr.preview` between `python` and the command that trains:
+
+    python -m lightning_lr.preview train.py fit --config run.yaml --png plan.png
+
+The script runs up to its first `Trainer.fit`, with or without LightningCLI; then the plan is shown and the
+script ends. No step is made, no log and no checkpoint is written. A config with `class_path` for model and
+data needs no script, as with `LightningCLI()`:
+
+    python -m lightning_lr.preview --config run.yaml --trainer.max_epochs=5
+"""
+
+import argparse
+import logging
+import runpy
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from functools import wraps
+from inspect import signature
+from io import StringIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+
+from lightning_lr.preview.planned import Preview
+from lightning_lr.preview.rehearsal import preview_of_fit
+
+_NO_SCRIPT = (
+    "Without a script, `model` and `data` need a `class_path`; where a script fixes the classes, as"
+    " `LightningCLI(MyModel, ...)` does, put it first: `python -m lightning_lr.preview train.py fit --config"
+    " run.yaml`."
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Show the plan of the run that the arguments start."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lightning_lr.preview",
+        usage="%(prog)s [--png PLAN.PNG] [SCRIPT.py ARGUMENTS... | --config RUN.YAML OVERRIDES...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--png", type=Path, metavar="PLAN.PNG", help="also save the plan as a figure")
+    options, command = parser.parse_known_args(arguments)
+    if not command:
+        parser.error("Give the script that trains with its arguments, or `--config RUN.YAML`.")
+    try:
+        planned = _plan_of(command)
+    except MisconfigurationException as error:
+        parser.exit(1, f"{parser.prog}: {' '.join(str(error).split())}\n")
+    sys.stdout.write(f"{planned.preview}\n")
+    if planned.checkpoint is not None:
+        sys.stdout.write(
+            f"\nThe fit resumes from {planned.checkpoint}; this is the plan of a run from the start.\n"
+        )
+    if options.png is not None:
+        try:
+            planned.preview.save_png(options.png)
+        except OSError as error:
+            parser.exit(1, f"{parser.prog}: The figure could not be saved: {error}\n")
+        sys.stdout.write(f"\nThe figure is in {options.png}.\n")
+
+
+class _Planned(BaseException):
+    """Ends the script where it was going to train; no `except Exception` of its own is to catch it."""
+
+    def __init__(self, preview: Preview, checkpoint: str | Path | None) -> None:
+        super().__init__()
+        self.preview = preview
+        self.checkpoint = checkpoint
+
+
+def _plan_of(command: list[str]) -> _Planned:
+    script = None if command[0].startswith("-") else Path(command[0])
+    _check_files(script, command)
+    try:
+        with _shown_instead_of_fit():
+            if script is None:
+                _run_cli(command)
+            else:
+                _run_script(script, command[1:])
+    except _Planned as planned:
+        return planned
+    raise MisconfigurationException(
+        "The script ended without calling `Trainer.fit`. A script with LightningCLI needs its subcommand:"
+        " `train.py fit --config run.yaml`."
+    )
+
+
+def _check_files(script: Path | None, command: Sequence[str]) -> None:
+    """Name a missing file in one line, where the parsers would print all they know."""
+    configs = [value for option, value in pairwise(command) if option in {"--config", "-c"}]
+    configs += [each.removeprefix("--config=") for each in command if each.startswith("--config=")]
+    # LightningCLI also takes the YAML itself, and a script of its own parser whatever it likes.
+    files = [Path(each) for each in configs if each.endswith((".yaml", ".yml"))]
+    for path in [*([script] if script else []), *files]:
+        if not path.is_file():
+            raise MisconfigurationException(f"There is no file `{path}`.")
+
+
+@contextmanager
+def _shown_instead_of_fit() -> Iterator[None]:
+    """Replace `Trainer.fit`, once, by one that only reads the plan.
+
+    The process is the preview's own, and no public hook stands before the log folder is made.
+    """
+    fit = Trainer.fit
+
+    @wraps(fit)
+    def show(*args: Any, **kwargs: Any) -> None:
+        Trainer.fit = fit  # type: ignore[method-assign]
+        given = signature(fit).bind(*args, **kwargs).arguments
+        preview = preview_of_fit(
+            given["self"], given["model"], given.get("train_dataloaders"), given.get("datamodule")
+        )
+        raise _Planned(preview, given.get("ckpt_path"))
+
+    Trainer.fit = show  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Trainer.fit = fit  # type: ignore[method-assign]
+
+
+def _run_script(script: Path, arguments: list[str]) -> None:
+    sys.argv = [str(script), *arguments]
+    sys.path.insert(0, str(script.parent))
+    runpy.run_path(str(script), run_name="__main__")
+
+
+def _run_cli(arguments: list[str]) -> None:
+    # Only here: LightningCLI needs jsonargparse, which a script may do without.
+    from lightning.pytorch.cli import LightningCLI  # noqa: PLC0415
+
+    sys.argv = ["python -m lightning_lr.preview", "fit", *arguments]
+    told = StringIO()
+    try:
+        with redirect_stderr(told):
+            LightningCLI(save_config_callback=None)
+    except SystemExit as refusal:
+        if not refusal.code:
+            raise
+        problem = told.getvalue().rpartition("error:")[2]
+        told = StringIO()
+        no_class = any(f'key "{section}"' in problem for section in ("model", "data"))
+        raise MisconfigurationException(f"{_NO_SCRIPT if no_class else ''} {problem}") from refusal
+    finally:
+        sys.stderr.write(told.getvalue())
+
+
+def _be_quiet() -> None:
+    """Leave out what Lightning tells about hardware and loaders: nothing is going to be trained."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers", UserWarning)
+    # Lightning 2.6 uses a name that torch 2.13 deprecates.
+    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+
+
+if __name__ == "__main__":
+    _be_quiet()
+    main()

@@ -1,0 +1,260 @@
+"""The plan of a run as a value: every LR that LRDecay will write, before there is a Trainer."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from typing_extensions import override
+
+from lightning_lr.checks import check_choice, check_count, check_number
+from lightning_lr.figures_plan import Curve, planned_figure
+from lightning_lr.horizon import horizon
+from lightning_lr.plan import Interval, Plan
+from lightning_lr.policies import Policy, check_span
+from lightning_lr.preview.text import as_text, shortened
+from lightning_lr.preview.timeline import Timeline, lay_out
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["PlannedStep", "Preview", "Unit", "preview"]
+
+Unit: TypeAlias = Literal["optimizer step", "batch"]
+
+_REMEDY = (
+    "Give `preview` the length of the run as `max_epochs` or `max_steps`, with `steps_per_epoch` where steps"
+    " and epochs meet."
+)
+# More than a figure of any size has dots across.
+_DRAWN_POINTS = 5_000
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """One moment of the plan.
+
+    Args:
+        step: Optimizer steps made before; None where only epochs are known.
+        epoch: Epochs completed before; None where only steps are known.
+        factor: What the base LRs are multiplied by.
+        lrs: The LR of each parameter group by its name; empty where the base LRs are not known yet.
+    """
+
+    step: int | None
+    epoch: int | None
+    factor: float
+    lrs: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The LRs of a run as LRDecay will write them; `str()` is a table of them.
+
+    Args:
+        plan: Policy, warm-up and horizon.
+        timeline: Which epoch every step belongs to.
+        base_lrs: The base LR of each parameter group by its name.
+        found_by: The callback that finds the base LRs when the fit starts; empty where they are known.
+        unit: What a step counts: batches, where manual optimization lets the Trainer count nothing else.
+
+    Raises:
+        ValueError: The plan combines steps and epochs, and how many steps an epoch makes is unknown.
+    """
+
+    plan: Plan
+    timeline: Timeline
+    base_lrs: Mapping[str, float]
+    found_by: str = ""
+    unit: Unit = "optimizer step"
+
+    def __post_init__(self) -> None:
+        by_epoch = self.plan.interval == "epoch" or not self.timeline.in_steps
+        by_step = self.plan.interval == "step" or self.plan.warmup_steps > 0 or self.timeline.in_steps
+        if by_epoch and by_step and not self.timeline.epoch_starts:
+            raise ValueError(
+                "This plan counts steps and epochs, and it is unknown how many steps an epoch makes."
+            )
+
+    @property
+    def known_lrs(self) -> Mapping[str, float]:
+        """The base LRs that the run will have for certain: none where a callback is going to find them."""
+        return {} if self.found_by else self.base_lrs
+
+    def every_step(self) -> list[PlannedStep]:
+        """Return the whole plan, step by step, or epoch by epoch where the steps are unknown.
+
+        Example:
+            >>> from lightning_lr.policies import Linear
+            >>> [each.lrs["lr"] for each in preview(Linear(), max_epochs=4, base_lr=0.1).every_step()]
+            [0.1, 0.07500000000000001, 0.05, 0.025]
+        """
+        return [self._at(index) for index in range(self.timeline.length)]
+
+    def table(self, rows: int = 20) -> list[PlannedStep]:
+        """Return what is worth reading of the plan: its start, the end of the warm-up, its end, and between.
+
+        Args:
+            rows: How many moments to choose, about evenly: starts of epochs where there are enough of them.
+
+        Example:
+            >>> from lightning_lr.policies import Cosine
+            >>> plan = preview(Cosine(), max_steps=1000, interval="step", warmup=0.05)
+            >>> [each.step for each in plan.table(rows=5)]
+            [0, 50, 250, 500, 749, 999]
+        """
+        check_count("Preview.table(rows=...)", rows, minimum=2)
+        starts = self.timeline.epoch_starts if self.timeline.in_steps else range(self.timeline.length)
+        if starts and (self.plan.interval == "epoch" or len(starts) > rows / 2):
+            chosen = {*starts[:: math.ceil(len(starts) / rows)], self.timeline.length - 1}
+        else:
+            chosen = self._spread(rows)
+        return [self._at(index) for index in sorted(chosen | self._turn())]
+
+    def figure(self, used: Mapping[str, Curve] | None = None) -> "Figure":
+        """Draw the plan.
+
+        Args:
+            used: The LRs used so far by the names of `base_lrs`, as x values and LRs, drawn on top.
+
+        Returns:
+            A matplotlib figure of its own, made without pyplot.
+
+        Example:
+            >>> from lightning_lr.policies import Cosine
+            >>> preview(Cosine(), max_epochs=30).figure().axes[0].get_xlabel()
+            'epoch'
+        """
+        in_steps = self.timeline.in_steps
+        return planned_figure(
+            self.curves(),
+            used,
+            title=self.title,
+            xlabel=self.unit if in_steps else "epoch",
+            ylabel="learning rate" if self.known_lrs else f"factor of the LR found by {self.found_by}",
+            warmup=self.plan.warmup_steps,
+            epoch_starts=self.timeline.epoch_starts,
+        )
+
+    def save_png(self, path: str | Path) -> None:
+        """Save the figure as PNG."""
+        self.figure().savefig(path, format="png")
+
+    def curves(self) -> dict[str, Curve]:
+        """Return what the figure shows: the LRs of every group, or the factor, at up to 5,000 moments.
+
+        Groups with the same base LR share a curve.
+        """
+        indices = sorted(self._spread(_DRAWN_POINTS) | self._turn())
+        factors = [self._at(index).factor for index in indices]
+        bases = shortened(self.known_lrs) or {"factor": 1.0}
+        return {name: (indices, [base * factor for factor in factors]) for name, base in bases.items()}
+
+    @property
+    def title(self) -> str:
+        """The plan in words: `Cosine(floor=0.01) per step, warm-up 50 of 1,000 steps`."""
+        plan, length = self.plan, self.timeline.length
+        policy = repr(plan.policy)
+        policy = policy if len(policy) <= 60 else f"{type(plan.policy).__name__}(...)"
+        unit = self.unit.split()[-1] if self.timeline.in_steps else "epoch"
+        run = f"{length:,} {unit}{'s' * (length != 1)}"
+        warmup = f"warm-up {plan.warmup_steps:.0f} of {run}" if plan.warmup_steps else run
+        return f"{policy} per {plan.interval}, {warmup}"
+
+    @cached_property
+    def _text(self) -> str:
+        return as_text(
+            self.title,
+            [(row.epoch, row.step, row.factor) for row in self.table()],
+            self.base_lrs,
+            unit=self.unit.split()[-1],
+            found_by=self.found_by,
+        )
+
+    @override
+    def __str__(self) -> str:
+        return self._text
+
+    def _at(self, index: int) -> PlannedStep:
+        step, epoch = self.timeline.moment(index)
+        factor = self.plan.factor(step=step or 0, epoch=epoch or 0)
+        return PlannedStep(step, epoch, factor, {key: base * factor for key, base in self.known_lrs.items()})
+
+    def _spread(self, count: int) -> set[int]:
+        last = self.timeline.length - 1
+        return {round(last * index / (count - 1)) for index in range(count)}
+
+    def _turn(self) -> set[int]:
+        end = math.ceil(self.plan.warmup_steps)
+        return {0, end} if end < self.timeline.length else {0}
+
+
+def preview(
+    policy: Policy,
+    *,
+    max_epochs: int | None = None,
+    max_steps: int | None = None,
+    steps_per_epoch: int | None = None,
+    interval: Interval = "epoch",
+    warmup: int | float = 0,
+    base_lr: float | Mapping[str, float] = 1.0,
+) -> Preview:
+    """Show the LRs that `LRDecay(policy, interval=..., warmup=...)` will write, before training.
+
+    The numbers are those of the fit, bit for bit. `python -m lightning_lr.preview` does the same for a
+    configuration, with the real number of steps.
+
+    Args:
+        policy: The decay, as of LRDecay.
+        max_epochs: The length of the run in epochs, at least 1, as of the Trainer.
+        max_steps: Its length in optimizer steps, at least 1; of two bounds the first ends the run.
+        steps_per_epoch: Optimizer steps of one epoch, at least 1; needed where steps and epochs meet: for
+            `interval="step"` or a warm-up with `max_epochs`, for `interval="epoch"` with `max_steps`.
+        interval: The unit of the policy's time, as of LRDecay.
+        warmup: Length of the ramp, a count of steps (int) or a share of the run (float), as of LRDecay.
+        base_lr: The base LR in [0, inf), or that of each parameter group by its name.
+
+    Returns:
+        The plan: print it, ask it for its `table()` or its `figure()`, or `save_png(...)`.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of its range, or the length of the run is missing.
+
+    Example:
+        >>> from lightning_lr.policies import Cosine
+        >>> print(preview(Cosine(), max_epochs=4, base_lr=0.1))
+        Cosine(floor=0.0) per epoch, 4 epochs
+        <BLANKLINE>
+        epoch  factor       lr
+            0       1      0.1
+            1  0.8536  0.08536
+            2     0.5     0.05
+            3  0.1464  0.01464
+    """
+    if not isinstance(policy, Policy):
+        raise TypeError(f"`preview(policy=...)` must be a Policy of `lightning_lr.policies`, got {policy!r}.")
+    check_choice("preview(interval=...)", interval, ("epoch", "step"))
+    check_span("preview(warmup=...)", warmup)
+    lengths = {"max_epochs": max_epochs, "max_steps": max_steps, "steps_per_epoch": steps_per_epoch}
+    for name, value in lengths.items():
+        if value is not None:
+            check_count(f"preview({name}=...)", value, minimum=1)
+    base_lrs = dict(base_lr) if isinstance(base_lr, Mapping) else {"lr": base_lr}
+    for lr in base_lrs.values():
+        check_number("preview(base_lr=...)", lr, "[0, inf)")
+    batches = steps_per_epoch or math.inf
+    length = horizon(
+        max_epochs=max_epochs or -1,
+        max_steps=max_steps or -1,
+        batches_per_epoch=batches,
+        accumulation={0: 1},
+    )
+    try:
+        plan = Plan(policy, interval, warmup, length)
+        timeline = lay_out(length, batches_per_epoch=batches, accumulation={0: 1})
+        return Preview(plan, timeline, base_lrs)
+    except ValueError as error:
+        raise ValueError(f"{error} {_REMEDY}") from error

@@ -1,0 +1,80 @@
+"""A plan as a table for the terminal."""
+
+from collections.abc import Mapping, Sequence
+
+__all__ = ["as_text", "shortened"]
+
+_MOST_COLUMNS = 6
+
+
+def as_text(
+    title: str,
+    rows: Sequence[tuple[int | None, int | None, float]],
+    base_lrs: Mapping[str, float],
+    *,
+    unit: str = "step",
+    found_by: str = "",
+) -> str:
+    """Return a table with one column per base LR, under the title and the base LRs.
+
+    Args:
+        title: The first line.
+        rows: Epoch, step and factor; a column that is None all the way down is left out.
+        base_lrs: By name of the parameter group.
+        unit: What a step is called.
+        found_by: The callback that is going to find other base LRs, if any; there are no LRs then.
+
+    Example:
+        >>> print(as_text("Two steps", [(0, 0, 1.0), (0, 1, 0.5)], {"lr/SGD": 0.1}, found_by="LRRangeTest"))
+        Two steps
+        base LR: found at fit start by LRRangeTest, in place of 0.1
+        <BLANKLINE>
+        epoch  step  factor
+            0     0       1
+            0     1     0.5
+    """
+    lrs = {} if found_by else shortened(base_lrs)
+    columns = [
+        ("epoch", [str(epoch) for epoch, _, _ in rows if epoch is not None]),
+        (unit, [str(step) for _, step, _ in rows if step is not None]),
+        ("factor", [f"{factor:.4g}" for _, _, factor in rows]),
+        *((name, [f"{base * factor:.4g}" for _, _, factor in rows]) for name, base in lrs.items()),
+    ]
+    lines = [title, *_base_lines(base_lrs, found_by), "", *_aligned([each for each in columns if each[1]])]
+    return "\n".join(lines)
+
+
+def shortened(base_lrs: Mapping[str, float]) -> dict[str, float]:
+    """Return one base LR for all groups that share it, and of more than 6 the highest and the lowest.
+
+    Example:
+        >>> shortened({"lr/SGD/pg1": 0.1, "lr/SGD/pg2": 0.1, "lr/SGD/head": 1.0})
+        {'lr/SGD/pg1 (+1)': 0.1, 'lr/SGD/head': 1.0}
+    """
+    names = _names_by_base(base_lrs)
+    if len(names) > _MOST_COLUMNS:
+        names = {base: names[base] for base in (max(names), min(names))}
+    return {f"{first} (+{len(more)})" if more else first: base for base, (first, *more) in names.items()}
+
+
+def _names_by_base(base_lrs: Mapping[str, float]) -> dict[float, list[str]]:
+    names: dict[float, list[str]] = {}
+    for name, base in base_lrs.items():
+        names.setdefault(base, []).append(name)
+    return names
+
+
+def _base_lines(base_lrs: Mapping[str, float], found_by: str) -> list[str]:
+    by_base = _names_by_base(base_lrs)
+    if found_by:
+        configured = ", ".join(f"{base:.4g}" for base in by_base)
+        return [f"base LR: found at fit start by {found_by}, in place of {configured}"]
+    if len(base_lrs) == 1:
+        return []
+    return [f"base LR {base:.4g}: {', '.join(names)}" for base, names in by_base.items()]
+
+
+def _aligned(columns: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    widths = [max(map(len, [name, *cells])) for name, cells in columns]
+    lines = [[name for name, _ in columns], *zip(*(cells for _, cells in columns), strict=True)]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
