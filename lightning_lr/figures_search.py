@@ -41,13 +41,23 @@ def search_figure(trials: Trials, decision: Decision) -> "Figure":
     figure = Figure(figsize=(8, 5), layout="constrained", facecolor="white")
     axes = figure.add_subplot()
     axes.axhline(trials.start_loss, color="0.6", linestyle=":", label="before training")
+    for stages, color in ((("coarse", "fine"), "0.7"), (("final",), "C0")):
+        made = [trial for trial in trials.at_stage(*stages) if trial.outcome == "finished"]
+        made.sort(key=lambda trial: trial.lr)
+        axes.plot([t.lr for t in made], [t.loss for t in made], color=color, linewidth=1.5, zorder=1)
     for stage, (marker, color) in _STYLES.items():
-        done = sorted((t.lr, t.loss) for t in trials.at_stage(stage) if t.outcome == "finished")
-        if done:
-            length = trials.at_stage(stage)[0].length
-            axes.plot(
-                *zip(*done, strict=True), marker, color=color, linestyle="-", label=f"{stage}, {length} steps"
+        made = [trial for trial in trials.at_stage(stage) if trial.outcome == "finished"]
+        if made:
+            label = f"{stage}: {made[0].length} steps each"
+            axes.scatter(
+                [t.lr for t in made], [t.loss for t in made], marker=marker, color=color, label=label
             )
+    losses = [trial.loss for trial in trials if trial.outcome == "finished"]
+    if losses and trials.start_loss > min(losses):
+        drop = trials.start_loss - min(losses)
+        axes.set_ylim(
+            min(losses) - 0.1 * drop, min(max(*losses, trials.start_loss), trials.start_loss + drop)
+        )
     unfinished = {"lost": ("x", "cut short: far behind"), "diverged": ("^", "diverged")}
     for outcome, (marker, label) in unfinished.items():
         lrs = [trial.lr for trial in trials if trial.outcome == outcome]

@@ -14,6 +14,7 @@ __all__ = [
     "prepared",
     "private_copy",
     "train_loaders",
+    "uses_distributed_sampler",
     "validation_loaders",
 ]
 
@@ -22,6 +23,8 @@ PRIVATE_NAMES = {
     "`train_dataloader` knows neither",
     "trainer.fit_loop.epoch_loop.val_loop._combined_loader": "the same of the validation loaders",
     "trainer.fit_loop.epoch_loop.val_loop._is_sequential": "whether they come one after the other",
+    "trainer._accelerator_connector.use_distributed_sampler": "the argument of the Trainer, which keeps it "
+    "nowhere else",
     "LightningModule._on_before_batch_transfer": "calls `on_before_batch_transfer` of the module or of the "
     "datamodule, whichever has it",
 }
@@ -69,3 +72,8 @@ def prepared(trainer: Trainer, pl_module: LightningModule, batch: Any, *, loader
     batch = trainer.precision_plugin.convert_input(batch)
     batch = pl_module._on_before_batch_transfer(batch, dataloader_idx=loader)
     return trainer.strategy.batch_to_device(batch, dataloader_idx=loader)
+
+
+def uses_distributed_sampler(trainer: Trainer) -> bool:
+    """Tell whether the Trainer puts a distributed sampler into loaders."""
+    return trainer._accelerator_connector.use_distributed_sampler

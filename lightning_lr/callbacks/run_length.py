@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from lightning_lr.horizon import Horizon, horizon
 
-__all__ = ["run_length"]
+__all__ = ["accumulation", "run_length"]
 
 
 def run_length(trainer: Trainer, *, manual: bool) -> Horizon:
@@ -25,11 +25,12 @@ def run_length(trainer: Trainer, *, manual: bool) -> Horizon:
         max_epochs=max_epochs,
         max_steps=trainer.max_steps,
         batches_per_epoch=trainer.num_training_batches,
-        accumulation=_accumulation(trainer),
+        accumulation=accumulation(trainer),
     )
 
 
-def _accumulation(trainer: Trainer) -> dict[int, int]:
+def accumulation(trainer: Trainer) -> dict[int, int]:
+    """Return over how many batches gradients are accumulated, by the epoch from which on that holds."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, GradientAccumulationScheduler):
             return callback.scheduling

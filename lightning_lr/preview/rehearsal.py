@@ -16,8 +16,10 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from typing_extensions import override
 
 from lightning_lr.callbacks import LRDecay
+from lightning_lr.callbacks.run_length import accumulation
 from lightning_lr.callbacks.startup_test import StartupTest
 from lightning_lr.group_names import group_names
+from lightning_lr.internals import uses_distributed_sampler
 from lightning_lr.plan import Plan
 from lightning_lr.preview.planned import Preview, Unit
 from lightning_lr.preview.timeline import lay_out
@@ -54,8 +56,6 @@ class _OneOfMany(Trainer):
     """A Trainer with the bounds of another one, in one of its processes, which the others are not told."""
 
     def __init__(self, trainer: Trainer) -> None:
-        # It has no public name.
-        use_distributed_sampler = trainer._accelerator_connector.use_distributed_sampler  # noqa: SLF001
         super().__init__(
             strategy=_Alone(trainer.world_size),
             max_epochs=trainer.max_epochs,
@@ -63,7 +63,7 @@ class _OneOfMany(Trainer):
             limit_train_batches=trainer.limit_train_batches,
             limit_val_batches=0,
             accumulate_grad_batches=trainer.accumulate_grad_batches,
-            use_distributed_sampler=use_distributed_sampler,
+            use_distributed_sampler=uses_distributed_sampler(trainer),
             default_root_dir=trainer.default_root_dir,
             logger=DummyLogger(),
             log_every_n_steps=1,
@@ -149,7 +149,7 @@ class _Reader(Callback):
         # How many steps a batch makes is then the module's affair.
         steps_unknown = manual and trainer.max_steps != -1
         batches = math.inf if steps_unknown else trainer.num_training_batches
-        timeline = lay_out(plan.horizon, batches_per_epoch=batches, accumulation=_accumulation(trainer))
+        timeline = lay_out(plan.horizon, batches_per_epoch=batches, accumulation=accumulation(trainer))
         unit: Unit = "batch" if manual and not steps_unknown else "optimizer step"
         return Preview(plan, timeline, _base_lrs(trainer), self._found_by, unit)
 
@@ -165,13 +165,6 @@ def _no_plan(trainer: Trainer) -> str:
         "There is no LRDecay among the callbacks, so there is nothing to preview: the LR stays what the"
         " optimizer is made with. Add `lightning_lr.LRDecay` to `trainer.callbacks`."
     )
-
-
-def _accumulation(trainer: Trainer) -> dict[int, int]:
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, GradientAccumulationScheduler):
-            return callback.scheduling
-    return {0: trainer.accumulate_grad_batches}
 
 
 def _base_lrs(trainer: Trainer) -> dict[str, float]:
