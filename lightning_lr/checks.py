@@ -8,7 +8,10 @@ from collections.abc import Collection
 from functools import lru_cache
 from numbers import Integral, Real
 
-__all__ = ["check_choice", "check_count", "check_number"]
+__all__ = ["check_choice", "check_count", "check_flag", "check_number"]
+
+# From here on floats, which formulas are made of, no longer tell one count from the next.
+_LARGEST_COUNT = 2**53
 
 
 def check_number(name: str, value: object, interval: str) -> None:
@@ -48,11 +51,11 @@ def _ends(interval: str) -> tuple[float, float]:
 
 
 def check_count(name: str, value: object, minimum: int) -> None:
-    """Check that `value` is a whole number of at least `minimum`.
+    """Check that `value` is a whole number of at least `minimum`, and no larger than a float can count.
 
     Raises:
         TypeError: `value` is no integer.
-        ValueError: `value` is below `minimum`.
+        ValueError: `value` is below `minimum`, or above 2**53.
 
     Example:
         >>> check_count("Step(size=...)", 0, minimum=1)
@@ -63,6 +66,23 @@ def check_count(name: str, value: object, minimum: int) -> None:
         raise TypeError(f"`{name}` must be a whole number, got {value!r}.")
     if int(value) < minimum:
         raise ValueError(f"`{name}` must be at least {minimum}, got {value!r}.")
+    if int(value) > _LARGEST_COUNT:
+        raise ValueError(f"`{name}` must be at most 2**53, got {value!r}.")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Check that `value` is True or False: the text 'false' would count as true.
+
+    Raises:
+        TypeError: It is neither.
+
+    Example:
+        >>> check_flag("LRRangeTest(apply=...)", "false")
+        Traceback (most recent call last):
+        TypeError: `LRRangeTest(apply=...)` must be True or False, got 'false'.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"`{name}` must be True or False, got {value!r}.")
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:

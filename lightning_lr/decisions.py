@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
+from lightning_lr.checks import check_number
+
 __all__ = ["Abstention", "Decision", "Suggestion", "combine", "decision_from_dict"]
 
 # Repeats of one test on the benchmark's tasks lie within a factor of 8 of each other.
@@ -22,6 +24,10 @@ class Suggestion:
         high: Upper end.
         rule: Name of the rule.
         reason: What the rule saw, as a sentence.
+
+    Raises:
+        TypeError: A number or a text is none.
+        ValueError: `lr` is not in (0, inf), or `low` or `high` is NaN or negative.
     """
 
     lr: float
@@ -29,6 +35,12 @@ class Suggestion:
     high: float
     rule: str
     reason: str
+
+    def __post_init__(self) -> None:
+        check_number("Suggestion(lr=...)", self.lr, "(0, inf)")
+        check_number("Suggestion(low=...)", self.low, "[0, inf]")
+        check_number("Suggestion(high=...)", self.high, "[0, inf]")
+        _check_texts(self.rule, self.reason)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain numbers and strings."""
@@ -47,9 +59,17 @@ class Abstention:
     rule: str
     reason: str
 
+    def __post_init__(self) -> None:
+        _check_texts(self.rule, self.reason)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as strings."""
         return asdict(self)
+
+
+def _check_texts(rule: object, reason: object) -> None:
+    if not (isinstance(rule, str) and isinstance(reason, str)):
+        raise TypeError(f"`rule` and `reason` of a decision must be texts, got {rule!r} and {reason!r}.")
 
 
 Decision: TypeAlias = Suggestion | Abstention

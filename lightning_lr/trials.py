@@ -107,8 +107,8 @@ class Trials:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Trials":
         """Return the trials that `to_dict` gave."""
-        trials = (Trial(**{**trial, "loss": float(trial["loss"])}) for trial in values["trials"])
-        return cls(float(values["start_loss"]), values["judged_by"], tuple(trials))
+        trials = tuple(Trial(**{**trial, "loss": float(trial["loss"])}) for trial in values["trials"])
+        return cls(float(values["start_loss"]), str(values["judged_by"]), trials)
 
     def to_csv(self, path: str | Path) -> None:
         """Write one line per trial, under the names of its fields."""

@@ -1,6 +1,7 @@
 """What an action is, what it is given and what it answers."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +94,13 @@ class Action(ABC):
 
         Raises:
             MisconfigurationException: What is missing.
+        """
+
+    def check_memory(self, memory: Mapping[str, Any]) -> None:  # noqa: B027 (most remember nothing)
+        """Check a memory from a checkpoint, which an action finds in `situation.memory`.
+
+        Raises:
+            ValueError: It is none of this action's.
         """
 
     @abstractmethod

@@ -1,7 +1,8 @@
 """Tries to leave a plateau by larger steps, and takes that back where it did not help."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
@@ -11,7 +12,7 @@ from lightning_lr.actions.base import Action, Effect, Situation
 from lightning_lr.actions.lr import base_lr, change_lr
 from lightning_lr.actions.restore import check_weights_can_be_kept
 from lightning_lr.checks import check_choice, check_count, check_number
-from lightning_lr.detector import Mode
+from lightning_lr.detector import Mode, check_entries, is_count, is_number
 from lightning_lr.momentum import lengthen_memory, momenta, set_momenta
 from lightning_lr.weights import copy_weights, put_back
 
@@ -74,6 +75,17 @@ class Escape(Action):
             raise MisconfigurationException(
                 "`Escape(quantity='momentum')` finds no optimizer with momentum. Use `quantity='lr'`."
             )
+
+    @override
+    def check_memory(self, memory: Mapping[str, Any]) -> None:
+        tests: dict[str, Callable[[Any], bool]] = {"attempts": is_count} if memory else {}
+        if "left" in memory:
+            tests |= {"left": is_count, "target": is_number, "weights": lambda kept: isinstance(kept, dict)}
+            tests["raised"] = lambda raised: isinstance(raised, bool)
+        if memory.get("raised"):
+            of_lr = {"lr": is_number, "raised_lr": is_number}
+            tests |= of_lr if self.quantity == "lr" else {"momenta": lambda each: isinstance(each, list)}
+        check_entries("Escape", memory, tests)
 
     @override
     def act(self, situation: Situation) -> Effect | None:

@@ -1,5 +1,6 @@
 """Multiplies the learning rates, whatever schedule they follow."""
 
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from typing_extensions import override
 
 from lightning_lr.actions.base import Action, Effect, Situation
 from lightning_lr.checks import check_count, check_number
+from lightning_lr.detector import check_entries, is_count
 from lightning_lr.rates import peak_lrs, rescale
 
 __all__ = ["ReduceLR", "base_lr", "change_lr", "current_lr", "multiply_lr"]
@@ -48,13 +50,18 @@ class ReduceLR(Action):
         check_count("ReduceLR(cooldown=...)", self.cooldown, minimum=0)
 
     @override
+    def check_memory(self, memory: Mapping[str, Any]) -> None:
+        check_entries("ReduceLR", memory, {"resting": is_count} if memory else {})
+
+    @override
     def watch(self, situation: Situation) -> None:
-        resting = situation.memory.get("resting", 0)
-        situation.memory["resting"] = max(0, resting - 1)
+        resting = situation.memory.pop("resting", 0)
+        if resting > 1:
+            situation.memory["resting"] = resting - 1
 
     @override
     def act(self, situation: Situation) -> Effect | None:
-        if situation.memory["resting"]:
+        if "resting" in situation.memory:
             return None
         effect = multiply_lr(situation.trainer, self.factor, min_lr=self.min_lr)
         if effect is not None:

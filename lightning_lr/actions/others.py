@@ -1,14 +1,15 @@
 """Lets another callback of the Trainer act: LRDecay cool down, LRRangeTest or LRSearch test again."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from typing_extensions import override
 
 from lightning_lr.actions.base import Action, Effect, Situation
-from lightning_lr.detector import Mode
+from lightning_lr.detector import Mode, check_entries
 
 __all__ = ["CoolsDown", "Retune", "StartCooldown", "Tests"]
 
@@ -86,6 +87,10 @@ class Retune(Action):
                 "`Retune` has no test to run again. Add the callback `LRRangeTest` or `LRSearch`, or take"
                 " another action."
             )
+
+    @override
+    def check_memory(self, memory: Mapping[str, Any]) -> None:
+        check_entries("Retune", memory, {"waiting": lambda waiting: waiting is True} if memory else {})
 
     @override
     def act(self, situation: Situation) -> Effect | None:

@@ -1,16 +1,28 @@
 """LRDecay: the learning rate of every step, as a closed form of time."""
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from lightning_lr.callbacks.decay_report import tell_change, tell_warmup_end
+from lightning_lr.callbacks.new_horizon import warn_of_new_horizon
+from lightning_lr.callbacks.rivals import check_no_rival
 from lightning_lr.callbacks.run_length import run_length
+from lightning_lr.callbacks.saved_state import (
+    Read,
+    count,
+    length,
+    number,
+    optional,
+    positive,
+    read_entries,
+    read_state,
+)
 from lightning_lr.callbacks.step_hook import StepHook
 from lightning_lr.checks import check_choice
 from lightning_lr.horizon import Horizon
@@ -25,6 +37,15 @@ _REMEDY = {
     "epoch": "Set `Trainer(max_epochs=...)`.",
     "step": "Set `Trainer(max_steps=...)`, or `Trainer(max_epochs=...)` with a loader of known length"
     " (`limit_train_batches` gives a stream one).",
+}
+
+
+_ENTRIES: dict[str, Read] = {
+    "step": count,
+    "horizon": lambda values: Horizon(**read_entries(values, {"steps": length, "epochs": length})),
+    "cooldown": optional(
+        lambda values: Cooldown(**read_entries(values, {"start": number, "length": positive}))
+    ),
 }
 
 
@@ -59,7 +80,7 @@ class LRDecay(Callback):
     Raises:
         TypeError: `policy` is no policy, `warmup` no number.
         ValueError: `interval` or `warmup` out of range.
-        MisconfigurationException: At fit start: an LR scheduler is configured, or the policy or a `warmup`
+        MisconfigurationException: At fit start: there is an LR scheduler, or SWA; the policy or a `warmup`
             share needs an end that the Trainer does not set.
 
     Example:
@@ -107,6 +128,7 @@ class LRDecay(Callback):
         self._factor: float | None = None
         self._group_count = 0
         self._counts_batches = False
+        self._is_warming_up = False
         self._hook = StepHook(self._count_step)
         self._warned = False
 
@@ -128,14 +150,7 @@ class LRDecay(Callback):
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.lr_scheduler_configs:
-            scheduler = type(trainer.lr_scheduler_configs[0].scheduler).__name__
-            raise MisconfigurationException(
-                f"`configure_optimizers` returns the LR scheduler {scheduler} and the Trainer has the"
-                " callback LRDecay: two writers of one learning rate. To keep the scheduler, remove LRDecay"
-                " from `Trainer(callbacks=...)`; to keep LRDecay, return the optimizer alone from"
-                " `configure_optimizers`."
-            )
+        check_no_rival(trainer)
         adopt_groups(trainer.optimizers)
 
     @override
@@ -148,7 +163,9 @@ class LRDecay(Callback):
         # `current_epoch` lags behind where a checkpoint was saved at the end of an epoch.
         self._epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
         self._factor = None
-        self._warn_of_new_horizon()
+        self._is_warming_up = self._step < self._plan.warmup_steps
+        old = self._loaded.get("horizon", self._plan.horizon)
+        warn_of_new_horizon(self._plan, old, step=self._step, epoch=self._epoch)
         self.write(trainer)
         self._end_cooldown(trainer)
         self._hook.attach([] if self._counts_batches else trainer.optimizers)
@@ -174,6 +191,8 @@ class LRDecay(Callback):
         if self._counts_batches:
             self._step += 1
         self.write(trainer)
+        if self._is_warming_up:
+            self._is_warming_up = not tell_warmup_end(trainer, self.plan, self._step)
         self._end_cooldown(trainer)
 
     @override
@@ -204,7 +223,8 @@ class LRDecay(Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._loaded = state_dict
+        # Empty where it was saved before the first step.
+        self._loaded = read_state(self, state_dict, _ENTRIES) if state_dict != {} else {}
 
     @property
     def has_cooldown(self) -> bool:
@@ -250,11 +270,7 @@ class LRDecay(Callback):
         if changes and not self._warned:
             self._warned = True
             expected, found = changes[0]
-            rank_zero_warn(
-                f"Other code changed a learning rate that LRDecay controls, from {expected:.6g} to"
-                f" {found:.6g} before step {self._step}. The change is kept as a change of the base LR, and"
-                " LRDecay goes on multiplying it. If that is not what you want, remove one of the two."
-            )
+            tell_change(trainer, self._step, expected=expected, found=found)
 
     def _end_cooldown(self, trainer: Trainer) -> None:
         if self.plan.is_over(step=self._step, epoch=self._epoch):
@@ -265,11 +281,9 @@ class LRDecay(Callback):
         cooldown = self._loaded.get("cooldown")
         if cooldown is not None:
             # A cooldown goes on as it began, whatever the Trainer's bounds are now.
-            length = Horizon(**self._loaded["horizon"])
+            length = self._loaded["horizon"]
         try:
-            plan = Plan(
-                self.policy, self.interval, self.warmup, length, Cooldown(**cooldown) if cooldown else None
-            )
+            plan = Plan(self.policy, self.interval, self.warmup, length, cooldown)
         except ValueError as error:
             raise MisconfigurationException(f"LRDecay: {error} {_REMEDY[self.interval]}") from error
         plan.check()
@@ -277,19 +291,6 @@ class LRDecay(Callback):
 
     def _count_step(self, optimizer: Optimizer) -> None:
         self._step += 1
-
-    def _warn_of_new_horizon(self) -> None:
-        new = self.plan.horizon
-        old = Horizon(**self._loaded.get("horizon", asdict(new)))
-        if old == new:
-            return
-        time = {"step": self._step, "epoch": self._epoch}
-        before, after = replace(self.plan, horizon=old).factor(**time), self.plan.factor(**time)
-        rank_zero_warn(
-            f"The resumed run is to be {new.epochs:g} epochs ({new.steps:g} steps) long; when the checkpoint"
-            f" was saved it was to be {old.epochs:g} epochs ({old.steps:g} steps). LRDecay continues on the"
-            f" plan of the new length: here its factor of the base LR is {after:.4g} instead of {before:.4g}."
-        )
 
 
 def _group_count(optimizers: list[Optimizer]) -> int:

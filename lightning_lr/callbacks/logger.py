@@ -5,19 +5,23 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric
 from typing_extensions import override
 
-from lightning_lr.callbacks.points import Point, save_loggers, write_points
+from lightning_lr.callbacks.decision_log import Story, read_told, story_of
+from lightning_lr.callbacks.epoch_loss import EpochLoss
+from lightning_lr.callbacks.group_rates import GroupRates, with_factors
+from lightning_lr.callbacks.hparams import announce_columns, write_row
+from lightning_lr.callbacks.layout import write_layout
+from lightning_lr.callbacks.points import Point, next_step, save_loggers, write_points
+from lightning_lr.callbacks.resumption import continue_curves, tell_resumption
+from lightning_lr.callbacks.saved_state import each_of, number, read_state
 from lightning_lr.callbacks.step_hook import StepHook
-from lightning_lr.group_names import group_names
 from lightning_lr.step_buffer import StepBuffer, StepRecord
 from lightning_lr.validation_loss import ValidationLoss, batch_size, returned_loss
 
@@ -30,15 +34,21 @@ class LRLogger(Callback):
     | tag | meaning | when |
     |---|---|---|
     | `lr/AdamW` | the LR a group's step was made with, one curve per group | every optimizer step |
+    | `lr_base/AdamW` | base LR, where there is one: LRDecay and schedulers give one | see below |
+    | `lr_factor/AdamW` | LR / base LR | with the base LR |
     | `momentum/AdamW` | momentum or beta1, with `log_momentum=True` | every optimizer step |
     | `weight_decay/AdamW` | weight decay, with `log_weight_decay=True` | every optimizer step |
     | `loss/train` | training loss: mean over micro-batches and ranks | every optimizer step |
     | `loss/train_epoch` | mean of the training loss over the samples of an epoch | every epoch |
     | `loss/val` | mean validation loss over the samples | every validation |
+    | text `decisions` | all decisions about the LR in their order, with reason and effect | with each |
+    | custom scalars | charts of the above and of the other callbacks' curves | when a fit starts |
+    | hparams | how the LR was found and set, and the last metrics as `final/...` | when a fit ends |
 
     The groups have the names that `LearningRateMonitor` gives them, with `lr/` for `lr-`: `lr/AdamW-1`
     for the second AdamW, `lr/AdamW/pg2` for a second group. Several validation loaders have a curve
-    each: `loss/val/dataloader_idx_0`. The x is the one of what the module logs itself in that step.
+    each: `loss/val/dataloader_idx_0`. The x is the one of what the module logs itself in that step. Base LRs
+    are logged at the first step of an epoch and every `log_every_n_steps` steps.
 
     The training loss is what `training_step` returns. The validation loss is what `validation_step`
     returns (a tensor, or a dict with `loss`), or else what it logs under a name with `loss` in it.
@@ -47,6 +57,13 @@ class LRLogger(Callback):
     under DDP; what is left is written at the end of an epoch, before a checkpoint is saved, and when the
     fit ends, by an exception or Ctrl-C too. After an exception the last unread steps show the loss of
     rank 0, since other ranks may never answer. A step that the AMP scaler skipped has a loss but no LR.
+
+    **Resume.** A run that resumes into the folder of the interrupted one (`TensorBoardLogger(version=...)`)
+    continues its curves: TensorBoard no longer shows the points beyond the checkpoint, which are made again.
+    Into another folder it writes what comes after the checkpoint. The decisions so far are in checkpoints, so
+    that `decisions` tells them all. CSVLogger deletes the `metrics.csv` of a folder that it is given again:
+    give it a new one. The row of HParams is a run of its own, `hparams` in the run's folder, so that it does
+    not displace what the module or you log; it holds these hyperparameters too.
 
     Args:
         log_momentum: Also log the momentum of every group.
@@ -78,25 +95,28 @@ class LRLogger(Callback):
                 raise TypeError(f"`LRLogger({name}=...)` must be True or False, got {value!r}.")
         self.log_momentum = log_momentum
         self.log_weight_decay = log_weight_decay
-        self._keys = ["lr", *(["momentum"] * log_momentum), *(["weight_decay"] * log_weight_decay)]
+        self._rates = GroupRates([*(["momentum"] * log_momentum), *(["weight_decay"] * log_weight_decay)])
         self._buffer = StepBuffer()
         self._validation_loss = ValidationLoss()
-        # torchmetrics replaces NaN by this value: with NaN itself, a diverged epoch shows as one. (Its
-        # strategy "disable" would ignore the weights.)
-        self._epoch_loss = MeanMetric(nan_strategy=math.nan, sync_on_compute=False).set_dtype(torch.float64)
+        self._story = Story()
+        self._epoch_loss = EpochLoss()
         self._hook = StepHook(self._record_rates)
-        self._optimizers: list[Optimizer] = []
-        self._scheduled: list[tuple[Optimizer, str | None]] = []
-        self._tags: dict[int, list[list[tuple[str, str]]]] = {}
         self._step = 0
         self._complete_before = 0
+        self._base_is_due = False
+        self._has_resumed = False
         self._warned: set[str] = set()
+        self._results: dict[str, float] = {}
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._buffer = StepBuffer()
+        # Other stages load the callbacks' states too, which then are not those of a run that goes on.
+        self._story = story_of(trainer) if stage == TrainerFn.FITTING else Story()
+        self._story.begin_fit()
         self._epoch_loss.reset()
         self._warned = set()
+        self._results = {}
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -105,26 +125,34 @@ class LRLogger(Callback):
                 "LRLogger has nowhere to write: the Trainer has no logger. Give it one, for example"
                 " `Trainer(logger=TensorBoardLogger('logs'))`, or remove LRLogger."
             )
+        if trainer.is_global_zero:
+            announce_columns(trainer, pl_module)
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._warn_of_missing(trainer.optimizers)
-        self._optimizers = trainer.optimizers
-        self._scheduled = [(each.scheduler.optimizer, each.name) for each in trainer.lr_scheduler_configs]
-        self._name_groups()
+        scheduled = [(each.scheduler.optimizer, each.name) for each in trainer.lr_scheduler_configs]
+        self._rates.begin(trainer.optimizers, scheduled)
+        self._warn_of_missing()
         self._hook.attach(trainer.optimizers)
-        # No batch has begun, so a count of batches still tells of the last one.
-        self._step = _current_step(trainer) - pl_module.automatic_optimization
+        self._step = next_step(trainer) - 1
+        self._has_resumed = next_step(trainer) > 0
+        if trainer.is_global_zero:
+            continue_curves(trainer)
+            write_layout(trainer)
 
     @override
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if batch_idx == 0:
-            # Left over where a run resumes after the last batch of an epoch, which Lightning then never ends.
-            self._write_epoch_loss(trainer)
+        if self._has_resumed:
+            # Not before: now every callback has set the LR that the run goes on with.
+            self._has_resumed = False
+            tell_resumption(trainer, self._rates.lrs())
         self._hook.in_batch = True
-        self._step = _current_step(trainer)
+        # As `logged_step` has it, at less cost: this is called for every batch.
+        automatic = pl_module.automatic_optimization
+        self._step = trainer.global_step if automatic else trainer.fit_loop.epoch_loop.total_batch_idx
+        self._base_is_due |= batch_idx == 0 or self._is_due(trainer, self._step)
 
     @override
     def on_train_batch_end(
@@ -142,9 +170,9 @@ class LRLogger(Callback):
         self._buffer.add_batch(self._step, loss, scale=accumulate, weight=batch_size(batch))
         if accumulate > 1 and trainer.global_step == self._step:
             return  # More micro-batches of this step are to come.
+        self._base_is_due = False
         self._complete_before = self._step + 1
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every > 0 and self._complete_before % every == 0:
+        if self._is_due(trainer, self._complete_before):
             self._flush(trainer, before=self._complete_before)
 
     @override
@@ -154,12 +182,12 @@ class LRLogger(Callback):
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._flush(trainer)
+        self._end(trainer)
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._hook.detach()
-        self._flush(trainer, over_ranks=False)
+        self._end(trainer, over_ranks=False)
 
     @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -195,6 +223,9 @@ class LRLogger(Callback):
         # A run that is killed after this and resumed from here misses no point. Lightning has asked for
         # our state before, so it has to be replaced.
         self._flush(trainer, before=self._complete_before)
+        if trainer.is_last_batch and not self._hook.in_batch:
+            # Lightning does not end this epoch again where a run resumes from here.
+            self._write_epoch_loss(trainer)
         save_loggers(trainer.loggers if trainer.is_global_zero else [])
         checkpoint["callbacks"][self.state_key] = self.state_dict()
 
@@ -204,77 +235,53 @@ class LRLogger(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        if not self._epoch_loss.update_called:
-            return {"epoch_loss": 0.0, "epoch_weight": 0.0}
-        weight = float(torch.as_tensor(self._epoch_loss.weight))
-        return {"epoch_loss": float(self._epoch_loss.compute()), "epoch_weight": weight}
+        return {**self._epoch_loss.state_dict(), "decisions": self._story.entries}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict["epoch_weight"] > 0:
-            self._epoch_loss.update(state_dict["epoch_loss"], state_dict["epoch_weight"])
+        entries = {"epoch_loss": number, "epoch_weight": number, "decisions": each_of(read_told)}
+        state = read_state(self, state_dict, entries)
+        self._epoch_loss.load_state_dict(state)
+        self._story.restore(state["decisions"])
 
-    def _warn_of_missing(self, optimizers: list[Optimizer]) -> None:
-        for key in self._keys[1:]:
-            without = [type(each).__name__ for each in optimizers if _read(each.param_groups[0], key) is None]
+    def _warn_of_missing(self) -> None:
+        for key, without in self._rates.missing().items():
             if without:
                 rank_zero_warn(f"`LRLogger(log_{key}=True)` has nothing to show for {', '.join(without)}.")
 
-    def _name_groups(self) -> None:
-        try:
-            names = group_names(self._optimizers, self._scheduled)
-        except ValueError as error:
-            raise MisconfigurationException(f"LRLogger: {error}") from error
-        self._tags = {
-            id(optimizer): [
-                [(key, f"{key}/{name.removeprefix('lr-')}") for key in self._keys] for name in of_groups
-            ]
-            for optimizer, of_groups in zip(self._optimizers, names, strict=True)
-        }
+    def _is_due(self, trainer: Trainer, step: int) -> bool:
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        return every > 0 and step % every == 0
 
     def _record_rates(self, optimizer: Optimizer) -> None:
-        groups = optimizer.param_groups
-        if len(groups) != len(self._tags[id(optimizer)]):
-            self._name_groups()
-        for group, tags in zip(groups, self._tags[id(optimizer)], strict=True):
-            for key, tag in tags:
-                value = _read(group, key)
-                if value is not None:
-                    self._buffer.add_rate(self._step, tag, value)
+        for tag, value in self._rates.read(optimizer, with_base=self._base_is_due):
+            self._buffer.add_rate(self._step, tag, value)
 
     def _flush(self, trainer: Trainer, *, before: float = math.inf, over_ranks: bool = True) -> None:
         records = self._buffer.drain(before, reduce=_sum_over_ranks(trainer) if over_ranks else None)
-        losses = [loss for record in records for loss in record.losses]
-        if losses:
-            weights = [weight for record in records for weight in record.weights]
-            self._epoch_loss.update(_column(losses), _column(weights))
+        self._epoch_loss.add(records)
         if trainer.is_global_zero:
             write_points(trainer.loggers, map(_point, records))
 
     def _write_epoch_loss(self, trainer: Trainer) -> None:
-        if self._epoch_loss.update_called:
-            self._write(trainer, {"loss/train_epoch": float(self._epoch_loss.compute())})
-            self._epoch_loss.reset()
+        mean = self._epoch_loss.take()
+        if mean is not None:
+            self._write(trainer, {"loss/train_epoch": mean})
 
     def _write(self, trainer: Trainer, values: Mapping[str, float]) -> None:
+        self._results |= values
         if trainer.is_global_zero:
             write_points(trainer.loggers, [Point(self._step, time.time(), values)])
+
+    def _end(self, trainer: Trainer, *, over_ranks: bool = True) -> None:
+        self._flush(trainer, over_ranks=over_ranks)
+        if trainer.is_global_zero and trainer.optimizers and self._results:
+            write_row(trainer, self._results, self._step)
 
     def _warn_once(self, message: str) -> None:
         if message not in self._warned:
             self._warned.add(message)
             rank_zero_warn(message)
-
-
-def _current_step(trainer: Trainer) -> int:
-    """Return the x of Lightning's own points, which has no public name.
-
-    It is the Trainer's count of optimizer steps, which the running batch is about to raise, or of batches
-    where the Trainer cannot know how many steps a batch makes.
-    """
-    if trainer.lightning_module.automatic_optimization:
-        return trainer.global_step
-    return trainer.fit_loop.epoch_loop.total_batch_idx
 
 
 def _sum_over_ranks(trainer: Trainer) -> Callable[[Tensor], Tensor] | None:
@@ -285,16 +292,7 @@ def _sum_over_ranks(trainer: Trainer) -> Callable[[Tensor], Tensor] | None:
 
 
 def _point(record: StepRecord) -> Point:
-    values = record.rates
+    values = with_factors(record.rates)
     if record.losses:
-        values = {**values, "loss/train": sum(record.losses) / len(record.losses)}
+        values["loss/train"] = sum(record.losses) / len(record.losses)
     return Point(record.step, record.wall_time, values)
-
-
-def _column(values: list[float]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def _read(group: Mapping[str, Any], key: str) -> float | Tensor | None:
-    value: float | Tensor | None = group.get(key)
-    return group["betas"][0] if key == "momentum" and "betas" in group else value

@@ -8,6 +8,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from lightning_lr.callbacks.saved_state import count, number, read_entries
 from lightning_lr.validation_loss import ValidationLoss, returned_loss
 
 __all__ = ["MonitoredValue", "TrainingLoss", "sum_over_ranks"]
@@ -99,8 +100,13 @@ class TrainingLoss:
         return {"sum": float(self._sum), "count": self._count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        self._sum, self._count = float(state["sum"]), int(state["count"])
+        """Go on from a checkpoint.
+
+        Raises:
+            ValueError: The state is none of this class.
+        """
+        values = read_entries(state, {"sum": number, "count": count})
+        self._sum, self._count = values["sum"], values["count"]
 
 
 def sum_over_ranks(trainer: Trainer, values: Tensor) -> Tensor:

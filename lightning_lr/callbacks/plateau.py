@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -14,9 +14,10 @@ from lightning_lr.actions.lr import current_lr
 from lightning_lr.callbacks.decision_log import Entry, tell
 from lightning_lr.callbacks.monitored import MonitoredValue, TrainingLoss
 from lightning_lr.callbacks.reactions import Reactions, checked_actions, lowering_schedule, write_schedules
-from lightning_lr.callbacks.verdict_report import draw_verdicts, tell_verdict, write_verdict
+from lightning_lr.callbacks.saved_state import Read, count, each_of, one_of, read_state
+from lightning_lr.callbacks.verdict_report import draw_verdicts, read_record, tell_verdict, write_verdict
 from lightning_lr.checks import check_choice
-from lightning_lr.detector import Detector, Mode, Observation, State, Verdict
+from lightning_lr.detector import Detector, Mode, Observation, State, Verdict, VerdictState
 from lightning_lr.figures_plateau import Record, plateau_figure
 from lightning_lr.plateau import SlopeTest
 
@@ -261,19 +262,25 @@ class PlateauDetector(Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        try:
-            self.detector.check_state(state_dict["detector"])
-        except ValueError as error:
+        entries: dict[str, Read] = {
+            "detector": self._checked_state,
+            "training_loss": self._training_loss.load_state_dict,
+            "reactions": self._reactions.load_state_dict,
+            "count": count,
+            "told": one_of(("", *get_args(VerdictState))),
+            "records": each_of(read_record),
+        }
+        state = read_state(self, state_dict, entries)
+        self._state, self._count, self._told = state["detector"], state["count"], state["told"]
+        self._records = state["records"]
+        if self._reactions.has_acted and not self._records:
             raise MisconfigurationException(
-                f"PlateauDetector cannot go on from this checkpoint. {error} Use the detector that the run"
-                " was started with."
-            ) from error
-        self._state = state_dict["detector"]
-        self._training_loss.load_state_dict(state_dict["training_loss"])
-        self._reactions.load_state_dict(state_dict["reactions"])
-        self._count = state_dict["count"]
-        self._told = state_dict["told"]
-        self._records = [Record.from_dict(record) for record in state_dict["records"]]
+                "PlateauDetector cannot go on from this checkpoint: an action has acted on no validation."
+            )
+
+    def _checked_state(self, state: State) -> State:
+        self.detector.check_state(state)
+        return state
 
     def _judge(self, trainer: Trainer, pl_module: LightningModule, observation: Observation) -> None:
         self._count += 1

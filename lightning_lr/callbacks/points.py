@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["Point", "save_loggers", "write_points"]
+__all__ = ["Point", "hide_points", "logged_step", "next_step", "save_loggers", "write_points"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,25 @@ class Point:
     values: Mapping[str, float]
 
 
+def logged_step(trainer: Trainer) -> int:
+    """Return the x of what is logged now, which lines up with Lightning's own points.
+
+    It is the count of optimizer steps before the running batch, or of batches under manual optimization,
+    where the Trainer cannot know how many steps a batch makes. A validation has the x of the batch it
+    follows.
+    """
+    if not trainer.lightning_module.automatic_optimization:
+        return max(0, trainer.fit_loop.epoch_loop.total_batch_idx)
+    return max(0, trainer.global_step - trainer.validating)
+
+
+def next_step(trainer: Trainer) -> int:
+    """Return the x that the next batch will have, between two batches; see `logged_step`."""
+    if not trainer.lightning_module.automatic_optimization:
+        return trainer.fit_loop.epoch_loop.total_batch_idx + 1
+    return trainer.global_step
+
+
 def write_points(loggers: Iterable[Logger], points: Iterable[Point]) -> None:
     """Write every point to every logger.
 
@@ -41,6 +61,19 @@ def write_points(loggers: Iterable[Logger], points: Iterable[Point]) -> None:
         else:
             for point in points:
                 logger.log_metrics(dict(point.values), step=point.step)
+
+
+def hide_points(logger: TensorBoardLogger, step: int) -> None:
+    """Hide what an interrupted run has left in the folder of a logger from a step on.
+
+    It is the mark that `SummaryWriter(purge_step=...)` writes, twice. Nothing is deleted.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+    events = logger.experiment._get_file_writer()  # noqa: SLF001 (see below)
+    # Of a run that TensorBoard reads with Python, the first mark only says that there will be others.
+    for _ in range(2):
+        events.add_event(Event(session_log=SessionLog(status=SessionLog.START)), step)
 
 
 def save_loggers(loggers: Iterable[Logger]) -> None:

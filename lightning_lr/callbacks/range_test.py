@@ -10,8 +10,9 @@ from lightning_lr.callbacks.bounds import find_bounds
 from lightning_lr.callbacks.live_ramp import LiveRamp
 from lightning_lr.callbacks.progress import Advance, progress_bar
 from lightning_lr.callbacks.range_report import report
+from lightning_lr.callbacks.saved_state import Read, optional
 from lightning_lr.callbacks.startup_test import StartupTest
-from lightning_lr.checks import check_choice, check_count, check_number
+from lightning_lr.checks import check_choice, check_count, check_flag, check_number
 from lightning_lr.curve import LossCurve
 from lightning_lr.decisions import Abstention, Decision, combine
 from lightning_lr.dry_run import DryRun
@@ -107,13 +108,14 @@ class LRRangeTest(StartupTest):
         if min_lr is not None:
             check_number("LRRangeTest(min_lr=...)", min_lr, "(0, inf)")
         if max_lr is not None:
-            check_number("LRRangeTest(max_lr=...)", max_lr, f"({min_lr or 0}, inf)")
+            check_number("LRRangeTest(max_lr=...)", max_lr, f"({float(min_lr or 0)}, inf)")
         if not isinstance(rule, Rule):
             raise TypeError(
                 f"`LRRangeTest(rule=...)` must be a Rule of `lightning_lr.suggest`, got {rule!r}."
             )
+        check_flag("LRRangeTest(live=...)", live)
         super().__init__(milestones=milestones, apply=apply, stop_after=stop_after)
-        if live and (min_lr is None or max_lr is None or repeats > 1 or tuple(milestones) != (0,)):
+        if live and (min_lr is None or max_lr is None or repeats > 1 or self.milestones != (0,)):
             raise ValueError(
                 "`LRRangeTest(live=True)` ramps once, over the first batches: give it `min_lr` and `max_lr`,"
                 " and leave `repeats` and `milestones` as they are."
@@ -175,7 +177,11 @@ class LRRangeTest(StartupTest):
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
-        self.curve = LossCurve.from_dict(state_dict["curve"]) if state_dict["curve"] else None
+        self.curve = self._entries()["curve"](state_dict["curve"])
+
+    @override
+    def _entries(self) -> dict[str, Read]:
+        return super()._entries() | {"curve": optional(LossCurve.from_dict)}
 
     @override
     def run_test(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -5,12 +5,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_lr.actions import Action, Effect, ReduceLR, ReportOnly, RestoreBest, Situation
 from lightning_lr.actions.base import Best
 from lightning_lr.actions.restore import is_sharded
 from lightning_lr.callbacks.decay import LRDecay
+from lightning_lr.callbacks.saved_state import (
+    Read,
+    count,
+    each_of,
+    flag,
+    mapping,
+    number,
+    optional,
+    read_entries,
+    text,
+)
 from lightning_lr.detector import Mode
 from lightning_lr.figures_plateau import Record
 from lightning_lr.policies import Constant
@@ -34,6 +46,8 @@ class Reactions:
         self._monitor = ""
         self._mode: Mode = "min"
         self._memories: dict[str, dict[str, Any]] = {}
+        # What kind of action each memory is of that was loaded.
+        self._writers: dict[str, str] = {}
         self._has_acted = False
         self.best: Best | None = None
 
@@ -50,6 +64,19 @@ class Reactions:
         }
         for _, action in self._all():
             action.check(trainer, monitor=monitor, mode=mode)
+        self._check_memories()
+
+    def _check_memories(self) -> None:
+        """Refuse what a checkpoint holds for actions that are others now."""
+        actions = dict(self._all())
+        for name, memory in self._memories.items():
+            problem = _misfit(actions.get(name), memory, writer=self._writers.get(name))
+            if memory and problem:
+                raise MisconfigurationException(
+                    f"PlateauDetector cannot go on from this checkpoint: it holds what the action {name!r}"
+                    f" remembers, {sorted(map(str, memory))}, but {problem} Use the actions that the run was"
+                    " started with."
+                )
 
     def react(self, trainer: Trainer, pl_module: LightningModule, record: Record) -> list[Effect]:
         """Let every action see a validation, and those act that are for its verdict."""
@@ -80,15 +107,21 @@ class Reactions:
         """Return what a checkpoint has to hold."""
         return {
             "memories": {name: dict(memory) for name, memory in self._memories.items() if memory},
+            "actions": {name: type(action).__name__ for name, action in self._all()},
             "best": None if self.best is None else dict(vars(self.best)),
             "has_acted": self._has_acted,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        self._memories = {name: dict(memory) for name, memory in state["memories"].items()}
-        self.best = None if state["best"] is None else Best(**state["best"])
-        self._has_acted = state["has_acted"]
+        """Go on from a checkpoint.
+
+        Raises:
+            ValueError: The state is none of this class.
+        """
+        values = read_entries(state, _ENTRIES)
+        self._memories, self.best = values["memories"], values["best"]
+        self._writers = values["actions"]
+        self._has_acted = values["has_acted"]
 
     def _of(self, state: str) -> Iterator[tuple[str, Action]]:
         for index, action in enumerate(self._actions.get(state, ())):
@@ -123,6 +156,39 @@ class Reactions:
         if any(action.keeps_best for _, action in self._all()):
             weights = copy_weights(situation.pl_module, situation.trainer.optimizers)
         self.best = Best(situation.value, situation.validation, weights)
+
+
+def _misfit(action: Action | None, memory: Mapping[str, Any], *, writer: str | None) -> str:
+    """Return why a memory is none of an action, or an empty text where it is."""
+    if action is None:
+        return "there is no such action now."
+    now = type(action).__name__
+    if writer not in (None, now):
+        return f"it was {writer} and is {now} now."
+    try:
+        action.check_memory(memory)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _read_memories(memories: object) -> dict[str, dict[str, Any]]:
+    return {text(name): mapping(memory) for name, memory in mapping(memories).items()}
+
+
+def _read_best(best: object) -> Best:
+    read_weights = optional(
+        lambda weights: read_entries(weights, {"module": mapping, "optimizers": each_of(mapping)})
+    )
+    return Best(**read_entries(best, {"value": number, "validation": count, "weights": read_weights}))
+
+
+_ENTRIES: dict[str, Read] = {
+    "memories": _read_memories,
+    "actions": mapping,
+    "best": optional(_read_best),
+    "has_acted": flag,
+}
 
 
 def write_schedules(trainer: Trainer) -> None:

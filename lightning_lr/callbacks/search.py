@@ -11,6 +11,7 @@ from typing_extensions import override
 from lightning_lr.callbacks.bounds import PROBED_STEPS, find_bounds
 from lightning_lr.callbacks.progress import progress_bar
 from lightning_lr.callbacks.run_length import run_length
+from lightning_lr.callbacks.saved_state import Read, optional
 from lightning_lr.callbacks.search_report import report
 from lightning_lr.callbacks.startup_test import StartupTest
 from lightning_lr.callbacks.trial_runner import START_STEPS, TrialRunner
@@ -116,7 +117,7 @@ class LRSearch(StartupTest):
         if low is not None:
             check_number("LRSearch(low=...)", low, "(0, inf)")
         if high is not None:
-            check_number("LRSearch(high=...)", high, f"({low or 0}, inf)")
+            check_number("LRSearch(high=...)", high, f"({float(low or 0)}, inf)")
         check_count("LRSearch(steps_per_trial=...)", steps_per_trial, minimum=1)
         check_count("LRSearch(final_steps=...)", final_steps, minimum=1)
         if isinstance(budget, float) and budget > 1 and budget.is_integer():
@@ -146,7 +147,11 @@ class LRSearch(StartupTest):
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
-        self.trials = Trials.from_dict(state_dict["trials"]) if state_dict["trials"] else None
+        self.trials = self._entries()["trials"](state_dict["trials"])
+
+    @override
+    def _entries(self) -> dict[str, Read]:
+        return super()._entries() | {"trials": optional(Trials.from_dict)}
 
     @override
     def run_test(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -7,12 +7,14 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_lr.callbacks.decision_log import Entry, tell
-from lightning_lr.callbacks.points import Point, write_points
+from lightning_lr.callbacks.drawing import draw
+from lightning_lr.callbacks.points import Point, logged_step, write_points
+from lightning_lr.callbacks.range_report import effect_on_lr
 from lightning_lr.decisions import Decision, Suggestion
 from lightning_lr.figures_search import search_figure
 from lightning_lr.trials import Trials
 
-__all__ = ["report"]
+__all__ = ["report", "trial_points"]
 
 
 def report(trainer: Trainer, trials: Trials | None, decision: Decision, *, old: float, applied: bool) -> None:
@@ -25,20 +27,25 @@ def report(trainer: Trainer, trials: Trials | None, decision: Decision, *, old: 
         old: The LR before.
         applied: Whether the run trains with the LR found.
     """
-    summary, effect = _summary(trials, decision), _effect(decision, old=old, applied=applied)
+    summary, effect = _summary(trials, decision), effect_on_lr(decision, old=old, applied=applied)
     tell(trainer, Entry("LRSearch", "search", summary, effect, decision.to_dict()))
     if not trainer.is_global_zero or trials is None:
         return
-    now, step = time.time(), trainer.global_step
-    points = [
-        Point(index, now, {"search/lr": trial.lr, "search/loss": trial.loss, "search/steps": trial.steps})
-        for index, trial in enumerate(trials)
-    ]
-    write_points(trainer.loggers, points)
+    step = logged_step(trainer)
+    write_points(trainer.loggers, trial_points(trials))
+    draw(trainer, "search", lambda: search_figure(trials, decision), step)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_text("search", _text(f"{summary} {effect}.", trials), step)
-            logger.experiment.add_figure("search", search_figure(trials, decision), step)
+
+
+def trial_points(trials: Trials) -> list[Point]:
+    """Return the points of the trials; x is the number of the trial."""
+    now = time.time()
+    return [
+        Point(index, now, {"search/lr": trial.lr, "search/loss": trial.loss, "search/steps": trial.steps})
+        for index, trial in enumerate(trials)
+    ]
 
 
 def _summary(trials: Trials | None, decision: Decision) -> str:
@@ -52,12 +59,6 @@ def _summary(trials: Trials | None, decision: Decision) -> str:
     if trials.steps_saved:
         told += f" Cutting lost trials short saved {trials.steps_saved} steps."
     return told
-
-
-def _effect(decision: Decision, *, old: float, applied: bool) -> str:
-    if applied and isinstance(decision, Suggestion):
-        return f"LR {old:.3g} -> {decision.lr:.3g}"
-    return f"LR stays {old:.3g}"
 
 
 def _text(head: str, trials: Trials) -> str:

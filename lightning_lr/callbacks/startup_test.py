@@ -9,8 +9,10 @@ from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
 from lightning_lr.callbacks.apply import apply_lr
-from lightning_lr.checks import check_count
+from lightning_lr.callbacks.saved_state import Read, count, each_of, optional, read_state
+from lightning_lr.checks import check_count, check_flag
 from lightning_lr.decisions import Decision, Suggestion, decision_from_dict
+from lightning_lr.policies.tuples import as_tuple
 
 __all__ = ["StartupTest"]
 
@@ -30,9 +32,12 @@ class StartupTest(Callback):
     """
 
     def __init__(self, *, milestones: Sequence[int], apply: bool, stop_after: bool) -> None:
-        for milestone in milestones:
-            check_count(f"{type(self).__name__}(milestones=...)", milestone, minimum=0)
-        self.milestones = tuple(milestones)
+        name = type(self).__name__
+        self.milestones = as_tuple(f"{name}(milestones=...)", milestones, "epochs")
+        for milestone in self.milestones:
+            check_count(f"{name}(milestones=...)", milestone, minimum=0)
+        check_flag(f"{name}(apply=...)", apply)
+        check_flag(f"{name}(stop_after=...)", stop_after)
         self.apply = apply
         self.stop_after = stop_after
         self.suggestion: Decision | None = None
@@ -78,9 +83,12 @@ class StartupTest(Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._tested = list(state_dict["tested"])
-        suggestion = state_dict["suggestion"]
-        self.suggestion = decision_from_dict(suggestion) if suggestion else None
+        state = read_state(self, state_dict, self._entries())
+        self._tested, self.suggestion = state["tested"], state["suggestion"]
+
+    def _entries(self) -> dict[str, Read]:
+        """Return how to read each entry of a state."""
+        return {"tested": each_of(count), "suggestion": optional(decision_from_dict)}
 
     def _may_run(self, trainer: Trainer) -> bool:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]

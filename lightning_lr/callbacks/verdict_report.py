@@ -9,9 +9,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_lr.callbacks.decision_log import Entry, tell
 from lightning_lr.callbacks.points import Point, write_points
+from lightning_lr.callbacks.saved_state import Read, count, each_of, number, one_of, read_entries, text
 from lightning_lr.figures_plateau import Record, plateau_figure
 
-__all__ = ["draw_verdicts", "tell_verdict", "write_verdict"]
+__all__ = ["draw_verdicts", "read_record", "tell_verdict", "write_verdict"]
 
 _CODES = {"undecided": 0, "improving": 1, "plateau": 2, "overfitting": 3, "diverging": 4}
 _PHRASES = {
@@ -21,6 +22,29 @@ _PHRASES = {
     "overfitting": "gets worse while the training loss still falls: overfitting",
     "diverging": "gets worse, and the training loss does not fall either: diverging",
 }
+
+
+_VERDICT: dict[str, Read] = {
+    "state": one_of(_CODES),
+    **dict.fromkeys(("slope", "noise", "threshold"), number),
+    "window": count,
+    "reason": text,
+}
+_RECORD: dict[str, Read] = {
+    **dict.fromkeys(("validation", "step"), count),
+    **dict.fromkeys(("value", "training_loss", "lr"), number),
+    "verdict": lambda values: read_entries(values, _VERDICT),
+    "effects": each_of(text),
+}
+
+
+def read_record(values: object) -> Record:
+    """Read a record from a checkpoint.
+
+    Raises:
+        ValueError: It is none.
+    """
+    return Record.from_dict(read_entries(values, _RECORD))
 
 
 def write_verdict(trainer: Trainer, monitor: str, record: Record) -> None:

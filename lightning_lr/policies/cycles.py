@@ -118,7 +118,7 @@ class Cyclic(Policy):
         if self.step_size_down is not None:
             check_count("Cyclic(step_size_down=...)", self.step_size_down, minimum=1)
         check_number("Cyclic(low=...)", self.low, "[0, inf)")
-        check_number("Cyclic(high=...)", self.high, f"[{self.low}, inf)")
+        check_number("Cyclic(high=...)", self.high, f"[{float(self.low)}, inf)")
         check_choice("Cyclic(mode=...)", self.mode, ("triangular", "triangular2", "exp_range"))
         check_number("Cyclic(gamma=...)", self.gamma, "(0, 1]")
 

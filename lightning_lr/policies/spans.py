@@ -7,7 +7,7 @@ step and `1.0` is the whole run, and every argument that takes a span means the 
 import math
 from numbers import Integral, Real
 
-from lightning_lr.checks import check_number
+from lightning_lr.checks import check_count, check_number
 
 __all__ = ["check_span", "is_share", "snap", "span"]
 
@@ -51,6 +51,8 @@ def check_span(name: str, value: object, *, positive: bool = False) -> None:
     fits = number >= 0 and not (positive and number == 0)
     if not fits or (is_share(number) and number > 1):
         raise ValueError(f"`{name}` must be {wanted}, got {value!r}.")
+    if not is_share(number):
+        check_count(name, number, minimum=0)
 
 
 def snap(length: float, total: float = math.inf) -> float:

@@ -368,10 +368,11 @@ def test_it_makes_no_more_steps_than_it_says_and_writes_no_file(tmp_path):
 
     class Look(Callback):
         def on_train_start(self, trainer, pl_module):
-            files.append([path.name for path in tmp_path.rglob("*") if "tfevents" not in path.name])
+            files.append(sorted(path.name for path in tmp_path.rglob("*") if "tfevents" not in path.name))
 
     test = LRRangeTest(60)
     fit(Learner(), test, Look(), root=tmp_path, max_epochs=1, enable_checkpointing=True)
     probes, before_the_first_lr = 4, 1
     assert LEDGER["steps"] == probes + before_the_first_lr + len(test.curve.lrs) + 10
-    assert files == [["run", "hparams.yaml"]]
+    # What was decided is told; nothing else is there.
+    assert files == [["decisions.jsonl", "hparams.yaml", "run"]]

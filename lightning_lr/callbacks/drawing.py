@@ -1,0 +1,125 @@
+"""Draws figures beside the training: matplotlib takes longer than many steps do."""
+
+import io
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_warn
+from numpy.typing import NDArray
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["draw"]
+
+
+def draw(trainer: Trainer, tag: str, make: Callable[[], "Figure"], step: int) -> None:
+    """Draw a figure in another thread and hand it to the loggers that take images.
+
+    These are TensorBoardLogger and those with a method `log_image(key, images, step=...)`, as WandbLogger has
+    it. Without one of them nothing is drawn. The fit does not end, in whatever way, before the figure is
+    written; an error in drawing becomes a warning. To be called on every rank, one of them draws.
+
+    Args:
+        trainer: The Trainer of the running fit.
+        tag: The name of the figure.
+        make: Returns the figure, made without pyplot, which is not for several threads. It is called in the
+            other thread, so what it reads must not change any more.
+        step: The x of the figure.
+    """
+    loggers: list[Any] = [logger for logger in trainer.loggers if _takes_images(logger)]
+    if not trainer.is_global_zero or not loggers:
+        return
+    for logger in loggers:
+        # A logger makes what it writes with at the first use, which is not for two threads at once.
+        _ = logger.experiment
+    if trainer not in _desks:
+        _desks[trainer] = _Desk()
+    desk = _desks[trainer]
+    if desk not in trainer.callbacks:  # type: ignore[attr-defined]
+        trainer.callbacks.append(desk)  # type: ignore[attr-defined]
+    desk.order(_Order(loggers, tag, make, step, time.time()))
+
+
+@dataclass(frozen=True)
+class _Order:
+    loggers: Sequence[Any]
+    tag: str
+    make: Callable[[], "Figure"]
+    step: int
+    wall_time: float
+
+
+class _Desk(Callback):
+    """Where figures are ordered. A callback, because only they are told that a fit ends."""
+
+    def __init__(self) -> None:
+        # One thread: matplotlib's caches are not made for several at once.
+        self._thread: ThreadPoolExecutor | None = None
+        self._orders: list[tuple[_Order, Future[None]]] = []
+
+    def order(self, order: _Order) -> None:
+        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="lightning_lr figures")
+        self._orders.append((order, self._thread.submit(_draw, order)))
+
+    @override
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._finish()
+
+    @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._finish()
+
+    def _finish(self) -> None:
+        orders, self._orders = self._orders, []
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.shutdown()
+        for order, done in orders:
+            error = done.exception()
+            if error is not None:
+                rank_zero_warn(
+                    f"The figure `{order.tag}` could not be drawn: {type(error).__name__}: {error}"
+                )
+
+
+_desks: WeakKeyDictionary[Trainer, _Desk] = WeakKeyDictionary()
+
+
+def _takes_images(logger: Logger) -> bool:
+    # Asked of the class: Lightning's DummyLogger says yes to everything.
+    return isinstance(logger, TensorBoardLogger) or callable(getattr(type(logger), "log_image", None))
+
+
+def _draw(order: _Order) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas: Any = FigureCanvasAgg(order.make())
+    file = io.BytesIO()
+    canvas.print_png(file)
+    pixels = np.array(canvas.buffer_rgba())
+    for logger in order.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            _write_image(logger.experiment, order, file.getvalue(), pixels)
+        else:
+            logger.log_image(order.tag, [pixels], step=order.step)
+
+
+def _write_image(writer: Any, order: _Order, png: bytes, pixels: NDArray[np.uint8]) -> None:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    # Not `add_figure`, which goes through pyplot and decodes and encodes the image once more.
+    height, width, channels = pixels.shape
+    image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png)
+    events = writer._get_file_writer()  # noqa: SLF001 (as in `points.py`)
+    events.add_summary(
+        Summary(value=[Summary.Value(tag=order.tag, image=image)]), order.step, order.wall_time
+    )

@@ -1,0 +1,66 @@
+"""The charts of TensorBoard's Custom Scalars tab."""
+
+from typing import TypeAlias
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from lightning_lr.callbacks.plateau import PlateauDetector
+from lightning_lr.callbacks.range_test import LRRangeTest
+from lightning_lr.callbacks.search import LRSearch
+
+__all__ = ["write_layout"]
+
+# By category and title the kind of a chart and its tags, as regular expressions that match from the start.
+_Charts: TypeAlias = dict[str, dict[str, tuple[str, list[str]]]]
+
+_LEARNING_RATE: _Charts = {
+    "Learning rate": {
+        "LR, every group": ("Multiline", ["lr/"]),
+        "Base LR, every group": ("Multiline", ["lr_base/"]),
+        "Factor: LR / base LR": ("Multiline", ["lr_factor/"]),
+    }
+}
+_LOSS: _Charts = {
+    "Loss": {
+        "Training loss, per step": ("Multiline", ["loss/train$"]),
+        "Training loss per epoch, and validation loss": ("Multiline", ["loss/train_epoch$", "loss/val"]),
+    }
+}
+_OF_CALLBACKS: dict[type[Callback], _Charts] = {
+    PlateauDetector: {
+        "Plateau": {
+            "Slope, noise and threshold": ("Multiline", ["plateau/.*/(slope|noise|threshold)$"]),
+            "Verdict: 0 undecided, 1 improving, 2 plateau, 3 overfitting, 4 diverging": (
+                "Multiline",
+                ["plateau/.*/verdict$"],
+            ),
+        }
+    },
+    LRRangeTest: {
+        "Range test": {
+            "Loss after each step of the test": ("Multiline", ["range_test/loss$"]),
+            "LR of each step of the test": ("Multiline", ["range_test/lr$"]),
+        }
+    },
+    LRSearch: {
+        "Search": {
+            "Loss of each trial": ("Multiline", ["search/loss$"]),
+            "LR of each trial": ("Multiline", ["search/lr$"]),
+        }
+    },
+}
+
+
+def write_layout(trainer: Trainer) -> None:
+    """Write the charts of a run to its TensorBoard loggers; to be called on the rank that logs.
+
+    Those of a callback are there where the Trainer has the callback.
+    """
+    charts = _LEARNING_RATE | _LOSS
+    for kind, of_kind in _OF_CALLBACKS.items():
+        if any(isinstance(callback, kind) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+            charts = charts | of_kind
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_custom_scalars(charts)

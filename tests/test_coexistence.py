@@ -1,0 +1,385 @@
+"""Every callback of ours beside every callback and mode of Lightning: fit, fit again, resume, with known LRs.
+
+Each LR is compared with the formula: the base LR that was found, times the decay, times what the plateau
+detector did, whatever else is in the Trainer.
+"""
+
+from contextlib import nullcontext
+from functools import partial
+
+import pytest
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    BatchSizeFinder,
+    EarlyStopping,
+    EMAWeightAveraging,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichProgressBar,
+    StochasticWeightAveraging,
+)
+from lightning.pytorch.loggers import CSVLogger
+from stalling import Verdicts
+from torch.utils.data import DataLoader
+from toy import LRTrace, loader
+
+from lightning_lr import LRDecay, LRLogger, LRRangeTest, LRSearch, PlateauDetector
+from lightning_lr.actions import ReduceLR
+from lightning_lr.decisions import Suggestion
+from lightning_lr.policies import Linear
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`"),
+    pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended"),
+    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
+    pytest.mark.filterwarnings("ignore:Experiment logs directory .* exists"),
+]
+
+START, EPOCHS, BATCHES = 2.0**-9, 4, 4
+RATIO = 0.5
+
+
+class Net(LightningModule):
+    """Has what Lightning's tuners and finetuners want, two groups, and something to learn."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.backbone = torch.nn.Linear(4, 4)
+        self.head = torch.nn.Linear(4, 1)
+        self.lr, self.batch_size = START, 8
+
+    def loss(self, batch):
+        features, target = batch
+        return torch.nn.functional.mse_loss(self.head(self.backbone(features)), 3 * target)
+
+    def training_step(self, batch, batch_idx):
+        return self.loss(batch)
+
+    def validation_step(self, batch, batch_idx):
+        loss = self.loss(batch)
+        self.log("val_loss", loss)
+        return loss
+
+    def test_step(self, batch, batch_idx):
+        self.loss(batch)
+
+    def predict_step(self, batch, batch_idx):
+        return self.loss(batch)
+
+    def configure_optimizers(self):
+        bias = [self.head.bias]
+        others = [each for each in self.parameters() if each.requires_grad and each is not self.head.bias]
+        return torch.optim.SGD([{"params": others}, {"params": bias, "lr": RATIO * self.lr}], lr=self.lr)
+
+    def train_dataloader(self):
+        return loader(BATCHES * 8 // self.batch_size, self.batch_size)
+
+    def val_dataloader(self):
+        return loader(2, 8, seed=1)
+
+    def test_dataloader(self):
+        return DataLoader(loader(2, 8, seed=1).dataset, batch_size=8)
+
+    predict_dataloader = test_dataloader
+
+
+def range_test():
+    return LRRangeTest(40, min_lr=1e-4, max_lr=1.0)
+
+
+def quick_search():
+    return LRSearch(1e-4, 1e-1, steps_per_trial=2, final_steps=2, budget=40, validation_batches=1)
+
+
+def halving():
+    return PlateauDetector("loss/val", detector=Verdicts("iup"), on_plateau=ReduceLR(0.5))
+
+
+# Name: how to make them, the factor of each step (epoch, step, steps of the run) that they plan.
+OURS = {
+    "range test": (lambda: [range_test()], lambda epoch, step, steps: 1.0),
+    "search": (lambda: [quick_search()], lambda epoch, step, steps: 1.0),
+    "decay by step": (
+        lambda: [LRDecay(Linear(), interval="step")],
+        lambda epoch, step, steps: 1 - step / steps,
+    ),
+    "decay by epoch": (lambda: [LRDecay(Linear(0.2))], lambda epoch, step, steps: 1 - 0.8 * epoch / EPOCHS),
+    "plateau": (lambda: [halving()], lambda epoch, step, steps: 1.0 if epoch < 3 else 0.5),
+    "logger": (lambda: [LRLogger()], lambda epoch, step, steps: 1.0),
+    "all": (
+        lambda: [
+            LRLogger(),
+            halving(),
+            LRDecay(Linear(), interval="step"),
+            range_test(),
+        ],
+        lambda epoch, step, steps: (1 - step / steps) * (1.0 if epoch < 3 else 0.5),
+    ),
+}
+each_of_ours = pytest.mark.parametrize("ours", OURS)
+
+
+class Trace(LRTrace):
+    """Also notes the epoch of each step, and the LR at the end of it: what is planned next."""
+
+    def __init__(self):
+        super().__init__()
+        self.epochs = {}
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+        self.epochs.setdefault(trainer.global_step, trainer.current_epoch)
+
+
+def fit(root, callbacks, *, module=None, ckpt_path=None, **kwargs):
+    trace = Trace()
+    settings = {"max_epochs": EPOCHS, "accelerator": "cpu", "enable_progress_bar": False} | kwargs
+    settings = {"logger": CSVLogger(root, name="", version="run"), "log_every_n_steps": 2} | settings
+    settings = {"enable_model_summary": False, "num_sanity_val_steps": 0, "default_root_dir": root} | settings
+    if not any(isinstance(each, ModelCheckpoint) for each in callbacks):
+        settings = {"enable_checkpointing": False} | settings
+    # Last, so that it sees what everybody else has written.
+    trainer = Trainer(callbacks=[*callbacks, trace], **settings)
+    trainer.fit(
+        Net() if module is None else module, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None
+    )
+    return trainer, trace
+
+
+def found(trainer):
+    for callback in trainer.callbacks:
+        decision = getattr(callback, "suggestion", None)
+        if isinstance(decision, Suggestion):
+            return decision.lr
+    return START
+
+
+def assert_as_planned(trace, ours, *, base, steps, ratio=RATIO, first=0):
+    factor = OURS[ours][1]
+    assert sorted(trace.lrs) == list(range(first, first + len(trace.lrs)))
+    for step, lrs in trace.lrs.items():
+        wanted = base * factor(trace.epochs[step], step, steps)
+        assert lrs[:2] == pytest.approx([wanted, ratio * wanted], rel=1e-9), (step, lrs)
+
+
+def saver(root):
+    return ModelCheckpoint(root, filename="{epoch}", save_top_k=-1, every_n_epochs=1)
+
+
+# Name: callbacks of Lightning, settings of the Trainer, optimizer steps of each epoch.
+COMPANIONS = {
+    "nothing": (list, {}, [4] * 4),
+    "LearningRateMonitor": (lambda: [LearningRateMonitor()], {}, [4] * 4),
+    "EarlyStopping": (lambda: [EarlyStopping("val_loss", patience=9)], {}, [4] * 4),
+    "EMAWeightAveraging": (lambda: [EMAWeightAveraging(decay=0.9)], {}, [4] * 4),
+    "GradientAccumulationScheduler": (
+        lambda: [GradientAccumulationScheduler({0: 1, 2: 4})],
+        {},
+        [4, 4, 1, 1],
+    ),
+    "RichProgressBar": (lambda: [RichProgressBar()], {"enable_progress_bar": True}, [4] * 4),
+    "overfit_batches": (list, {"overfit_batches": 2}, [2] * 4),
+}
+
+
+@pytest.mark.filterwarnings("ignore:You requested to overfit")
+@each_of_ours
+@pytest.mark.parametrize("companion", COMPANIONS)
+def test_fit_twice_and_resume(companion, ours, tmp_path):
+    make, (beside, settings, steps_of) = OURS[ours][0], COMPANIONS[companion]
+    steps, saved = sum(steps_of), tmp_path / "saved"
+    callbacks = make()
+
+    once, first = fit(tmp_path / "1", [*callbacks, *beside(), saver(saved)], **settings)
+    assert len(first.lrs) == steps
+    if companion == "nothing":
+        assert (found(once) != START) == (ours in ("range test", "search", "all"))
+    assert_as_planned(first, ours, base=found(once), steps=steps)
+
+    again, second = fit(tmp_path / "2", [*callbacks, *beside()], **settings)
+    assert (second.lrs, found(again)) == (first.lrs, found(once))
+
+    resumed, rest = fit(
+        tmp_path / "3", [*make(), *beside(), saver(saved)], ckpt_path=saved / "epoch=1.ckpt", **settings
+    )
+    assert rest.lrs == {step: lrs for step, lrs in first.lrs.items() if first.epochs[step] >= 2}
+    assert found(resumed) == found(once)
+
+
+class Crash(Callback):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == 10:
+            raise RuntimeError("The power is gone.")
+
+
+SAVERS = {
+    "every_n_train_steps": {"every_n_train_steps": 3, "save_top_k": -1},
+    "save_last": {"save_last": True, "every_n_train_steps": 5, "save_top_k": 0},
+    "monitor": {"monitor": "val_loss", "save_top_k": 2},
+    "on exception": {"save_on_exception": True, "save_top_k": 0},
+    "in the validation": {"save_on_train_epoch_end": False, "save_top_k": -1},
+}
+
+
+@each_of_ours
+@pytest.mark.parametrize("mode", SAVERS)
+def test_whatever_a_model_checkpoint_saves_can_be_resumed(mode, ours, tmp_path):
+    def keeper():
+        return ModelCheckpoint(tmp_path / "saved", filename="{step}", **SAVERS[mode])
+
+    make = OURS[ours][0]
+    _, whole = fit(tmp_path / "1", make())
+    if mode == "on exception":
+        with pytest.raises(RuntimeError, match="The power is gone"):
+            fit(tmp_path / "2", [*make(), Crash(), keeper()])
+    else:
+        _, trace = fit(tmp_path / "2", [*make(), keeper()])
+        assert trace.lrs == whole.lrs
+    paths = sorted((tmp_path / "saved").glob("*.ckpt"))
+    assert paths
+    for path in paths[-2:]:
+        step = torch.load(path, weights_only=True)["global_step"]
+        if mode == "every_n_train_steps" and step % BATCHES == 0:
+            continue  # See `test_lightning_never_makes_up_for_a_validation`.
+        _, rest = fit(tmp_path / "3", [*make(), keeper()], ckpt_path=path)
+        assert rest.lrs == {each: lrs for each, lrs in whole.lrs.items() if each >= step}
+
+
+def test_lightning_never_makes_up_for_a_validation(tmp_path):
+    """A checkpoint of the last batch of an epoch precedes its validation, which a resumed fit leaves out.
+
+    No callback of ours can judge what is not there: the detector goes on with the validations that there are.
+    """
+    keeper = ModelCheckpoint(tmp_path / "saved", filename="{step}", every_n_train_steps=4, save_top_k=-1)
+    fit(tmp_path / "1", [keeper])
+    detector = halving()
+    _, rest = fit(tmp_path / "2", [detector, keeper], ckpt_path=tmp_path / "saved" / "step=12.ckpt")
+    assert (sorted(rest.lrs), len(detector.verdicts)) == ([12, 13, 14, 15], 1)
+
+
+# --- Those that write learning rates or run fits of their own.
+
+
+@each_of_ours
+def test_the_learning_rate_finder_of_lightning(ours, tmp_path):
+    """Its LR is the base LR, and the one that a test of ours starts from."""
+    finder = LearningRateFinder(min_lr=1e-5, max_lr=0.1, num_training_steps=20)
+    module = Net()
+    once, trace = fit(tmp_path / "1", [*OURS[ours][0](), finder], module=module, enable_checkpointing=True)
+    lr = found(once) if found(once) != START else finder.optimal_lr.suggestion()
+    assert module.lr == lr
+    # The finder gives every group the same LR.
+    assert_as_planned(trace, ours, base=lr, steps=16, ratio=1.0)
+
+
+@each_of_ours
+def test_the_batch_size_finder(ours, tmp_path):
+    module = Net()
+    finder = BatchSizeFinder(steps_per_trial=1, init_val=4, max_trials=2)
+    once, trace = fit(tmp_path / "1", [*OURS[ours][0](), finder], module=module, enable_checkpointing=True)
+    steps = EPOCHS * (BATCHES * 8 // module.batch_size)
+    assert len(trace.lrs) == steps
+    assert_as_planned(trace, ours, base=found(once), steps=steps)
+
+
+@each_of_ours
+def test_a_backbone_that_thaws(ours, tmp_path):
+    def thaw():
+        return BackboneFinetuning(1, backbone_initial_ratio_lr=0.25, lambda_func=lambda epoch: 1.0)
+
+    # BackboneFinetuning sets the LR of its group anew at every epoch, which LRDecay has to tell of.
+    decays = "decay" in ours or ours == "all"
+    told = partial(pytest.warns, UserWarning, match="Other code changed a learning rate")
+    make, saved, callbacks = OURS[ours][0], tmp_path / "saved", OURS[ours][0]()
+
+    with told() if decays else nullcontext():
+        once, first = fit(tmp_path / "1", [*callbacks, thaw(), saver(saved)])
+    assert_as_planned(first, ours, base=found(once), steps=16)
+    assert [len(lrs) for _, lrs in sorted(first.lrs.items())] == [2] * 4 + [3] * 12
+    assert all(0 <= lrs[2] <= lrs[0] for lrs in first.lrs.values() if len(lrs) == 3)
+
+    with told() if decays else nullcontext():
+        again, second = fit(tmp_path / "2", [*callbacks, thaw()])
+    assert (second.lrs, found(again)) == (first.lrs, found(once))
+
+    with told() if decays else nullcontext():
+        _, rest = fit(tmp_path / "3", [*make(), thaw(), saver(saved)], ckpt_path=saved / "epoch=1.ckpt")
+    assert rest.lrs == {step: lrs for step, lrs in first.lrs.items() if first.epochs[step] >= 2}
+
+
+@each_of_ours
+def test_stochastic_weight_averaging(ours, tmp_path):
+    """Until it starts the LR is ours; then it is the one that it was given, times what a plateau did."""
+    swa = StochasticWeightAveraging(swa_lrs=2.0**-10, swa_epoch_start=2, annealing_epochs=1)
+    if "decay" in ours or ours == "all":
+        with pytest.raises(MisconfigurationException, match="StochasticWeightAveraging brings"):
+            fit(tmp_path, [*OURS[ours][0](), swa])
+        return
+    run, trace = fit(tmp_path, [*OURS[ours][0](), swa])
+    base, averaged = found(run), 2.0**-10
+    wanted = {0: [base, RATIO * base], 1: [base, RATIO * base], 2: [averaged] * 2}
+    wanted[3] = [averaged * OURS[ours][1](3, 0, 16)] * 2
+    for step, lrs in trace.lrs.items():
+        assert lrs == pytest.approx(wanted[trace.epochs[step]]), step
+
+
+def test_a_compiled_module(tmp_path):
+    make, _ = OURS["all"]
+    once, plain = fit(tmp_path / "1", make())
+    compiled, trace = fit(tmp_path / "2", make(), module=torch.compile(Net(), backend="eager"))
+    assert trace.lrs == plain.lrs
+    assert found(compiled) == found(once)
+
+
+@pytest.mark.filterwarnings("ignore:You are running in `Trainer")
+@each_of_ours
+def test_barebones(ours, tmp_path):
+    class Silent(Net):
+        """Lightning warns of each `self.log` in this mode."""
+
+        def log(self, *args, **kwargs):
+            pass
+
+    bare = {"barebones": True, "enable_progress_bar": None, "logger": None, "log_every_n_steps": None}
+    bare |= {"enable_model_summary": None, "num_sanity_val_steps": None, "enable_checkpointing": None}
+    if ours in ("logger", "all"):
+        with pytest.raises(MisconfigurationException, match="LRLogger has nowhere to write"):
+            fit(tmp_path, OURS[ours][0](), module=Silent(), **bare)
+        return
+    once, trace = fit(tmp_path, OURS[ours][0](), module=Silent(), **bare)
+    assert len(trace.lrs) == 16
+    assert_as_planned(trace, ours, base=found(once), steps=16)
+
+
+@each_of_ours
+def test_fast_dev_run(ours, tmp_path):
+    """A run of two batches: nothing is searched for, and the decay is over with it."""
+    run, trace = fit(tmp_path, OURS[ours][0](), fast_dev_run=2)
+    lr = START * (0.5 if ours in ("decay by step", "all") else 1.0)
+    assert found(run) == START
+    assert trace.first_group() == [START, lr]
+
+
+@each_of_ours
+@pytest.mark.parametrize("entry", ["validate", "test", "predict"])
+def test_without_a_fit(entry, ours, tmp_path):
+    trainer = Trainer(
+        callbacks=OURS[ours][0](),
+        accelerator="cpu",
+        logger=CSVLogger(tmp_path, name="", version="run"),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    module = Net()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    for _ in range(2):
+        getattr(trainer, entry)(module, **({} if entry == "predict" else {"verbose": False}))
+    assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
+    assert trainer.optimizers == []
