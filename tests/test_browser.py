@@ -102,7 +102,9 @@ def drawn(chart, *, points, index=0):
     # A chart that is not in sight need not be drawn.
     chart.scroll_into_view_if_needed()
     point = f"{NUMBER},{NUMBER}"
-    playwright.expect(line).to_have_attribute("d", re.compile(f"^M{point}(?:L{point}){{{points - 1}}}$"))
+    playwright.expect(line, f"A line of {points} points").to_have_attribute(
+        "d", re.compile(f"^M{point}(?:L{point}){{{points - 1}}}$")
+    )
     return [tuple(map(float, pair.split(","))) for pair in re.findall(point, line.get_attribute("d"))]
 
 
