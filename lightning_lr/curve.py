@@ -1,4 +1,4 @@
-"""What an LR range test records, and how it is read: the ramp's bounds, its end, and the smoothed curve.
+"""What an LR range test records, and how it is read: when the ramp has to end, and the smoothed curve.
 
 Everything here is in differences of losses and in the logarithm of the LR, so that neither the scale nor
 the shift of a loss, nor the number of steps of the ramp, changes what is read off the curve.
@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_lr.checks import check_number
-from lightning_lr.ramps import model_bounds, ramp
 
-__all__ = ["LossCurve", "SmoothCurve", "has_diverged", "has_risen", "model_bounds", "ramp", "smooth"]
+__all__ = ["LossCurve", "SmoothCurve", "has_diverged", "has_risen", "smooth"]
 
 # Decades of LR, not points, so that a ramp of 50 steps is read like one of 400.
 _BANDWIDTH = 0.15
@@ -174,6 +173,7 @@ def smooth(curve: LossCurve, *, bandwidth: float = _BANDWIDTH) -> SmoothCurve:
         ValueError: The curve has fewer than 3 points, or no finite loss.
 
     Example:
+        >>> from lightning_lr.ramps import ramp
         >>> lrs = ramp(1e-4, 1.0, 100)
         >>> losses = [1.0 + (math.log10(lr) + 2) ** 2 for lr in lrs]
         >>> curve = smooth(LossCurve(lrs, losses))
@@ -252,6 +252,7 @@ def has_risen(curve: LossCurve, *, fraction: float = 1.0) -> bool:
         Whether the ramp diverged, or the smoothed loss after its minimum is back at `fraction` of the drop.
 
     Example:
+        >>> from lightning_lr.ramps import ramp
         >>> lrs = ramp(1e-4, 1.0, 100)
         >>> has_risen(LossCurve(lrs, [1.0 / (1 + 100 * lr) for lr in lrs]))
         False

@@ -60,7 +60,8 @@ class Basin(Rule):
         `tests/benchmarks/suggestions.py`.
 
     Example:
-        >>> from lightning_lr.curve import LossCurve, ramp
+        >>> from lightning_lr.curve import LossCurve
+        >>> from lightning_lr.ramps import ramp
         >>> lrs = ramp(1e-5, 10.0, 100)
         >>> curve = LossCurve(lrs, tuple(1 / (1 + 300 * lr) + lr**2 for lr in lrs))
         >>> decision = Basin().suggest(curve)

@@ -88,7 +88,7 @@ class Trials:
         """The optimizer steps saved by cutting trials short that were lost."""
         return sum(trial.length - trial.steps for trial in self.trials if trial.outcome == "lost")
 
-    def and_(self, trial: Trial) -> "Trials":
+    def with_trial(self, trial: Trial) -> "Trials":
         """Return these trials and one more."""
         return Trials(self.start_loss, self.judged_by, (*self.trials, trial))
 

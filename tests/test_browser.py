@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 from logged_run import STEPS, run_apart
-from test_tensorboard_server import serve, wait_until
+from tensorboard_server import serve, wait_until
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="needs Playwright: `pip install -e '.[browser]'`"

@@ -17,7 +17,7 @@ def search(refinement, loss_of, start=100.0):
     while (proposal := refinement.propose(trials)) is not None:
         loss = loss_of(proposal.lr, proposal.length)
         finite = math.isfinite(loss)
-        trials = trials.and_(
+        trials = trials.with_trial(
             Trial(
                 proposal.lr,
                 loss if finite else math.inf,

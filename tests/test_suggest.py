@@ -9,7 +9,8 @@ from benchmarks.tasks import TUNING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_lr.curve import LossCurve, ramp
+from lightning_lr.curve import LossCurve
+from lightning_lr.ramps import ramp
 from lightning_lr.suggest import (
     Abstention,
     Basin,

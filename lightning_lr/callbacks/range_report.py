@@ -1,25 +1,24 @@
-"""Tells what a range test found: a decision, and text, figure and curve in TensorBoard."""
+"""Tells what a range test found."""
 
 import time
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 
-from lightning_lr.callbacks.decision_log import Entry, tell
-from lightning_lr.callbacks.drawing import draw
-from lightning_lr.callbacks.points import Point, logged_step, write_points
+from lightning_lr.callbacks.decision_log import Entry
+from lightning_lr.callbacks.points import Point
+from lightning_lr.callbacks.startup_report import Evidence, effect_on_lr, report
 from lightning_lr.curve import LossCurve
 from lightning_lr.decisions import Decision, Suggestion
 from lightning_lr.figures import range_test_figure
 from lightning_lr.suggest import read_all
 
-__all__ = ["curve_points", "effect_on_lr", "report"]
+__all__ = ["curve_points", "report_range_test"]
 
 
-def report(
+def report_range_test(
     trainer: Trainer, curve: LossCurve | None, decision: Decision, *, old: float, applied: bool
 ) -> None:
-    """Report a test to the console and to the loggers; to be called on every rank.
+    """Report a range test; to be called on every rank.
 
     Args:
         trainer: The Trainer of the fit.
@@ -28,16 +27,9 @@ def report(
         old: The LR before.
         applied: Whether the run trains with the LR found.
     """
-    summary, effect = _summary(decision), effect_on_lr(decision, old=old, applied=applied)
-    tell(trainer, Entry("LRRangeTest", "range test", summary, effect, decision.to_dict()))
-    if not trainer.is_global_zero or curve is None:
-        return
-    step = logged_step(trainer)
-    write_points(trainer.loggers, curve_points(curve))
-    draw(trainer, "range_test", lambda: range_test_figure(curve, decision), step)
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_text("range_test", _text(f"{summary} {effect}.", curve), step)
+    effect = effect_on_lr(decision, old=old, applied=applied)
+    entry = Entry("LRRangeTest", "range test", _summary(decision), effect, decision.to_dict())
+    report(trainer, entry, None if curve is None else _evidence(curve, decision))
 
 
 def curve_points(curve: LossCurve) -> list[Point]:
@@ -49,6 +41,11 @@ def curve_points(curve: LossCurve) -> list[Point]:
     ]
 
 
+def _evidence(curve: LossCurve, decision: Decision) -> Evidence:
+    points = curve_points(curve)
+    return Evidence("range_test", points, lambda: range_test_figure(curve, decision), lambda: _table(curve))
+
+
 def _summary(decision: Decision) -> str:
     if isinstance(decision, Suggestion):
         found = f"{decision.lr:.3g} ({decision.low:.2g} to {decision.high:.2g}) by {decision.rule}"
@@ -56,18 +53,11 @@ def _summary(decision: Decision) -> str:
     return f"no LR by {decision.rule}. {decision.reason}"
 
 
-def effect_on_lr(decision: Decision, *, old: float, applied: bool) -> str:
-    """Say what a decision does to the LR of the run, which was `old`."""
-    if applied and isinstance(decision, Suggestion):
-        return f"LR {old:.3g} -> {decision.lr:.3g}"
-    return f"LR stays {old:.3g}"
-
-
-def _text(head: str, curve: LossCurve) -> str:
+def _table(curve: LossCurve) -> str:
     rows = [
         f"| {name} | {other.lr:.3g} | {other.reason} |"
         if isinstance(other, Suggestion)
         else f"| {name} | - | {other.reason} |"
         for name, other in read_all(curve).items()
     ]
-    return "\n".join([head, "", "| rule | LR | reason |", "|---|---|---|", *rows])
+    return "\n".join(["| rule | LR | reason |", "|---|---|---|", *rows])

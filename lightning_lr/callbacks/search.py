@@ -12,7 +12,7 @@ from lightning_lr.callbacks.bounds import PROBED_STEPS, find_bounds
 from lightning_lr.callbacks.progress import progress_bar
 from lightning_lr.callbacks.run_length import run_length
 from lightning_lr.callbacks.saved_state import Read, optional
-from lightning_lr.callbacks.search_report import report
+from lightning_lr.callbacks.search_report import report_search
 from lightning_lr.callbacks.startup_test import StartupTest
 from lightning_lr.callbacks.trial_runner import START_STEPS, TrialRunner
 from lightning_lr.checks import check_choice, check_count, check_number
@@ -172,11 +172,11 @@ class LRSearch(StartupTest):
                 runner = TrialRunner(dry, validation, warmup=self.warmup, advance=advance)
                 trials = Trials(runner.start_loss(), judged_by)
                 while (proposal := refinement.propose(trials)) is not None:
-                    trials = trials.and_(runner.run(proposal))
+                    trials = trials.with_trial(runner.run(proposal))
                 decision = read_optimum(trials, horizon=length)
         self.trials = trials
         applied = self._follow(trainer, pl_module, decision, old=old)
-        report(trainer, trials, decision, old=old, applied=applied)
+        report_search(trainer, trials, decision, old=old, applied=applied)
 
     def plot(self) -> "Figure":
         """Draw the trials of the last search and the LR that was chosen.

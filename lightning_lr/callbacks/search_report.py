@@ -1,24 +1,24 @@
-"""Tells what a search found: a decision, and text, figure and points in TensorBoard."""
+"""Tells what a search found."""
 
 import math
 import time
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 
-from lightning_lr.callbacks.decision_log import Entry, tell
-from lightning_lr.callbacks.drawing import draw
-from lightning_lr.callbacks.points import Point, logged_step, write_points
-from lightning_lr.callbacks.range_report import effect_on_lr
+from lightning_lr.callbacks.decision_log import Entry
+from lightning_lr.callbacks.points import Point
+from lightning_lr.callbacks.startup_report import Evidence, effect_on_lr, report
 from lightning_lr.decisions import Decision, Suggestion
 from lightning_lr.figures_search import search_figure
 from lightning_lr.trials import Trials
 
-__all__ = ["report", "trial_points"]
+__all__ = ["report_search", "trial_points"]
 
 
-def report(trainer: Trainer, trials: Trials | None, decision: Decision, *, old: float, applied: bool) -> None:
-    """Report a search to the console and to the loggers; to be called on every rank.
+def report_search(
+    trainer: Trainer, trials: Trials | None, decision: Decision, *, old: float, applied: bool
+) -> None:
+    """Report a search; to be called on every rank.
 
     Args:
         trainer: The Trainer of the fit.
@@ -27,16 +27,9 @@ def report(trainer: Trainer, trials: Trials | None, decision: Decision, *, old: 
         old: The LR before.
         applied: Whether the run trains with the LR found.
     """
-    summary, effect = _summary(trials, decision), effect_on_lr(decision, old=old, applied=applied)
-    tell(trainer, Entry("LRSearch", "search", summary, effect, decision.to_dict()))
-    if not trainer.is_global_zero or trials is None:
-        return
-    step = logged_step(trainer)
-    write_points(trainer.loggers, trial_points(trials))
-    draw(trainer, "search", lambda: search_figure(trials, decision), step)
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_text("search", _text(f"{summary} {effect}.", trials), step)
+    effect = effect_on_lr(decision, old=old, applied=applied)
+    entry = Entry("LRSearch", "search", _summary(trials, decision), effect, decision.to_dict())
+    report(trainer, entry, None if trials is None else _evidence(trials, decision))
 
 
 def trial_points(trials: Trials) -> list[Point]:
@@ -46,6 +39,11 @@ def trial_points(trials: Trials) -> list[Point]:
         Point(index, now, {"search/lr": trial.lr, "search/loss": trial.loss, "search/steps": trial.steps})
         for index, trial in enumerate(trials)
     ]
+
+
+def _evidence(trials: Trials, decision: Decision) -> Evidence:
+    points = trial_points(trials)
+    return Evidence("search", points, lambda: search_figure(trials, decision), lambda: _table(trials))
 
 
 def _summary(trials: Trials | None, decision: Decision) -> str:
@@ -61,13 +59,13 @@ def _summary(trials: Trials | None, decision: Decision) -> str:
     return told
 
 
-def _text(head: str, trials: Trials) -> str:
+def _table(trials: Trials) -> str:
     rows = [
         f"| {trial.stage} | {trial.lr:.3g} | {_shown(trial.loss)} | {trial.steps} of {trial.length} |"
         f" {trial.outcome} |"
         for trial in trials
     ]
-    return "\n".join([head, "", "| stage | LR | loss | steps | outcome |", "|---|---|---|---|---|", *rows])
+    return "\n".join(["| stage | LR | loss | steps | outcome |", "|---|---|---|---|---|", *rows])
 
 
 def _shown(loss: float) -> str:

@@ -31,7 +31,9 @@ def search(task: Task, seed: int, **settings: int | None) -> tuple[Trials, Decis
     best: dict[int, tuple[float, Sequence[float]]] = {}
     while (proposal := refinement.propose(trials)) is not None:
         loss, losses, outcome = _try(task, seed, proposal, best.get(proposal.length, (0.0, ()))[1])
-        trials = trials.and_(Trial(proposal.lr, loss, len(losses), proposal.length, proposal.stage, outcome))
+        trials = trials.with_trial(
+            Trial(proposal.lr, loss, len(losses), proposal.length, proposal.stage, outcome)
+        )
         if loss < best.get(proposal.length, (math.inf,))[0]:
             best[proposal.length] = loss, losses
     return trials, read_optimum(trials, horizon=task.total_steps)

@@ -31,14 +31,6 @@ from lightning_lr.policies import Cosine, WarmupStableDecay
 STEPS_PER_EPOCH = 4
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def sgd(parameters):
     return SGD(parameters, lr=0.1, momentum=0.9)
 

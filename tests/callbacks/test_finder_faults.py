@@ -14,7 +14,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from startup import LEDGER, START, TESTS, EasyNet, Learner, adamw, fit, lrs_of, run_script, sgd
-from test_range_test import ManualLearner, _one_thread  # noqa: F401 (a fixture)
+from test_range_test import ManualLearner
 from torch.optim import SGD
 from torch.optim import lr_scheduler as schedulers
 from torch.utils.data import DataLoader

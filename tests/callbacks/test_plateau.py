@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI
 from stalling import ManualStalling, Stalling, Verdicts, fit, lrs_of, saver
+from startup import run_script
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.optim import SGD, AdamW
 from torch.optim import lr_scheduler as schedulers
@@ -35,14 +34,6 @@ from lightning_lr.plateau import Patience, SlopeTest
 from lightning_lr.policies import Constant, Cosine, Linear, WarmupStableDecay
 
 TESTS = Path(__file__).parents[1]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def sgd(parameters):
@@ -612,6 +603,7 @@ def test_bad_arguments_are_errors_that_name_them(arguments, error, message):
 DISTRIBUTED = """
 import sys, math
 import torch
+from startup import run_script
 from stalling import Stalling, fit, lrs_of
 from torch.optim import SGD
 from lightning.pytorch.strategies import DDPStrategy
@@ -643,16 +635,7 @@ print(repr((values, losses, states, lrs_of(run), str(list(module.parameters())))
 def test_all_ranks_decide_alike_on_values_that_nobody_synchronized(tmp_path):
     script = tmp_path / "distributed.py"
     script.write_text(DISTRIBUTED)
-    done = subprocess.run(
-        [sys.executable, script],
-        capture_output=True,
-        check=False,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS}:{TESTS / 'callbacks'}"},
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    first, second = done.stdout.splitlines()
+    first, second = run_script(script)
     assert first == second
     assert first.startswith("([1.0, 1.0, 1.0, 1.0, nan, 6.0, 1.0, 1.0]")
     assert "[0.025]" in first or "[0.0125]" in first

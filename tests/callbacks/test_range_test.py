@@ -29,15 +29,6 @@ from lightning_lr.curve import SmoothCurve
 from lightning_lr.suggest import Abstention, Basin, GiveBack, MinimumOver, Rule, Suggestion
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    # Steps as small as these lose more to threads than they gain.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def test_the_lr_of_every_step_is_the_one_found():
     test, trace = LRRangeTest(40), LRTrace()
     fit(Learner(), test, trace)

@@ -19,14 +19,6 @@ from lightning_lr import LRSearch
 from lightning_lr.suggest import Abstention, Suggestion
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 class Validated(Learner):
     """Validates on other data than it trains on, sorted by size; what it is asked for is noted outside."""
 

@@ -26,15 +26,6 @@ TESTS_OF_LRS = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    # Steps as small as these lose more to threads than they gain.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def two_groups(parameters, lr):
     first, *others = parameters
     return AdamW([{"params": [first]}, {"params": others, "lr": lr / 8}], lr=lr)

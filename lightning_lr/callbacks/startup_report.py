@@ -1,0 +1,62 @@
+"""Tells what a test at startup found: a decision, and text, figure and points in the loggers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from lightning_lr.callbacks.decision_log import Entry, tell
+from lightning_lr.callbacks.drawing import draw
+from lightning_lr.callbacks.points import Point, logged_step, write_points
+from lightning_lr.decisions import Decision, Suggestion
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Evidence", "effect_on_lr", "report"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a decision rests on, as it is shown.
+
+    Args:
+        tag: The name of the text and of the figure.
+        points: The measured curves.
+        figure: Makes the figure.
+        table: Makes the table below the decision, in Markdown.
+    """
+
+    tag: str
+    points: Sequence[Point]
+    figure: Callable[[], "Figure"]
+    table: Callable[[], str]
+
+
+def report(trainer: Trainer, entry: Entry, evidence: Evidence | None) -> None:
+    """Report a test to the console and to the loggers; to be called on every rank.
+
+    Args:
+        trainer: The Trainer of the fit.
+        entry: What was decided.
+        evidence: What it rests on; None where the test could not begin.
+    """
+    tell(trainer, entry)
+    if not trainer.is_global_zero or evidence is None:
+        return
+    step = logged_step(trainer)
+    write_points(trainer.loggers, evidence.points)
+    draw(trainer, evidence.tag, evidence.figure, step)
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            text = f"{entry.summary} {entry.effect}.\n\n{evidence.table()}"
+            logger.experiment.add_text(evidence.tag, text, step)
+
+
+def effect_on_lr(decision: Decision, *, old: float, applied: bool) -> str:
+    """Say what a decision does to the LR of the run, which was `old`."""
+    if applied and isinstance(decision, Suggestion):
+        return f"LR {old:.3g} -> {decision.lr:.3g}"
+    return f"LR stays {old:.3g}"
