@@ -47,6 +47,8 @@ class Verdict:
         noise: Standard deviation of one validation around its trend, as `slope` a share; NaN where not
             estimated.
         threshold: The slope below which this would be a plateau; NaN where there is none.
+        upper_threshold: The slope above which the improvement is surely worth waiting for: between the two,
+            noise hides which it is. NaN where there is none.
         window: How many validations the verdict rests on.
         reason: A sentence with the numbers.
     """
@@ -55,6 +57,7 @@ class Verdict:
     slope: float
     noise: float
     threshold: float
+    upper_threshold: float
     window: int
     reason: str
 

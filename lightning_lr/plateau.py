@@ -91,7 +91,7 @@ class Patience(Detector):
         decided, reason = self._decide(
             bad, f"{'below' if mode == 'min' else 'above'} {bound:.6g}", better=better
         )
-        verdict = Verdict(decided, math.nan, math.nan, math.nan, window=bad, reason=reason)
+        verdict = Verdict(decided, math.nan, math.nan, math.nan, math.nan, window=bad, reason=reason)
         return {"best": best, "bad": bad, "cooldown": cooldown}, verdict
 
     @override

@@ -28,6 +28,8 @@ _FEWEST_RECOVERING = 2
 _FEWEST, _FEWEST_FIRST = 8, 5
 # How many differences an estimate from before the last change counts for.
 _EARLIER_WEIGHT = 8
+# Slope, noise and both thresholds of a verdict.
+_NOT_ESTIMATED = (math.nan,) * 4
 
 
 class _Reading(NamedTuple):
@@ -126,12 +128,14 @@ class SlopeTest(Detector):
         reading = self._read(series, state["earlier_noise"])
         unit = "" if state["positive"] else " of the improvement so far"
         decided, why = self._decide(series, reading, np.array(state["training_losses"]))
-        threshold = self._rate - self.z * reading.error if reading.window >= reading.needed else math.nan
+        # NaN until there are enough validations to tell a plateau.
+        band = self.z * reading.error if reading.window >= reading.needed else math.nan
         verdict = Verdict(
             state=decided,
             slope=-reading.rise,
             noise=reading.noise,
-            threshold=threshold,
+            threshold=self._rate - band,
+            upper_threshold=self._rate + band,
             window=reading.window,
             reason=f"{_trend(reading, unit)}{why}",
         )
@@ -230,10 +234,10 @@ def _trend(reading: _Reading, unit: str) -> str:
 
 
 def _undecided(count: int, reason: str) -> Verdict:
-    return Verdict("undecided", math.nan, math.nan, math.nan, count, reason)
+    return Verdict("undecided", *_NOT_ESTIMATED, count, reason)
 
 
 def _not_finite(value: float, count: int) -> Verdict:
     state: VerdictState = "diverging" if count >= _NON_FINITE else "undecided"
     reason = f"The value is {value}, {count} in a row without a finite one; {_NON_FINITE} are divergence."
-    return Verdict(state, math.nan, math.nan, math.nan, count, reason)
+    return Verdict(state, *_NOT_ESTIMATED, count, reason)

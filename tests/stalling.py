@@ -56,7 +56,7 @@ class Verdicts(Detector):
     def judge(self, state, observation: Observation, *, mode):
         seen = state["seen"]
         letter = self.letters[seen] if seen < len(self.letters) else "u"
-        verdict = Verdict(STATES[letter], -0.25, 0.5, 0.125, seen, f"Validation {seen + 1}.")
+        verdict = Verdict(STATES[letter], -0.25, 0.5, 0.125, 0.375, seen, f"Validation {seen + 1}.")
         losses = [*state["training_losses"], observation.training_loss]
         return {**state, "seen": seen + 1, "training_losses": losses}, verdict
 

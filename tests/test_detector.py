@@ -199,6 +199,6 @@ def test_a_detector_is_abstract():
 
 
 def test_a_verdict_becomes_a_dictionary():
-    verdict = Verdict("improving", 0.1, 0.2, 0.05, 12, "Why.")
+    verdict = Verdict("improving", 0.1, 0.2, 0.05, 0.15, 12, "Why.")
 
     assert Verdict(**verdict.to_dict()) == verdict

@@ -19,7 +19,7 @@ from toy import LRTrace, ManualToy, Stream, Toy, trainer
 
 import lightning_lr
 from lightning_lr import LRDecay, LRLogger, LRRangeTest, LRSearch, preview
-from lightning_lr.figures_plan import planned_figure
+from lightning_lr.figures.plan import planned_figure
 from lightning_lr.policies import (
     Constant,
     Cosine,
@@ -340,7 +340,7 @@ def test_the_text_lists_groups_by_their_base_lr():
     assert text[4].split("  ")[-2:] == ["a (+1)", "head"]
     assert text[5].split()[-2:] == ["0.05", "0.5"]
     layers = {f"layer {n}": 0.5**n for n in range(24)}
-    assert shortened(layers) == {"layer 0": 1.0, "layer 23": 0.5**23}
+    assert shortened(layers) == {"layer 0": "layer 0", "layer 23": "layer 23"}
 
 
 def axes_of(**kwargs):

@@ -81,7 +81,7 @@ def test_a_resumed_run_tells_the_whole_story_in_whichever_folder(root):
         assert resume["summary"] == "The run goes on in epoch 1 with step 10."
         lr = [lr for x, lr in curves(root / "whole")["lr/AdamW"] if x == 10]
         assert resume["evidence"]["lrs"] == {"lr/AdamW": pytest.approx(*lr)}
-        assert [row[3] for row in rows] == [f"{line['source']}: {line['kind']}" for line in lines]
+        assert [row[1] for row in rows] == [f"{line['source']}: {line['kind']}" for line in lines]
         kinds = [line["kind"] for line in lines]
         assert kinds.index("range test") < kinds.index("warm-up end") < kinds.index("resume")
         assert kinds.count("warm-up end") == 1

@@ -8,6 +8,8 @@ import pytest
 from logged_run import STEPS, run_apart
 from tensorboard_server import serve, wait_until
 
+BAND = {"value": "slope", "lower": "threshold", "upper": "upper_threshold"}
+
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
@@ -52,22 +54,25 @@ def test_the_layout_has_every_chart_and_each_finds_its_curves(server):
     assert list(charts) == ["Learning rate", "Loss", "Plateau", "Range test"]
     found = {}
     for chart in (chart for of_category in charts.values() for chart in of_category):
-        for regex in chart["multiline"]["tag"]:
+        for regex in chart.get("multiline", {"tag": []})["tag"]:
             answer = server.json("plugin/custom_scalars/scalars", run="whole", tag=regex)
             assert answer["regex_valid"]
             found.setdefault(chart["title"], set()).update(answer["tag_to_events"])
     assert found["LR, every group"] == {"lr/AdamW"}
     assert found["Factor: LR / base LR"] == {"lr_factor/AdamW"}
     assert found["Training loss per epoch, and validation loss"] == {"loss/train_epoch", "loss/val"}
-    # The detector estimates no slope from three validations.
-    assert [title for title, tags in found.items() if not tags] == ["Slope, noise and threshold"]
+    # The detector estimates no slope and no noise from three validations.
+    assert [title for title, tags in found.items() if not tags] == ["Noise of one validation"]
+    [band] = [chart["margin"] for chart in charts["Plateau"] if "margin" in chart]
+    names = {end: f"plateau/val_acc/{name}" for end, name in BAND.items()}
+    assert band["series"] == [names]
 
 
 def test_the_figures_are_there(server):
     tags = server.json("plugin/images/tags")["whole"]
-    assert {"range_test", "plateau/val_acc"} <= tags.keys()
+    assert tags.keys() == {"range_test", "plateau/val_acc", "lr"}
     for tag in tags:
-        [image] = server.json("plugin/images/images", run="whole", tag=tag, sample=0)
+        *_, image = server.json("plugin/images/images", run="whole", tag=tag, sample=0)
         picture = server.get("plugin/images/individualImage", **dict(urllib.parse.parse_qsl(image["query"])))
         assert picture.startswith(b"\x89PNG")
         assert len(picture) > 5000
@@ -79,7 +84,7 @@ def test_the_story_is_one_text_from_top_to_bottom(server):
     cells = re.findall(r"<td>([^<]*)</td>", texts[-1]["text"])
     what = [cell for cell in cells if cell in ("LRRangeTest: range test", "LRLogger: resume")]
     assert what == ["LRRangeTest: range test", "LRLogger: resume"]
-    assert len(cells) % 6 == 0
+    assert len(cells) % 4 == 0
 
 
 def test_hyperparameters_of_runs_compare(server):

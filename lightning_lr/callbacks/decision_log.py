@@ -115,9 +115,7 @@ class Story:
         shown = self._entries[-_LONGEST_TEXT:]
         left_out = len(self._entries) - len(shown)
         head = [f"The {left_out} decisions before these are in `{_FILE}`.", ""] * bool(left_out)
-        rows = [_row(_when(entry), entry) for entry in shown]
-        title = "| time | epoch | step | what | why | effect |"
-        return "\n".join([*head, title, "|---|---|---|---|---|---|", *rows])
+        return "\n".join([*head, "| when | what | why | effect |", "|---|---|---|---|", *map(_row, shown)])
 
 
 _TOLD: dict[str, Read] = {
@@ -185,14 +183,12 @@ def _line_end(file: Any, path: Path) -> bytes:
     return b"" if file.read(1) == b"\n" else b"\n"
 
 
-def _when(entry: Mapping[str, Any]) -> str:
-    return datetime.fromtimestamp(entry["time"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _row(when: str, entry: Mapping[str, Any]) -> str:
-    what = f"{entry['source']}: {entry['kind']}"
-    cells = (when, entry["epoch"], entry["step"], what, entry["summary"], entry["effect"])
-    return f"| {' | '.join(_cell(str(cell)) for cell in cells)} |"
+def _row(entry: Mapping[str, Any]) -> str:
+    time = datetime.fromtimestamp(entry["time"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    # Narrow columns break their words in TensorBoard: so few, and none narrow.
+    when = f"step {entry['step']}, epoch {entry['epoch']}, {time}"
+    cells = (when, f"{entry['source']}: {entry['kind']}", entry["summary"], entry["effect"])
+    return f"| {' | '.join(map(_cell, cells))} |"
 
 
 def _cell(text: str) -> str:

@@ -18,7 +18,12 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["draw"]
+__all__ = ["draw", "draws"]
+
+
+def draws(trainer: Trainer) -> bool:
+    """Tell whether `draw` would draw here: on the rank that logs, with a logger that takes images."""
+    return trainer.is_global_zero and any(map(_takes_images, trainer.loggers))
 
 
 def draw(trainer: Trainer, tag: str, make: Callable[[], "Figure"], step: int) -> None:
@@ -35,9 +40,9 @@ def draw(trainer: Trainer, tag: str, make: Callable[[], "Figure"], step: int) ->
             other thread, so what it reads must not change any more.
         step: The x of the figure.
     """
-    loggers: list[Any] = [logger for logger in trainer.loggers if _takes_images(logger)]
-    if not trainer.is_global_zero or not loggers:
+    if not draws(trainer):
         return
+    loggers: list[Any] = [logger for logger in trainer.loggers if _takes_images(logger)]
     for logger in loggers:
         # A logger makes what it writes with at the first use, which is not for two threads at once.
         _ = logger.experiment

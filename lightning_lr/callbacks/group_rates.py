@@ -1,4 +1,4 @@
-"""Reads what the parameter groups' steps are made with, each value under the tag of its curve."""
+"""Reads what steps are made with, each value under the tag of its curve."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,9 +7,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lightning_lr.callbacks.points import Point
 from lightning_lr.group_names import group_names
+from lightning_lr.step_buffer import StepRecord
 
-__all__ = ["GroupRates", "with_factors"]
+__all__ = ["GroupRates", "point_of", "with_factors"]
 
 # The names of curves by the keys of a parameter group; `betas` stands in for a momentum.
 _CURVES = {"lr": "lr", "initial_lr": "lr_base", "momentum": "momentum", "weight_decay": "weight_decay"}
@@ -87,6 +89,14 @@ class GroupRates:
         }
 
 
+def point_of(record: StepRecord) -> Point:
+    """Return the point of a step: its rates with their factors, and its loss."""
+    values = with_factors(record.rates)
+    if record.losses:
+        values["loss/train"] = sum(record.losses) / len(record.losses)
+    return Point(record.step, record.wall_time, values)
+
+
 def with_factors(rates: Mapping[str, float]) -> dict[str, float]:
     """Add to the rates of a step the factor, LR / base LR, of every group whose base is there and not 0.
 
@@ -105,7 +115,3 @@ def with_factors(rates: Mapping[str, float]) -> dict[str, float]:
 def _read(group: Mapping[str, Any], key: str) -> float | Tensor | None:
     value: float | Tensor | None = group.get(key)
     return group["betas"][0] if key == "momentum" and "betas" in group else value
-
-
-def _lacks(optimizer: Optimizer, key: str) -> bool:
-    return _read(optimizer.param_groups[0], key) is None

@@ -11,7 +11,8 @@ from lightning_lr.callbacks.search import LRSearch
 
 __all__ = ["write_layout"]
 
-# By category and title the kind of a chart and its tags, as regular expressions that match from the start.
+# By category and title the kind of a chart and its tags: names for `Margin`, else regular expressions that
+# match from the start.
 _Charts: TypeAlias = dict[str, dict[str, tuple[str, list[str]]]]
 
 _LEARNING_RATE: _Charts = {
@@ -28,15 +29,6 @@ _LOSS: _Charts = {
     }
 }
 _OF_CALLBACKS: dict[type[Callback], _Charts] = {
-    PlateauDetector: {
-        "Plateau": {
-            "Slope, noise and threshold": ("Multiline", ["plateau/.*/(slope|noise|threshold)$"]),
-            "Verdict: 0 undecided, 1 improving, 2 plateau, 3 overfitting, 4 diverging": (
-                "Multiline",
-                ["plateau/.*/verdict$"],
-            ),
-        }
-    },
     LRRangeTest: {
         "Range test": {
             "Loss after each step of the test": ("Multiline", ["range_test/loss$"]),
@@ -57,10 +49,30 @@ def write_layout(trainer: Trainer) -> None:
 
     Those of a callback are there where the Trainer has the callback.
     """
-    charts = _LEARNING_RATE | _LOSS
+    charts = _LEARNING_RATE | _LOSS | _plateau_charts(trainer)
     for kind, of_kind in _OF_CALLBACKS.items():
         if any(isinstance(callback, kind) for callback in trainer.callbacks):  # type: ignore[attr-defined]
             charts = charts | of_kind
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_custom_scalars(charts)
+
+
+def _plateau_charts(trainer: Trainer) -> _Charts:
+    monitors = [each.monitor for each in trainer.callbacks if isinstance(each, PlateauDetector)]  # type: ignore[attr-defined]
+    if not monitors:
+        return {}
+    # A chart with a band takes the names of one curve and its two borders.
+    bands = {
+        f"Improvement of {monitor} per validation: below the band of noise it is a plateau": (
+            "Margin",
+            [f"plateau/{monitor}/{name}" for name in ("slope", "threshold", "upper_threshold")],
+        )
+        for monitor in monitors
+    }
+    verdict = "Verdict: 0 undecided, 1 improving, 2 plateau, 3 overfitting, 4 diverging"
+    others = {
+        verdict: ("Multiline", ["plateau/.*/verdict$"]),
+        "Noise of one validation": ("Multiline", ["plateau/.*/noise$"]),
+    }
+    return {"Plateau": bands | others}

@@ -2,27 +2,28 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_lr.callbacks.decision_log import Story, read_told, story_of
 from lightning_lr.callbacks.epoch_loss import EpochLoss
-from lightning_lr.callbacks.group_rates import GroupRates, with_factors
+from lightning_lr.callbacks.group_rates import GroupRates, point_of
 from lightning_lr.callbacks.hparams import announce_columns, write_row
 from lightning_lr.callbacks.layout import write_layout
+from lightning_lr.callbacks.lr_history import LRHistory
 from lightning_lr.callbacks.points import Point, next_step, save_loggers, write_points
+from lightning_lr.callbacks.ranks import rank_sum
 from lightning_lr.callbacks.resumption import continue_curves, tell_resumption
-from lightning_lr.callbacks.saved_state import each_of, number, read_state
+from lightning_lr.callbacks.saved_state import Read, each_of, number, read_state
 from lightning_lr.callbacks.step_hook import StepHook
-from lightning_lr.step_buffer import StepBuffer, StepRecord
+from lightning_lr.step_buffer import StepBuffer
 from lightning_lr.validation_loss import ValidationLoss, batch_size, returned_loss
 
 __all__ = ["LRLogger"]
@@ -41,6 +42,7 @@ class LRLogger(Callback):
     | `loss/train` | training loss: mean over micro-batches and ranks | every optimizer step |
     | `loss/train_epoch` | mean of the training loss over the samples of an epoch | every epoch |
     | `loss/val` | mean validation loss over the samples | every validation |
+    | figure `lr` | LRs as LRDecay has planned them, and as they were used | when a fit starts and ends |
     | text `decisions` | all decisions about the LR in their order, with reason and effect | with each |
     | custom scalars | charts of the above and of the other callbacks' curves | when a fit starts |
     | hparams | how the LR was found and set, and the last metrics as `final/...` | when a fit ends |
@@ -100,6 +102,7 @@ class LRLogger(Callback):
         self._validation_loss = ValidationLoss()
         self._story = Story()
         self._epoch_loss = EpochLoss()
+        self._history = LRHistory()
         self._hook = StepHook(self._record_rates)
         self._step = 0
         self._complete_before = 0
@@ -115,6 +118,7 @@ class LRLogger(Callback):
         self._story = story_of(trainer) if stage == TrainerFn.FITTING else Story()
         self._story.begin_fit()
         self._epoch_loss.reset()
+        self._history = LRHistory()
         self._warned = set()
         self._results = {}
 
@@ -159,6 +163,7 @@ class LRLogger(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._hook.in_batch = False
+        self._history.begin(trainer, self._step)
         automatic = pl_module.automatic_optimization
         accumulate = trainer.accumulate_grad_batches if automatic else 1
         loss = returned_loss(outputs)
@@ -209,9 +214,7 @@ class LRLogger(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
-        losses, problem = self._validation_loss.finish(
-            trainer.callback_metrics, reduce=_sum_over_ranks(trainer)
-        )
+        losses, problem = self._validation_loss.finish(trainer.callback_metrics, reduce=rank_sum(trainer))
         if problem:
             self._warn_once(f"LRLogger shows no validation loss: {problem}")
         self._write(trainer, losses)
@@ -235,11 +238,16 @@ class LRLogger(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {**self._epoch_loss.state_dict(), "decisions": self._story.entries}
+        told, lrs = self._story.entries, self._history.state()
+        return {**self._epoch_loss.state_dict(), "decisions": told, "lrs": lrs}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        entries = {"epoch_loss": number, "epoch_weight": number, "decisions": each_of(read_told)}
+        entries: dict[str, Read] = {
+            **dict.fromkeys(("epoch_loss", "epoch_weight"), number),
+            "decisions": each_of(read_told),
+            "lrs": self._history.restore,
+        }
         state = read_state(self, state_dict, entries)
         self._epoch_loss.load_state_dict(state)
         self._story.restore(state["decisions"])
@@ -258,10 +266,11 @@ class LRLogger(Callback):
             self._buffer.add_rate(self._step, tag, value)
 
     def _flush(self, trainer: Trainer, *, before: float = math.inf, over_ranks: bool = True) -> None:
-        records = self._buffer.drain(before, reduce=_sum_over_ranks(trainer) if over_ranks else None)
+        records = self._buffer.drain(before, reduce=rank_sum(trainer) if over_ranks else None)
         self._epoch_loss.add(records)
+        self._history.add(records)
         if trainer.is_global_zero:
-            write_points(trainer.loggers, map(_point, records))
+            write_points(trainer.loggers, map(point_of, records))
 
     def _write_epoch_loss(self, trainer: Trainer) -> None:
         mean = self._epoch_loss.take()
@@ -275,6 +284,7 @@ class LRLogger(Callback):
 
     def _end(self, trainer: Trainer, *, over_ranks: bool = True) -> None:
         self._flush(trainer, over_ranks=over_ranks)
+        self._history.draw(trainer, self._step)
         if trainer.is_global_zero and trainer.optimizers and self._results:
             write_row(trainer, self._results, self._step)
 
@@ -282,17 +292,3 @@ class LRLogger(Callback):
         if message not in self._warned:
             self._warned.add(message)
             rank_zero_warn(message)
-
-
-def _sum_over_ranks(trainer: Trainer) -> Callable[[Tensor], Tensor] | None:
-    if trainer.world_size == 1:
-        return None
-    strategy = trainer.strategy
-    return lambda values: strategy.reduce(values.to(strategy.root_device), reduce_op="sum")
-
-
-def _point(record: StepRecord) -> Point:
-    values = with_factors(record.rates)
-    if record.losses:
-        values["loss/train"] = sum(record.losses) / len(record.losses)
-    return Point(record.step, record.wall_time, values)

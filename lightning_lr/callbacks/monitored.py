@@ -8,10 +8,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from lightning_lr.callbacks.ranks import rank_sum, sum_over_ranks
 from lightning_lr.callbacks.saved_state import count, number, read_entries
 from lightning_lr.validation_loss import ValidationLoss, returned_loss
 
-__all__ = ["MonitoredValue", "TrainingLoss", "sum_over_ranks"]
+__all__ = ["MonitoredValue", "TrainingLoss"]
 
 RETURNED = "loss/val"
 
@@ -49,8 +50,7 @@ class MonitoredValue:
         """
         metrics = trainer.callback_metrics
         fresh = {name: value for name, value in metrics.items() if value is not self._stale.get(name)}
-        reduce = (lambda sums: sum_over_ranks(trainer, sums)) if trainer.world_size > 1 else None
-        losses, _ = self._loss.finish(metrics, reduce=reduce)
+        losses, _ = self._loss.finish(metrics, reduce=rank_sum(trainer))
         logged = fresh.get(self._name)
         if self._name == "val_loss" and logged is None and RETURNED in losses:
             losses["val_loss"] = losses[RETURNED]
@@ -107,12 +107,3 @@ class TrainingLoss:
         """
         values = read_entries(state, {"sum": number, "count": count})
         self._sum, self._count = values["sum"], values["count"]
-
-
-def sum_over_ranks(trainer: Trainer, values: Tensor) -> Tensor:
-    """Return the sum of a tensor over all ranks; to be called on each of them."""
-    if trainer.world_size == 1:
-        return values
-    strategy = trainer.strategy
-    summed: Tensor = strategy.reduce(values.to(strategy.root_device), reduce_op="sum")
-    return summed.cpu()

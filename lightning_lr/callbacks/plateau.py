@@ -18,8 +18,9 @@ from lightning_lr.callbacks.saved_state import Read, count, each_of, one_of, rea
 from lightning_lr.callbacks.verdict_report import draw_verdicts, read_record, tell_verdict, write_verdict
 from lightning_lr.checks import check_choice
 from lightning_lr.detector import Detector, Mode, Observation, State, Verdict, VerdictState
-from lightning_lr.figures_plateau import Record, plateau_figure
+from lightning_lr.figures.plateau import plateau_figure
 from lightning_lr.plateau import SlopeTest
+from lightning_lr.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,6 +60,7 @@ class PlateauDetector(Callback):
     | `plateau/val_loss/slope` | improvement per validation, as the detector measures it | where estimated |
     | `plateau/val_loss/noise` | standard deviation of one validation, in the same units | where estimated |
     | `plateau/val_loss/threshold` | the slope below which it is a plateau | where there is one |
+    | `plateau/val_loss/upper_threshold` | the slope that surely is worth waiting for | where there is one |
     | figure `plateau/val_loss` | the curve colored by verdict, with the LR | when the fit ends |
     | a decision | every change of verdict and every action, with its evidence | when it happens |
 

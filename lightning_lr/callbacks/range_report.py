@@ -9,7 +9,7 @@ from lightning_lr.callbacks.points import Point
 from lightning_lr.callbacks.startup_report import Evidence, effect_on_lr, report
 from lightning_lr.curve import LossCurve
 from lightning_lr.decisions import Decision, Suggestion
-from lightning_lr.figures import range_test_figure
+from lightning_lr.figures.range_test import range_test_figure
 from lightning_lr.suggest import read_all
 
 __all__ = ["curve_points", "report_range_test"]

@@ -16,7 +16,7 @@ from lightning_lr.checks import check_choice, check_count, check_flag, check_num
 from lightning_lr.curve import LossCurve
 from lightning_lr.decisions import Abstention, Decision, combine
 from lightning_lr.dry_run import DryRun
-from lightning_lr.figures import range_test_figure
+from lightning_lr.figures.range_test import range_test_figure
 from lightning_lr.ramps import ramp
 from lightning_lr.recorder import Recorder
 from lightning_lr.rule import Rule

@@ -24,8 +24,8 @@ from lightning_lr.callbacks.saved_state import (
     text,
 )
 from lightning_lr.detector import Mode
-from lightning_lr.figures_plateau import Record
 from lightning_lr.policies import Constant
+from lightning_lr.record import Record
 from lightning_lr.weights import copy_weights
 
 __all__ = ["ActionSpec", "Reactions", "checked_actions", "lowering_schedule", "write_schedules"]

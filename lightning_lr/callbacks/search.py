@@ -18,7 +18,7 @@ from lightning_lr.callbacks.trial_runner import START_STEPS, TrialRunner
 from lightning_lr.checks import check_choice, check_count, check_number
 from lightning_lr.decisions import Abstention, Decision
 from lightning_lr.dry_run import DryRun
-from lightning_lr.figures_search import search_figure
+from lightning_lr.figures.search import search_figure
 from lightning_lr.optimum import read_optimum
 from lightning_lr.refine import Refinement
 from lightning_lr.rehearsed_validation import RehearsedValidation

@@ -9,7 +9,7 @@ from lightning_lr.callbacks.decision_log import Entry
 from lightning_lr.callbacks.points import Point
 from lightning_lr.callbacks.startup_report import Evidence, effect_on_lr, report
 from lightning_lr.decisions import Decision, Suggestion
-from lightning_lr.figures_search import search_figure
+from lightning_lr.figures.search import search_figure
 from lightning_lr.trials import Trials
 
 __all__ = ["report_search", "trial_points"]

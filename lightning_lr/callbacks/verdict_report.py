@@ -5,16 +5,18 @@ import time
 from collections.abc import Sequence
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_lr.callbacks.decision_log import Entry, tell
+from lightning_lr.callbacks.drawing import draw
 from lightning_lr.callbacks.points import Point, write_points
 from lightning_lr.callbacks.saved_state import Read, count, each_of, number, one_of, read_entries, text
-from lightning_lr.figures_plateau import Record, plateau_figure
+from lightning_lr.figures.plateau import plateau_figure
+from lightning_lr.record import Record
 
 __all__ = ["draw_verdicts", "read_record", "tell_verdict", "write_verdict"]
 
 _CODES = {"undecided": 0, "improving": 1, "plateau": 2, "overfitting": 3, "diverging": 4}
+_NUMBERS = ("slope", "noise", "threshold", "upper_threshold")
 _PHRASES = {
     "undecided": "is not decided on yet",
     "improving": "improves",
@@ -26,7 +28,7 @@ _PHRASES = {
 
 _VERDICT: dict[str, Read] = {
     "state": one_of(_CODES),
-    **dict.fromkeys(("slope", "noise", "threshold"), number),
+    **dict.fromkeys(_NUMBERS, number),
     "window": count,
     "reason": text,
 }
@@ -52,8 +54,9 @@ def write_verdict(trainer: Trainer, monitor: str, record: Record) -> None:
     if not trainer.is_global_zero:
         return
     verdict = record.verdict
-    numbers = {"slope": verdict.slope, "noise": verdict.noise, "threshold": verdict.threshold}
-    values: dict[str, float] = {name: value for name, value in numbers.items() if math.isfinite(value)}
+    values: dict[str, float] = {
+        name: value for name in _NUMBERS if math.isfinite(value := getattr(verdict, name))
+    }
     values["verdict"] = _CODES[verdict.state]
     tagged = {f"plateau/{monitor}/{name}": value for name, value in values.items()}
     write_points(trainer.loggers, [Point(record.step, time.time(), tagged)])
@@ -73,8 +76,7 @@ def tell_verdict(trainer: Trainer, monitor: str, record: Record) -> None:
 
 
 def draw_verdicts(trainer: Trainer, monitor: str, records: Sequence[Record]) -> None:
-    """Write the figure of a fit to TensorBoard."""
-    for logger in trainer.loggers if trainer.is_global_zero and records else ():
-        if isinstance(logger, TensorBoardLogger):
-            figure = plateau_figure(records, monitor)
-            logger.experiment.add_figure(f"plateau/{monitor}", figure, records[-1].step)
+    """Draw the figure of a fit; to be called on every rank."""
+    if records:
+        made = tuple(records)
+        draw(trainer, f"plateau/{monitor}", lambda: plateau_figure(made, monitor), made[-1].step)

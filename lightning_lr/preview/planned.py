@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count, check_number
-from lightning_lr.figures_plan import Curve, planned_figure
+from lightning_lr.figures.plan import Curve, planned_figure
 from lightning_lr.horizon import horizon
 from lightning_lr.plan import Interval, Plan
 from lightning_lr.policies import Policy, check_span
@@ -128,9 +128,10 @@ class Preview:
             'epoch'
         """
         in_steps = self.timeline.in_steps
+        shown = shortened(self.known_lrs)
         return planned_figure(
             self.curves(),
-            used,
+            {label: used[name] for label, name in shown.items() if name in used} if used else None,
             title=self.title,
             xlabel=self.unit if in_steps else "epoch",
             ylabel="learning rate" if self.known_lrs else f"factor of the LR found by {self.found_by}",
@@ -149,8 +150,9 @@ class Preview:
         """
         indices = sorted(self._spread(_DRAWN_POINTS) | self._turn())
         factors = [self._at(index).factor for index in indices]
-        bases = shortened(self.known_lrs) or {"factor": 1.0}
-        return {name: (indices, [base * factor for factor in factors]) for name, base in bases.items()}
+        bases = {label: self.base_lrs[name] for label, name in shortened(self.known_lrs).items()}
+        bases = bases or {"factor": 1.0}
+        return {label: (indices, [base * factor for factor in factors]) for label, base in bases.items()}
 
     @property
     def title(self) -> str:

@@ -4,7 +4,6 @@ The model and the data are those of the run, on a Trainer of one CPU process tha
 makes of them is LRDecay's own plan, so the preview cannot differ from the fit.
 """
 
-import math
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -16,13 +15,10 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from typing_extensions import override
 
 from lightning_lr.callbacks import LRDecay
-from lightning_lr.callbacks.run_length import accumulation
+from lightning_lr.callbacks.planned_run import planned_run
 from lightning_lr.callbacks.startup_test import StartupTest
-from lightning_lr.group_names import group_names
 from lightning_lr.internals import uses_distributed_sampler
-from lightning_lr.plan import Plan
-from lightning_lr.preview.planned import Preview, Unit
-from lightning_lr.preview.timeline import lay_out
+from lightning_lr.preview.planned import Preview
 
 __all__ = ["preview_of_fit"]
 
@@ -132,7 +128,7 @@ class _Reader(Callback):
         decay.on_train_start(trainer, pl_module)
         decay.teardown(trainer, pl_module, "fit")
         try:
-            preview = self._preview(trainer, decay.plan, manual=not pl_module.automatic_optimization)
+            preview = planned_run(trainer, decay.plan, found_by=self._found_by)
         except ValueError as error:
             raise MisconfigurationException(
                 f"{error} Set `Trainer(max_epochs=...)` or `Trainer(max_steps=...)`; a stream without length"
@@ -144,14 +140,6 @@ class _Reader(Callback):
         if self._decay is None:
             raise MisconfigurationException(_no_plan(trainer))
         return self._decay
-
-    def _preview(self, trainer: Trainer, plan: Plan, *, manual: bool) -> Preview:
-        # How many steps a batch makes is then the module's affair.
-        steps_unknown = manual and trainer.max_steps != -1
-        batches = math.inf if steps_unknown else trainer.num_training_batches
-        timeline = lay_out(plan.horizon, batches_per_epoch=batches, accumulation=accumulation(trainer))
-        unit: Unit = "batch" if manual and not steps_unknown else "optimizer step"
-        return Preview(plan, timeline, _base_lrs(trainer), self._found_by, unit)
 
 
 def _no_plan(trainer: Trainer) -> str:
@@ -165,13 +153,3 @@ def _no_plan(trainer: Trainer) -> str:
         "There is no LRDecay among the callbacks, so there is nothing to preview: the LR stays what the"
         " optimizer is made with. Add `lightning_lr.LRDecay` to `trainer.callbacks`."
     )
-
-
-def _base_lrs(trainer: Trainer) -> dict[str, float]:
-    """Return the base LRs by the names that LRLogger gives the groups."""
-    optimizers = trainer.optimizers
-    return {
-        f"lr/{name.removeprefix('lr-')}": float(group["initial_lr"])
-        for names, optimizer in zip(group_names(optimizers), optimizers, strict=True)
-        for name, group in zip(names, optimizer.param_groups, strict=True)
-    }

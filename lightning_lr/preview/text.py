@@ -38,23 +38,23 @@ def as_text(
         ("epoch", [str(epoch) for epoch, _, _ in rows if epoch is not None]),
         (unit, [str(step) for _, step, _ in rows if step is not None]),
         ("factor", [f"{factor:.4g}" for _, _, factor in rows]),
-        *((name, [f"{base * factor:.4g}" for _, _, factor in rows]) for name, base in lrs.items()),
+        *((label, [f"{base_lrs[name] * factor:.4g}" for *_, factor in rows]) for label, name in lrs.items()),
     ]
     lines = [title, *_base_lines(base_lrs, found_by), "", *_aligned([each for each in columns if each[1]])]
     return "\n".join(lines)
 
 
-def shortened(base_lrs: Mapping[str, float]) -> dict[str, float]:
-    """Return one base LR for all groups that share it, and of more than 6 the highest and the lowest.
+def shortened(base_lrs: Mapping[str, float]) -> dict[str, str]:
+    """Return one group by its label for all that share a base LR; of more than 6, the highest and lowest.
 
     Example:
         >>> shortened({"lr/SGD/pg1": 0.1, "lr/SGD/pg2": 0.1, "lr/SGD/head": 1.0})
-        {'lr/SGD/pg1 (+1)': 0.1, 'lr/SGD/head': 1.0}
+        {'lr/SGD/pg1 (+1)': 'lr/SGD/pg1', 'lr/SGD/head': 'lr/SGD/head'}
     """
     names = _names_by_base(base_lrs)
     if len(names) > _MOST_COLUMNS:
         names = {base: names[base] for base in (max(names), min(names))}
-    return {f"{first} (+{len(more)})" if more else first: base for base, (first, *more) in names.items()}
+    return {f"{first} (+{len(more)})" if more else first: first for first, *more in names.values()}
 
 
 def _names_by_base(base_lrs: Mapping[str, float]) -> dict[float, list[str]]:

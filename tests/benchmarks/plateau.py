@@ -51,7 +51,7 @@ class NaiveSlope(Detector):
             residuals = np.array(values) - np.mean(values) - slope * times
             error = math.sqrt(residuals @ residuals / (self.window - 2) / (times @ times))
         flat = "plateau" if slope > -2 * error else "improving"
-        return {"values": values}, Verdict(flat, -slope, math.nan, math.nan, self.window, "")
+        return {"values": values}, Verdict(flat, -slope, math.nan, math.nan, math.nan, self.window, "")
 
     @override
     def after_change(self, state: State) -> State:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -55,11 +56,12 @@ def test_every_text_holds_the_whole_story_and_every_line_one_decision(tmp_path):
     assert [step for step, _ in shown] == [2, 9, 12, 19]
     for count, (_, text) in enumerate(shown, start=1):
         title, rule, *rows = text.splitlines()
-        assert title == "| time | epoch | step | what | why | effect |"
-        assert rule == "|---|---|---|---|---|---|"
+        assert title == "| when | what | why | effect |"
+        assert rule == "|---|---|---|---|"
         assert len(rows) == count
-    assert "| 0 | 2 | Tells: test | Step 2. | LR a\\|b |" in rows[0]
-    assert "| 0 | 9 | Tells: validation | Line one. Line two. | LR stays |" in rows[1]
+    assert re.match(r"\| step 2, epoch 0, 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d \| Tells: test \|", rows[0])
+    assert rows[0].endswith("| Tells: test | Step 2. | LR a\\|b |")
+    assert rows[1].endswith("| Tells: validation | Line one. Line two. | LR stays |")
 
 
 def test_the_x_is_that_of_the_curves_under_manual_optimization_too(tmp_path):

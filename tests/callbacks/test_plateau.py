@@ -529,7 +529,7 @@ def test_the_figure_can_be_had_without_a_logger():
     curve, rates = judge.plot().axes
     labels = [text.get_text() for text in curve.get_legend().get_texts()]
     assert labels == ["undecided", "improving", "plateau", "overfitting", "diverging"]
-    assert (curve.get_ylabel(), rates.get_ylabel()) == ("val_loss", "LR")
+    assert (curve.get_ylabel(), rates.get_ylabel()) == ("val_loss", "LR (log scale)")
 
 
 def test_only_the_last_thousand_validations_are_remembered(monkeypatch):

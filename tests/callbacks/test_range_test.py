@@ -307,7 +307,7 @@ def test_the_figure_can_be_had_without_a_logger():
     with pytest.raises(RuntimeError, match=r"before `Trainer.fit` has run the test"):
         test.plot()
     fit(Learner(), test)
-    title = test.plot().axes[0].get_title()
+    title = test.plot().axes[0].get_title("left")
     assert title == f"LR range test: {test.suggestion.lr:.3g} by Basin"
 
 

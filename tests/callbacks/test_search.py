@@ -300,7 +300,7 @@ def test_the_figure_can_be_had_without_a_logger():
         search.plot()
     fit(Validated(), search)
     axes = search.plot().axes[0]
-    assert f"{search.suggestion.lr:.3g} after {len(search.trials)} trials" in axes.get_title()
+    assert f"{search.suggestion.lr:.3g} after {len(search.trials)} trials" in axes.get_title("left")
     assert axes.get_xscale() == "log"
 
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from lightning_lr.decisions import Decision, Suggestion
+from lightning_lr.figures.style import COLORS, dress, entitle, new_figure
 from lightning_lr.trials import Stage, Trials
 
 if TYPE_CHECKING:
@@ -12,8 +13,8 @@ __all__ = ["search_figure"]
 
 _STYLES: dict[Stage, tuple[str, str]] = {
     "coarse": ("o", "0.6"),
-    "fine": ("s", "C1"),
-    "final": ("D", "C0"),
+    "fine": ("s", COLORS["sky"]),
+    "final": ("D", COLORS["blue"]),
 }
 
 
@@ -36,12 +37,11 @@ def search_figure(trials: Trials, decision: Decision) -> "Figure":
         >>> search_figure(trials, Abstention("LRSearch", "Few.")).axes[0].get_xscale()
         'log'
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained", facecolor="white")
+    figure = new_figure()
     axes = figure.add_subplot()
+    dress(axes)
     axes.axhline(trials.start_loss, color="0.6", linestyle=":", label="before training")
-    for stages, color in ((("coarse", "fine"), "0.7"), (("final",), "C0")):
+    for stages, color in ((("coarse", "fine"), "0.7"), (("final",), COLORS["blue"])):
         made = [trial for trial in trials.at_stage(*stages) if trial.outcome == "finished"]
         made.sort(key=lambda trial: trial.lr)
         axes.plot([t.lr for t in made], [t.loss for t in made], color=color, linewidth=1.5, zorder=1)
@@ -63,16 +63,17 @@ def search_figure(trials: Trials, decision: Decision) -> "Figure":
         lrs = [trial.lr for trial in trials if trial.outcome == outcome]
         if lrs:
             top = axes.get_xaxis_transform()
-            axes.plot(lrs, [0.97] * len(lrs), marker, color="C3", transform=top, linestyle="", label=label)
+            red = COLORS["vermilion"]
+            axes.plot(lrs, [0.97] * len(lrs), marker, color=red, transform=top, linestyle="", label=label)
     if isinstance(decision, Suggestion):
-        axes.axvspan(decision.low, decision.high, color="C2", alpha=0.15)
-        axes.axvline(decision.lr, color="C2", linewidth=2, label=f"chosen: {decision.lr:.2g}")
+        axes.axvspan(decision.low, decision.high, color=COLORS["green"], alpha=0.15)
+        axes.axvline(decision.lr, color=COLORS["green"], linewidth=2, label=f"chosen: {decision.lr:.2g}")
     found = f"{decision.lr:.3g}" if isinstance(decision, Suggestion) else "no LR"
     axes.set(
         xscale="log",
         xlabel="peak learning rate (log scale)",
         ylabel=trials.judged_by,
-        title=f"LR search: {found} after {len(trials)} trials, {trials.steps} steps",
     )
-    axes.legend(fontsize="small")
+    entitle(axes, f"LR search: {found} after {len(trials)} trials, {trials.steps} steps")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small", frameon=False)
     return figure

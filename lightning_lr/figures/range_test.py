@@ -1,20 +1,21 @@
-"""Figures of curves and decisions, legible on a light and on a dark page.
+"""The figure of a range test: the curve, the LR that was chosen, and what other rules say."""
 
-Drawn without pyplot, so that no window opens and no global state is left.
-"""
-
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lightning_lr.curve import LossCurve, smooth
 from lightning_lr.decisions import Decision, Suggestion
+from lightning_lr.figures.style import COLORS, dress, entitle, new_figure
 from lightning_lr.suggest import read_all
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["range_test_figure"]
+
+_OTHERS = (COLORS["green"], COLORS["orange"], COLORS["purple"], COLORS["sky"], "0.3")
 
 
 def range_test_figure(curve: LossCurve, decision: Decision) -> "Figure":
@@ -35,27 +36,27 @@ def range_test_figure(curve: LossCurve, decision: Decision) -> "Figure":
         >>> figure.axes[0].get_xlabel()
         'learning rate (log scale)'
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained", facecolor="white")
+    figure = new_figure()
     axes = figure.add_subplot()
+    dress(axes)
     losses = np.array(curve.losses)
-    axes.plot(curve.lrs, losses, ".", color="0.6", label="loss after each step")
+    axes.plot(curve.lrs, losses, ".", color="0.6", label="each step")
     if np.isfinite(losses).sum() >= 3:
         smoothed = smooth(curve)
-        axes.plot(10**smoothed.log_lrs, smoothed.losses, color="C0", linewidth=2, label="smoothed")
+        axes.plot(10**smoothed.log_lrs, smoothed.losses, color=COLORS["blue"], linewidth=2, label="smoothed")
         drop = max(abs(smoothed.drop), 6 * smoothed.noise, 1e-12)
         axes.set_ylim(smoothed.losses.min() - 0.3 * drop, smoothed.initial + 1.5 * drop)
-    for index, (name, other) in enumerate(read_all(curve).items()):
+    for (name, other), color in zip(read_all(curve).items(), cycle(_OTHERS)):
         if isinstance(other, Suggestion) and name != decision.rule:
-            axes.axvline(other.lr, color=f"C{index + 4}", linestyle=":", label=f"{name}: {other.lr:.2g}")
+            axes.axvline(other.lr, color=color, linestyle=":", label=f"{name}: {other.lr:.2g}")
     if isinstance(decision, Suggestion):
-        axes.axvspan(decision.low, decision.high, color="C3", alpha=0.15)
-        axes.axvline(
-            decision.lr, color="C3", linewidth=2, label=f"{decision.rule}: {decision.lr:.2g} (chosen)"
-        )
-    axes.set(xscale="log", xlabel="learning rate (log scale)", ylabel="training loss", title=_title(decision))
-    axes.legend(fontsize="small")
+        color, label = COLORS["vermilion"], f"chosen: {decision.lr:.2g}"
+        axes.axvspan(decision.low, decision.high, color=color, alpha=0.15)
+        axes.axvline(decision.lr, color=color, linewidth=2, label=label)
+    axes.set(xscale="log", xlabel="learning rate (log scale)", ylabel="training loss")
+    entitle(axes, _title(decision))
+    # Outside, where it hides no part of the curve.
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small", frameon=False)
     return figure
 
 

@@ -1,12 +1,11 @@
-"""The figure of a run's learning rates: what is planned, and what was used so far.
-
-Pure drawing from numbers, without pyplot, on a white ground of its own so that it is legible on any page.
-"""
+"""The figure of a run's learning rates: what is planned, and what was used so far."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+
+from lightning_lr.figures.style import COLORS, INK, dress, entitle, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,9 +16,7 @@ __all__ = ["Curve", "planned_figure"]
 # The x values and the LRs of one curve.
 Curve: TypeAlias = tuple[Sequence[float], Sequence[float]]
 
-# Okabe and Ito (2008): told apart by colour-blind readers too.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_INK = "0.25"
+_COLORS = tuple(COLORS.values())
 _MOST_TICKS = 10
 # The LRs below this percentile may leave the axis: a decay to 0 has no lowest decade.
 _SHOWN_FROM = 0.5
@@ -64,11 +61,9 @@ def planned_figure(
         raise ValueError(
             "`planned_figure(planned=...)` must have at least one curve, each of at least 1 point."
         )
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained", facecolor="white")
+    figure = new_figure()
     axes = figure.add_subplot()
-    _dress(axes)
+    dress(axes)
     end = max(2 * x[-1] - x[-2] if len(x) > 1 else x[-1] + 1 for x, _ in planned.values())
     if warmup > 0:
         _shade_warmup(axes, min(warmup, end), end)
@@ -88,10 +83,10 @@ def planned_figure(
             axes.plot(*used[name], ".", color=color, markersize=4, label=f"{name}, used")
     _scale(axes, [*planned.values(), *(used or {}).values()], warmup)
     axes.set_xlim(0, end)
-    axes.set_xlabel(xlabel, color=_INK)
-    axes.set_ylabel(f"{ylabel} (log scale)" if axes.get_yscale() == "log" else ylabel, color=_INK)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(f"{ylabel} (log scale)" if axes.get_yscale() == "log" else ylabel)
     if title:
-        axes.set_title(title, loc="left", fontsize="medium", color="0.1", pad=10)
+        entitle(axes, title)
     if len(epoch_starts) > 1:
         _add_epochs(axes, epoch_starts)
     if len(planned) == 1 and not used:
@@ -100,14 +95,6 @@ def planned_figure(
     else:
         axes.legend(fontsize="small", frameon=False, ncols=1 + len(axes.lines) // 7)
     return figure
-
-
-def _dress(axes: "Axes") -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("0.6")
-    axes.tick_params(which="both", color="0.6", labelcolor=_INK)
-    axes.grid(visible=True, color="0.92", linewidth=0.8)
-    axes.set_axisbelow(True)
 
 
 def _cycle(count: int) -> list[str]:
@@ -148,8 +135,8 @@ def _add_epochs(axes: "Axes", epoch_starts: Sequence[float]) -> None:
     every = _round_up(len(epoch_starts) / _MOST_TICKS)
     top = axes.secondary_xaxis("top")
     top.set_xticks(list(epoch_starts[::every]), [str(n) for n in range(0, len(epoch_starts), every)])
-    top.set_xlabel("epoch", color=_INK)
-    top.tick_params(color="0.6", labelcolor=_INK)
+    top.set_xlabel("epoch", color=INK)
+    top.tick_params(color="0.6", labelcolor=INK)
     top.spines["top"].set_color("0.8")
 
 

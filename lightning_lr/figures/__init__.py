@@ -1,0 +1,1 @@
+"""Figures of curves, trials, plans and verdicts, legible on a light and on a dark page."""
