@@ -1,7 +1,7 @@
 """Writes points to the Trainer's loggers: TensorBoard in packed events, the others as they like it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lightning.pytorch import Trainer
@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["Point", "hide_points", "logged_step", "next_step", "save_loggers", "write_points"]
+__all__ = ["Point", "hide_points", "logged_step", "next_step", "save_loggers", "shifted", "write_points"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ def next_step(trainer: Trainer) -> int:
     if not trainer.lightning_module.automatic_optimization:
         return trainer.fit_loop.epoch_loop.total_batch_idx + 1
     return trainer.global_step
+
+
+def shifted(points: Iterable[Point], step: int) -> list[Point]:
+    """Return points whose x count from 0, with x that count from `step`."""
+    return [replace(point, step=point.step + step) for point in points]
 
 
 def write_points(loggers: Iterable[Logger], points: Iterable[Point]) -> None:

@@ -33,7 +33,7 @@ def report_range_test(
 
 
 def curve_points(curve: LossCurve) -> list[Point]:
-    """Return the points of a recorded curve; x is the step of the test."""
+    """Return the points of a recorded curve; x is the step of the test, from 0 on."""
     now = time.time()
     return [
         Point(index, now, {"range_test/lr": lr, "range_test/loss": loss})

@@ -47,7 +47,7 @@ class LRRangeTest(StartupTest):
     |---|---|---|
     | text `range_test` | the LR chosen, by which rule and why, and what the other rules say | after a test |
     | figure `range_test` | losses over LRs, the smoothed curve and every rule's LR | after a test |
-    | `range_test/lr`, `range_test/loss` | the recorded curve, x is the step of the test | after a test |
+    | `range_test/lr`, `range_test/loss` | the recorded curve, from the step of the fit on | after a test |
 
     Args:
         num_steps: Steps of the ramp, at least 2.

@@ -7,7 +7,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_lr.callbacks.decision_log import Entry, tell
-from lightning_lr.callbacks.points import Point, hide_points, next_step, write_points
+from lightning_lr.callbacks.points import Point, hide_points, next_step, shifted, write_points
 from lightning_lr.callbacks.range_report import curve_points
 from lightning_lr.callbacks.range_test import LRRangeTest
 from lightning_lr.callbacks.search import LRSearch
@@ -20,7 +20,7 @@ def continue_curves(trainer: Trainer) -> None:
     """Hide the points that an interrupted run has left beyond the checkpoint; called before the first batch.
 
     This matters where a run resumes into the folder of the interrupted one. What a range test or a search
-    has drawn has an x of its own, and is written again where it would be hidden too.
+    has drawn goes on beyond the step that it was made at, and is written again where it would be hidden too.
     """
     step = next_step(trainer)
     if step == 0:
@@ -47,6 +47,6 @@ def _has_older_points(logger: TensorBoardLogger) -> bool:
 def _test_points(trainer: Trainer) -> Iterator[Point]:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, LRRangeTest) and callback.curve is not None:
-            yield from curve_points(callback.curve)
+            yield from shifted(curve_points(callback.curve), callback.tested_at)
         elif isinstance(callback, LRSearch) and callback.trials is not None:
-            yield from trial_points(callback.trials)
+            yield from shifted(trial_points(callback.trials), callback.tested_at)

@@ -52,7 +52,7 @@ class LRSearch(StartupTest):
     |---|---|---|
     | text `search` | the LR chosen and why, and every trial | after a search |
     | figure `search` | loss over LR of the trials by stage, and the LR chosen | after a search |
-    | `search/lr`, `search/loss`, `search/steps` | one point per trial, x is its number | after a search |
+    | `search/lr`, `search/loss`, `search/steps` | the trials, from the step of the fit on | after a search |
 
     Args:
         low: Lowest LR of the plausible range, in (0, inf), and lowest tried; None for the model's own scale.

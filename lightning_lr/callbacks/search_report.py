@@ -33,7 +33,7 @@ def report_search(
 
 
 def trial_points(trials: Trials) -> list[Point]:
-    """Return the points of the trials; x is the number of the trial."""
+    """Return the points of the trials; x is the number of the trial, from 0 on."""
     now = time.time()
     return [
         Point(index, now, {"search/lr": trial.lr, "search/loss": trial.loss, "search/steps": trial.steps})

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_lr.callbacks.decision_log import Entry, tell
 from lightning_lr.callbacks.drawing import draw
-from lightning_lr.callbacks.points import Point, logged_step, write_points
+from lightning_lr.callbacks.points import Point, logged_step, shifted, write_points
 from lightning_lr.decisions import Decision, Suggestion
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Evidence:
 
     Args:
         tag: The name of the text and of the figure.
-        points: The measured curves.
+        points: The measured curves, with x from 0 on.
         figure: Makes the figure.
         table: Makes the table below the decision, in Markdown.
     """
@@ -47,7 +47,7 @@ def report(trainer: Trainer, entry: Entry, evidence: Evidence | None) -> None:
     if not trainer.is_global_zero or evidence is None:
         return
     step = logged_step(trainer)
-    write_points(trainer.loggers, evidence.points)
+    write_points(trainer.loggers, shifted(evidence.points, step))
     draw(trainer, evidence.tag, evidence.figure, step)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):

@@ -9,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
 from lightning_lr.callbacks.apply import apply_lr
+from lightning_lr.callbacks.points import logged_step
 from lightning_lr.callbacks.saved_state import Read, count, each_of, optional, read_state
 from lightning_lr.checks import check_count, check_flag
 from lightning_lr.decisions import Decision, Suggestion, decision_from_dict
@@ -29,6 +30,7 @@ class StartupTest(Callback):
 
     Attributes:
         suggestion: What the last test decided; None before the first.
+        tested_at: The x of the last test's points in the loggers, of the first one.
     """
 
     def __init__(self, *, milestones: Sequence[int], apply: bool, stop_after: bool) -> None:
@@ -41,6 +43,7 @@ class StartupTest(Callback):
         self.apply = apply
         self.stop_after = stop_after
         self.suggestion: Decision | None = None
+        self.tested_at = 0
         self._tested: list[int] = []
         self._minimum: tuple[int | None, int | None] | None = None
 
@@ -78,6 +81,7 @@ class StartupTest(Callback):
     def state_dict(self) -> dict[str, Any]:
         return {
             "tested": list(self._tested),
+            "tested_at": self.tested_at,
             "suggestion": self.suggestion.to_dict() if self.suggestion else None,
         }
 
@@ -85,10 +89,11 @@ class StartupTest(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         state = read_state(self, state_dict, self._entries())
         self._tested, self.suggestion = state["tested"], state["suggestion"]
+        self.tested_at = state["tested_at"]
 
     def _entries(self) -> dict[str, Read]:
         """Return how to read each entry of a state."""
-        return {"tested": each_of(count), "suggestion": optional(decision_from_dict)}
+        return {"tested": each_of(count), "tested_at": count, "suggestion": optional(decision_from_dict)}
 
     def _may_run(self, trainer: Trainer) -> bool:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -102,6 +107,7 @@ class StartupTest(Callback):
     ) -> bool:
         """Do what a decision asks for, and return whether the run trains with the LR found."""
         self._tested.append(trainer.current_epoch)
+        self.tested_at = logged_step(trainer)
         self.suggestion = decision
         applied = self.apply and isinstance(decision, Suggestion)
         if self.apply and isinstance(decision, Suggestion):

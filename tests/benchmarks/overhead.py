@@ -2,8 +2,8 @@
 
 Every round fits every variant once, in random order, so that what else the machine does meets all of them
 alike; what a variant adds is its time minus that of the bare fit of the same round. The time of a step is
-the median over blocks of steps, each as long as LRLogger's interval between two writes, and a share of what
-follows the last step until `fit` has returned, so that it holds all the writing.
+the median over blocks of steps, each as long as LRLogger's interval between two writes. What follows the last
+step until `fit` has returned is told apart: one validation, the rest of the writing, figures.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from torch.optim import SGD, Optimizer
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from lightning_lr import LRDecay, LRLogger
+from lightning_lr import LRDecay, LRLogger, PlateauDetector
 from lightning_lr.policies import Linear
 
 WARMUP_STEPS = 50
@@ -45,6 +45,9 @@ class Regressor(LightningModule):
         self.linear = nn.Linear(4, 1)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        return self.linear(batch).square().mean()
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         return self.linear(batch).square().mean()
 
     def configure_optimizers(self) -> Optimizer:
@@ -73,14 +76,15 @@ class Variant(NamedTuple):
 
 
 BARE, EMPTY, MONITOR = "bare", "empty callback", "LearningRateMonitor + self.log"
-LOGGER, DECAY = "LRLogger", "LRDecay"
+LOGGER, DECAY, ALL = "LRLogger", "LRDecay", "LRDecay + PlateauDetector + LRLogger"
 VARIANTS = {
     BARE: Variant(list),
     EMPTY: Variant(lambda: [Idle()]),
     MONITOR: Variant(lambda: [LearningRateMonitor("step")], LoggingRegressor, log_every_n_steps=1),
     LOGGER: Variant(lambda: [LRLogger()]),
     DECAY: Variant(lambda: [_decay()]),
-    "LRDecay + LRLogger": Variant(lambda: [_decay(), LRLogger()]),
+    "PlateauDetector": Variant(lambda: [PlateauDetector()]),
+    ALL: Variant(lambda: [_decay(), PlateauDetector(), LRLogger()]),
 }
 
 
@@ -103,8 +107,15 @@ class Batches:
             yield batch
 
 
-def measure(steps: int, repeats: int, *, seed: int = 0) -> dict[str, list[float]]:
-    """Return the microseconds per step of every variant, one value per round.
+class Cost(NamedTuple):
+    """What a fit took: microseconds per step, and milliseconds after the last one."""
+
+    step_us: float
+    end_ms: float
+
+
+def measure(steps: int, repeats: int, *, seed: int = 0) -> dict[str, list[Cost]]:
+    """Return what every variant took, one value per round.
 
     Args:
         steps: Steps that are measured in each fit, rounded down to whole blocks, at least one.
@@ -113,13 +124,13 @@ def measure(steps: int, repeats: int, *, seed: int = 0) -> dict[str, list[float]
     """
     order = random.Random(seed)
     blocks = max(1, steps // BLOCK_STEPS)
-    times: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    times: dict[str, list[Cost]] = {name: [] for name in VARIANTS}
     with _quiet():
         for variant in VARIANTS.values():
-            _step_us(variant, blocks=1)  # whatever is loaded at first use
+            _fit(variant, blocks=1)  # whatever is loaded at first use
         for _ in tqdm(range(repeats), desc="rounds", unit="round"):
             for name in order.sample(list(VARIANTS), len(VARIANTS)):
-                times[name].append(_step_us(VARIANTS[name], blocks))
+                times[name].append(_fit(VARIANTS[name], blocks))
     return times
 
 
@@ -146,30 +157,33 @@ def measure_writes(steps: int) -> dict[str, float]:
     return costs
 
 
-def added(times: dict[str, list[float]], name: str, *, to: str = BARE) -> list[float]:
-    """Return what a variant added to the bare fit of the same round, or to another variant's."""
-    return [value - base for value, base in zip(times[name], times[to], strict=True)]
+def added(times: dict[str, list[Cost]], name: str, *, to: str = BARE) -> list[float]:
+    """Return the microseconds per step that a variant added to the bare fit of its round, or to another."""
+    return [cost.step_us - base.step_us for cost, base in zip(times[name], times[to], strict=True)]
 
 
-def share_of_monitor(times: dict[str, list[float]], name: str) -> float:
+def share_of_monitor(times: dict[str, list[Cost]], name: str) -> float:
     """Return the median share of a variant's added time in that of LearningRateMonitor and `self.log`."""
     return median(
         mine / theirs for mine, theirs in zip(added(times, name), added(times, MONITOR), strict=True)
     )
 
 
-def report(times: dict[str, list[float]], writes: dict[str, float]) -> str:
+def report(times: dict[str, list[Cost]], writes: dict[str, float]) -> str:
     """Return the table and the verdicts."""
-    row = "{:<32}{:>14}{:>22}{:>20}{:>18}".format
-    lines = [row("variant", "us/step added", "(min .. max)", "over empty callback", "share of monitor")]
-    for name in times:
+    row = "{:<38}{:>14}{:>22}{:>20}{:>18}{:>14}".format
+    head = ("us/step added", "(min .. max)", "over empty callback", "share of monitor", "ms at the end")
+    lines = [row("variant", *head)]
+    for name, costs in times.items():
         if name == BARE:
             continue
         values = added(times, name)
         own = median(added(times, name, to=EMPTY))
         span, share = f"({min(values):.1f} .. {max(values):.1f})", share_of_monitor(times, name)
-        lines.append(row(name, f"{median(values):.1f}", span, f"{own:.1f}", f"{share:.3f}"))
-    lines.append(f"\nA bare step takes {median(times[BARE]):.0f} us.")
+        end = median(cost.end_ms for cost in costs)
+        lines.append(row(name, f"{median(values):.1f}", span, f"{own:.1f}", f"{share:.3f}", f"{end:.0f}"))
+    bare, end = median(cost.step_us for cost in times[BARE]), median(cost.end_ms for cost in times[BARE])
+    lines.append(f"\nA bare step takes {bare:.0f} us, and the end of its fit {end:.0f} ms.")
     lines += [f"Writing alone, {name}: {cost:.1f} us per step." for name, cost in writes.items()]
     own_decay = median(added(times, DECAY, to=EMPTY))
     lines += [
@@ -187,7 +201,7 @@ def _decay() -> LRDecay:
     return LRDecay(Linear(), interval="step")
 
 
-def _step_us(variant: Variant, blocks: int) -> float:
+def _fit(variant: Variant, blocks: int) -> Cost:
     batches = Batches(blocks)
     with TemporaryDirectory() as folder:
         trainer = Trainer(
@@ -199,12 +213,14 @@ def _step_us(variant: Variant, blocks: int) -> float:
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=False,
+            num_sanity_val_steps=0,
         )
         gc.collect()
-        trainer.fit(variant.module(), batches)
+        # One validation, when the epoch has ended, in every variant.
+        trainer.fit(variant.module(), batches, [torch.ones(8, 4)])
         tail = time.perf_counter() - batches.marks[-1]
     block = median(end - start for start, end in pairwise(batches.marks))
-    return (block / BLOCK_STEPS + tail / (blocks * BLOCK_STEPS)) * 1e6
+    return Cost(block / BLOCK_STEPS * 1e6, tail * 1e3)
 
 
 @contextmanager

@@ -62,6 +62,19 @@ def test_milestones_are_tested_once_each():
     assert found[0] == found[1] != found[2] == found[3]
 
 
+def test_a_later_test_has_points_of_its_own(tmp_path):
+    test, curves = LRRangeTest(20, milestones=(0, 3)), []
+
+    class Note(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            curves.append(test.curve)
+
+    fit(Learner(), test, Note(), max_epochs=4, root=tmp_path)
+    first, later = curves[0].lrs, curves[3].lrs
+    points = [*enumerate(first), *enumerate(later, start=30)]
+    assert scalars(tmp_path)["range_test/lr"] == [(x, pytest.approx(lr)) for x, lr in points]
+
+
 @pytest.mark.parametrize("bounds", [{}, {"min_epochs": 2}, {"min_steps": 5}])
 @pytest.mark.parametrize("milestone", [0, 1])
 def test_to_look_only_ends_the_fit_at_once(milestone, bounds):
