@@ -15,7 +15,7 @@ from lightning_lr.callbacks.decision_log import Entry, tell
 from lightning_lr.callbacks.monitored import MonitoredValue, TrainingLoss
 from lightning_lr.callbacks.reactions import Reactions, checked_actions, lowering_schedule, write_schedules
 from lightning_lr.callbacks.saved_state import Read, count, each_of, one_of, read_state
-from lightning_lr.callbacks.verdict_report import draw_verdicts, read_record, tell_verdict, write_verdict
+from lightning_lr.callbacks.verdict_report import read_record, sum_up, tell_verdict, write_verdict
 from lightning_lr.checks import check_choice
 from lightning_lr.detector import Detector, Mode, Observation, State, Verdict, VerdictState
 from lightning_lr.figures.plateau import plateau_figure
@@ -62,7 +62,7 @@ class PlateauDetector(Callback):
     | `plateau/val_loss/threshold` | the slope below which it is a plateau | where there is one |
     | `plateau/val_loss/upper_threshold` | the slope that surely is worth waiting for | where there is one |
     | figure `plateau/val_loss` | the curve colored by verdict, with the LR | when the fit ends |
-    | a decision | every change of verdict and every action, with its evidence | when it happens |
+    | a decision | changes of verdict and actions, with their evidence; a summary | with each; at the end |
 
     The numbers are 0 undecided, 1 improving, 2 plateau, 3 overfitting and 4 diverging.
 
@@ -249,7 +249,7 @@ class PlateauDetector(Callback):
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        draw_verdicts(trainer, self.monitor, self._records)
+        sum_up(trainer, self.monitor, self._records)
 
     @override
     def state_dict(self) -> dict[str, Any]:

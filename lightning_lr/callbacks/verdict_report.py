@@ -2,10 +2,12 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from lightning.pytorch import Trainer
 
+from lightning_lr.actions.lr import current_lr
 from lightning_lr.callbacks.decision_log import Entry, tell
 from lightning_lr.callbacks.drawing import draw
 from lightning_lr.callbacks.points import Point, write_points
@@ -13,7 +15,7 @@ from lightning_lr.callbacks.saved_state import Read, count, each_of, number, one
 from lightning_lr.figures.plateau import plateau_figure
 from lightning_lr.record import Record
 
-__all__ = ["draw_verdicts", "read_record", "tell_verdict", "write_verdict"]
+__all__ = ["read_record", "sum_up", "tell_verdict", "write_verdict"]
 
 _CODES = {"undecided": 0, "improving": 1, "plateau": 2, "overfitting": 3, "diverging": 4}
 _NUMBERS = ("slope", "noise", "threshold", "upper_threshold")
@@ -75,8 +77,16 @@ def tell_verdict(trainer: Trainer, monitor: str, record: Record) -> None:
     tell(trainer, Entry("PlateauDetector", kind, summary, effect, evidence))
 
 
-def draw_verdicts(trainer: Trainer, monitor: str, records: Sequence[Record]) -> None:
-    """Draw the figure of a fit; to be called on every rank."""
-    if records:
-        made = tuple(records)
-        draw(trainer, f"plateau/{monitor}", lambda: plateau_figure(made, monitor), made[-1].step)
+def sum_up(trainer: Trainer, monitor: str, records: Sequence[Record]) -> None:
+    """Sum up a fit and draw its figure; to be called on every rank."""
+    if not records:
+        return
+    made = tuple(records)
+    last = made[-1]
+    counts = Counter[str](record.verdict.state for record in made)
+    found = ", ".join(f"{counts[state]} {state}" for state in _CODES if counts[state])
+    acted = sum(bool(record.effects) for record in made)
+    summary = f"Of {len(made)} validations of {monitor}: {found}. The last: {last.verdict.reason}"
+    effect = f"{acted} actions, LR {current_lr(trainer):.4g} at the end"
+    tell(trainer, Entry("PlateauDetector", "summary", summary, effect, {"monitor": monitor, **counts}))
+    draw(trainer, f"plateau/{monitor}", lambda: plateau_figure(made, monitor), last.step)

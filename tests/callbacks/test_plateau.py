@@ -497,7 +497,10 @@ def test_the_console_tells_changes_of_the_verdict_and_actions(caplog):
     assert lines[1].endswith("at validation 6. Validation 6. (LR 0.1 -> 0.05)")
     assert lines[2].endswith("(LR stays 0.05)")
     assert "diverging" in lines[3]
-    assert len(lines) == 4
+    counts = "4 undecided, 3 improving, 1 plateau, 2 overfitting, 1 diverging"
+    assert lines[4].startswith(f"PlateauDetector: Of 11 validations of val_loss: {counts}. The last: Validat")
+    assert lines[4].endswith("(2 actions, LR 0.015 at the end)")
+    assert len(lines) == 5
 
 
 def test_tensorboard_shows_verdicts_numbers_and_a_figure(tmp_path):
@@ -509,12 +512,13 @@ def test_tensorboard_shows_verdicts_numbers_and_a_figure(tmp_path):
     assert curves["plateau/val_loss/slope"] == [(x, -0.25) for x in xs]
     assert curves["plateau/val_loss/noise"] == [(x, 0.5) for x in xs]
     assert curves["plateau/val_loss/threshold"] == [(x, 0.125) for x in xs]
+    assert curves["plateau/val_loss/upper_threshold"] == [(x, 0.375) for x in xs]
     events = EventAccumulator(str(tmp_path / "run"), size_guidance={"images": 0}).Reload()
     [image] = events.Images("plateau/val_loss")
     assert (image.width, image.height) > (400, 300)
     lines = [json.loads(line) for line in (tmp_path / "run" / "decisions.jsonl").read_text().splitlines()]
     kinds = [line["kind"] for line in lines if line["source"] == "PlateauDetector"]
-    assert kinds == ["verdict", "action", "verdict", "action"]
+    assert kinds == ["verdict", "action", "verdict", "action", "summary"]
     action = lines[kinds.index("action")]
     assert action["effect"] == "LR 0.1 -> 0.05"
     assert action["evidence"]["verdict"]["state"] == "plateau"
