@@ -53,7 +53,8 @@ OUTLIERS = "Ignore outliers in chart scaling"
 VIEWS = {
     "digits": [
         View("digits-custom-scalars", "custom_scalars&_smoothingWeight=0", 1130, LINE, 6),
-        View("digits-text", "text", 550, "tf-text-loader table"),
+        View("digits-plan", "images&tagFilter=^lr$", 770, "tf-image-loader img", click=FULL_SIZE),
+        View("digits-text", "text", 550, "tf-text-loader li"),
         View("digits-images", "images&tagFilter=range_test", 770, "tf-image-loader img", click=FULL_SIZE),
     ],
     "plateau": [
@@ -65,7 +66,7 @@ VIEWS = {
             4,
             click=OUTLIERS,
         ),
-        View("plateau-text", "text", 530, "tf-text-loader table"),
+        View("plateau-text", "text", 530, "tf-text-loader li"),
         View("plateau-images", "images&tagFilter=plateau", 770, "tf-image-loader img", click=FULL_SIZE),
     ],
 }

@@ -135,11 +135,13 @@ def test_custom_scalars_draw_every_curve_of_the_layout(visit, server):
         for index, tag in enumerate(tags):
             points = drawn(chart, points=len(server.curve("whole", tag)), index=index)
             assert points[-1][0] > points[0][0]
+    band = page.locator("tf-custom-scalar-margin-chart-card")
+    playwright.expect(band.get_by_text("Improvement of val_acc per validation")).to_be_visible()
 
 
-@pytest.mark.parametrize("tag", ["range_test", "plateau/val_acc"])
+@pytest.mark.parametrize("tag", ["range_test", "plateau/val_acc", "lr"])
 def test_images_show_the_figure(visit, tag):
-    page = visit("images")
+    page = visit(f"images&tagFilter=^{tag}$")
     image = page.locator("tf-image-loader", has_text=f"tag: {tag}").first.locator("img")
     image.scroll_into_view_if_needed()
 
@@ -162,11 +164,11 @@ def test_text_tells_which_lr_was_chosen_and_why(visit, range_test):
     story = page.locator("tf-text-loader", has_text="tag: decisions/text_summary").first
 
     # The newest text comes first, and is the longest.
-    row = story.locator("table").first.get_by_role("row").filter(has_text="LRRangeTest: range test").last
+    item = story.locator("ol").first.get_by_role("listitem").filter(has_text="LRRangeTest, range test")
 
-    playwright.expect(row).to_be_visible()
-    playwright.expect(row).to_contain_text(range_test["summary"])
-    playwright.expect(row).to_contain_text(range_test["effect"])
+    playwright.expect(item).to_be_visible()
+    playwright.expect(item).to_contain_text(range_test["summary"])
+    playwright.expect(item).to_contain_text(range_test["effect"])
 
 
 def test_hparams_show_the_row_of_the_run(visit, range_test):

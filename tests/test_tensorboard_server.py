@@ -80,11 +80,12 @@ def test_the_figures_are_there(server):
 
 def test_the_story_is_one_text_from_top_to_bottom(server):
     texts = server.json("plugin/text/text", run="resumed", tag="decisions/text_summary")
-    # The text is wrapped in a table of one cell.
-    cells = re.findall(r"<td>([^<]*)</td>", texts[-1]["text"])
-    what = [cell for cell in cells if cell in ("LRRangeTest: range test", "LRLogger: resume")]
-    assert what == ["LRRangeTest: range test", "LRLogger: resume"]
-    assert len(cells) % 4 == 0
+    items = re.findall(r"<li>(.*?)</li>", texts[-1]["text"], re.DOTALL)
+    what = [
+        found[0] for item in items if (found := re.search("LRRangeTest, range test|LRLogger, resume", item))
+    ]
+    assert what == ["LRRangeTest, range test", "LRLogger, resume"]
+    assert all(re.match(r"(<p>)?<strong>Step \d+, epoch \d: .*LR .*\.</strong>", item) for item in items)
 
 
 def test_hyperparameters_of_runs_compare(server):

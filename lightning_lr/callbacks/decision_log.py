@@ -111,11 +111,11 @@ class Story:
             file.write(_line_end(file, path) + lines.encode())
 
     def as_markdown(self) -> str:
-        """Return the whole story as a table."""
+        """Return the whole story as a list: TensorBoard breaks words in the columns of a table."""
         shown = self._entries[-_LONGEST_TEXT:]
         left_out = len(self._entries) - len(shown)
         head = [f"The {left_out} decisions before these are in `{_FILE}`.", ""] * bool(left_out)
-        return "\n".join([*head, "| when | what | why | effect |", "|---|---|---|---|", *map(_row, shown)])
+        return "\n".join([*head, *map(_item, shown)])
 
 
 _TOLD: dict[str, Read] = {
@@ -153,7 +153,7 @@ def tell(trainer: Trainer, entry: Entry) -> None:
     | where | what |
     |---|---|
     | console | one line |
-    | text `decisions` in TensorBoard | the whole story so far as a table, since TensorBoard keeps few texts |
+    | text `decisions` in TensorBoard | the whole story so far as a list, since TensorBoard keeps few texts |
     | `decisions.jsonl` in the folder of the run's logs | one line of JSON, with the evidence |
 
     The file is only ever appended to. Where a run resumes from a checkpoint that is older than the file's
@@ -183,14 +183,11 @@ def _line_end(file: Any, path: Path) -> bytes:
     return b"" if file.read(1) == b"\n" else b"\n"
 
 
-def _row(entry: Mapping[str, Any]) -> str:
+def _item(entry: Mapping[str, Any]) -> str:
     time = datetime.fromtimestamp(entry["time"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    # Narrow columns break their words in TensorBoard: so few, and none narrow.
-    when = f"step {entry['step']}, epoch {entry['epoch']}, {time}"
-    cells = (when, f"{entry['source']}: {entry['kind']}", entry["summary"], entry["effect"])
-    return f"| {' | '.join(map(_cell, cells))} |"
-
-
-def _cell(text: str) -> str:
-    # What would end the cell or the row; also in names that users have given.
-    return " ".join(text.split()).replace("|", "\\|")
+    text = (
+        f"**Step {entry['step']}, epoch {entry['epoch']}: {entry['effect']}.**"
+        f" {entry['source']}, {entry['kind']}: {entry['summary']} ({time})"
+    )
+    # What would end the item; also in names that users have given.
+    return f"1. {' '.join(text.split())}"

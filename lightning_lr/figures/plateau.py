@@ -25,6 +25,8 @@ _COLORS = {
 _LINE = 45
 # Values above 0 that differ by more than this factor stand on a log axis.
 _WIDE = 5
+# And by more than this one, with a number at powers of ten only.
+_MANY_DECADES = 30
 
 
 def plateau_figure(records: Sequence[Record], monitor: str) -> "Figure":
@@ -82,7 +84,13 @@ def _scaled(axes: "Axes", name: str, values: Sequence[float]) -> str:
     """Choose the scale of an axis, and return its label."""
     if not values or min(values) <= 0 or not max(values) > _WIDE * min(values):
         return name
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
     axes.set_yscale("log")
+    few = max(values) > _MANY_DECADES * min(values)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1,) if few else (1, 2, 5)))
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     return f"{name} (log scale)"
 
 

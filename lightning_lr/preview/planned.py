@@ -141,7 +141,7 @@ class Preview:
 
     def save_png(self, path: str | Path) -> None:
         """Save the figure as PNG."""
-        self.figure().savefig(path, format="png")
+        self.figure().savefig(path, format="png", dpi=150)
 
     def curves(self) -> dict[str, Curve]:
         """Return what the figure shows: the LRs of every group, or the factor, at up to 5,000 moments.
