@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import (
     ReduceLROnPlateau,
     SequentialLR,
 )
+from torch.optim.swa_utils import SWALR
 
 from lightning_lr.checks import check_number
 
@@ -43,8 +44,18 @@ _ROUNDING = 1e-6
 _lent: WeakSet[Optimizer] = WeakSet()
 
 
-def adopt_groups(optimizers: Iterable[Optimizer]) -> None:
-    """Take the LR of every group that has no base LR yet as its base.
+def adopt_groups(
+    optimizers: Iterable[Optimizer], *, factor: float = 1.0, as_base: bool = True
+) -> list[tuple[float, float]]:
+    """Give every group that has no base LR one, and the LR that follows from it.
+
+    Args:
+        optimizers: The optimizers to write to.
+        factor: What an LR is the base LR times of now, at least 0.
+        as_base: Whether a group's LR is the base, or else the base times `factor` (unless that is 0).
+
+    Returns:
+        For each such group the LR it had and its base LR.
 
     Raises:
         ValueError: A group has no `lr`, or one that is negative or no finite number.
@@ -52,13 +63,19 @@ def adopt_groups(optimizers: Iterable[Optimizer]) -> None:
     Example:
         >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
         >>> adopt_groups([optimizer])
+        [(0.1, 0.1)]
         >>> optimizer.param_groups[0]["initial_lr"]
         0.1
     """
+    adopted = []
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             if "initial_lr" not in group:
-                group["initial_lr"] = _checked_lr(optimizer, group)
+                lr = _checked_lr(optimizer, group)
+                group["initial_lr"] = lr if as_base else lr / (factor or 1.0)
+                adopted.append((float(lr), float(group["initial_lr"])))
+                _write(group, "lr", group["initial_lr"] * factor)
+    return adopted
 
 
 def _checked_lr(optimizer: Optimizer, group: ParamGroup) -> float | Tensor:
@@ -170,7 +187,8 @@ def rescale(optimizers: Iterable[Optimizer], schedulers: Iterable[Any], *, old: 
     A base LR of `old` becomes exactly `new`, and a scheduler that has not stepped yet starts again from
     there, so that the run is the one that had started with `new`. A scheduler on its way continues its curve
     from the new base. Group ratios stay, frozen groups (LR 0) stay frozen, and absolute floors that the user
-    set (`eta_min`, `min_lrs`) stay what they are.
+    set (`eta_min`, `min_lrs`) stay what they are. What an SWALR anneals to (`swa_lr`) keeps its ratio to the
+    base: it is no floor, but what is trained with from then on.
 
     Args:
         optimizers: The optimizers of the run.
@@ -193,9 +211,11 @@ def rescale(optimizers: Iterable[Optimizer], schedulers: Iterable[Any], *, old: 
     optimizers, schedulers = list(optimizers), list(schedulers)
     nested = nested_schedulers(schedulers)
     one_cycle = [each.optimizer for each in nested if isinstance(each, OneCycleLR)]
+    averaged = [each.optimizer for each in nested if isinstance(each, SWALR)]
     for optimizer in optimizers:
+        keys = {"lr", "initial_lr", *(["swa_lr"] if optimizer in averaged else [])}
         for group in optimizer.param_groups:
-            for key in {"lr", "initial_lr"} & group.keys():
+            for key in keys & group.keys():
                 _write(group, key, group[key] / old * new)
             if optimizer in one_cycle:
                 _rescale_one_cycle(group, old, new)
@@ -203,7 +223,8 @@ def rescale(optimizers: Iterable[Optimizer], schedulers: Iterable[Any], *, old: 
         for key in {"base_lrs", "max_lrs", "_last_lr"} & vars(scheduler).keys():
             setattr(scheduler, key, [lr / old * new for lr in getattr(scheduler, key)])
     if all(getattr(scheduler, "last_epoch", 0) <= 0 for scheduler in nested):
-        _start_again(optimizers, schedulers)
+        # Not SWALR, which starts from wherever the LR is: StochasticWeightAveraging brings it in mid-run.
+        _start_again(optimizers, [each for each in schedulers if not isinstance(each, SWALR)])
 
 
 def nested_schedulers(schedulers: Iterable[Any]) -> list[Any]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.optim import SGD, AdamW
 from torch.optim import lr_scheduler as torch_schedulers
+from torch.optim.swa_utils import SWALR
 
 from lightning_lr.rates import adopt_groups, peak_lrs, rescale, set_factor, set_lrs
 
@@ -123,6 +124,16 @@ SCHEDULERS = {
         [torch_schedulers.LinearLR(o, 0.3, total_iters=4), torch_schedulers.CosineAnnealingLR(o, 8)],
         [4],
     ),
+    "SWALR": lambda o, b: SWALR(o, [0.25 * each for each in b], anneal_epochs=4),
+    "SWALR, at once": lambda o, b: SWALR(o, [0.25 * each for each in b], anneal_epochs=0),
+    "SWALR, later": lambda o, b: torch_schedulers.SequentialLR(
+        o,
+        [
+            torch_schedulers.LinearLR(o, 0.3, total_iters=4),
+            SWALR(o, [4 * each for each in b], anneal_epochs=3, anneal_strategy="linear"),
+        ],
+        [4],
+    ),
     "ChainedScheduler": lambda o, b: torch_schedulers.ChainedScheduler(
         [torch_schedulers.ConstantLR(o, 0.3, 6), torch_schedulers.ExponentialLR(o, 0.8)]
     ),
@@ -168,11 +179,24 @@ def test_after_rescaling_a_plateau_scheduler_reduces_from_the_new_lr():
     assert lrs(optimizer) == [pytest.approx(0.15)]
 
 
-def test_keys_that_are_the_users_own_are_not_rescaled():
+def test_an_averaging_that_begins_in_mid_run_is_not_started_again():
+    """As `StochasticWeightAveraging(annealing_strategy="linear")` brings it."""
     optimizer = sgd(0.1)
-    optimizer.param_groups[0]["max_lr"] = 7.0
+    decay = torch_schedulers.StepLR(optimizer, 1)
+    run(optimizer, decay, 1)
+    averaging = SWALR(optimizer, 0.05, anneal_epochs=2, anneal_strategy="linear")
+    assert lrs(optimizer) == [pytest.approx(0.01)]
+    rescale([optimizer], [averaging], old=1, new=0.5)
+    wanted = [0.005, 0.015, 0.025, 0.025]
+    assert [lr for [lr] in run(optimizer, averaging, 4)] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("key", ["max_lr", "swa_lr"])
+def test_keys_that_are_the_users_own_are_not_rescaled(key):
+    optimizer = sgd(0.1)
+    optimizer.param_groups[0][key] = 7.0
     rescale([optimizer], [], old=1, new=2)
-    assert optimizer.param_groups[0]["max_lr"] == 7.0
+    assert optimizer.param_groups[0][key] == 7.0
 
 
 def test_the_peak_is_the_base_or_the_maximum_of_a_cycle():

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from lightning_lr.callbacks.added_groups import group_count, take_in_added
 from lightning_lr.callbacks.decay_report import tell_change, tell_warmup_end
 from lightning_lr.callbacks.new_horizon import warn_of_new_horizon
 from lightning_lr.callbacks.rivals import check_no_rival
@@ -65,7 +66,8 @@ class LRDecay(Callback):
     equals that of the uninterrupted run bit for bit. A run resumed with another `max_epochs` or
     `max_steps` continues on the plan of the new length and says so.
 
-    **Others.** A group added during the run takes its `lr` as base. An LR changed by other code is not
+    **Others.** A group added during the run takes its `lr` as base, and one that a finetuning callback of
+    Lightning thaws takes it for the LR of now; a warning says so. An LR changed by other code is not
     overwritten but taken as a change of the base, with a warning. With an LR scheduler in
     `configure_optimizers`, fit refuses to start.
 
@@ -180,7 +182,7 @@ class LRDecay(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         self._hook.in_batch = True
-        if _group_count(trainer.optimizers) != self._group_count:
+        if group_count(trainer) != self._group_count:
             self.write(trainer)
 
     @override
@@ -264,9 +266,12 @@ class LRDecay(Callback):
         if any(map(is_lent, trainer.optimizers)):
             return
         factor = self.plan.factor(step=self._step, epoch=self._epoch)
+        groups = group_count(trainer)
+        if self._factor is not None and groups != self._group_count:
+            take_in_added(trainer, self._factor)
         changes = set_factor(trainer.optimizers, factor, previous=self._factor)
         self._factor = factor
-        self._group_count = _group_count(trainer.optimizers)
+        self._group_count = groups
         if changes and not self._warned:
             self._warned = True
             expected, found = changes[0]
@@ -291,7 +296,3 @@ class LRDecay(Callback):
 
     def _count_step(self, optimizer: Optimizer) -> None:
         self._step += 1
-
-
-def _group_count(optimizers: list[Optimizer]) -> int:
-    return sum(len(optimizer.param_groups) for optimizer in optimizers)

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 
 from lightning_lr.actions import Action, Effect, ReduceLR, ReportOnly, RestoreBest, Situation
 from lightning_lr.actions.base import Best
@@ -227,6 +228,9 @@ def lowering_schedule(trainer: Trainer) -> str | None:
     for config in trainer.lr_scheduler_configs:
         return type(config.scheduler).__name__
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, StochasticWeightAveraging):
+            # Its scheduler comes with the first epoch that is averaged.
+            return type(callback).__name__
         if isinstance(callback, LRDecay) and not isinstance(callback.policy, Constant):
             return f"LRDecay({type(callback.policy).__name__})"
     return None

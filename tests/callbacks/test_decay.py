@@ -6,7 +6,12 @@ import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import GradientAccumulationScheduler, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    GradientAccumulationScheduler,
+    LearningRateMonitor,
+    ModelCheckpoint,
+)
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.precision import MixedPrecision
 from toy import LRTrace, ManualToy, Stream, Toy, loader, trainer
@@ -266,17 +271,64 @@ def test_an_lr_that_other_code_changes_is_kept_and_told():
     assert [trace.lrs[10 * epoch + 5][0] for epoch in range(4)] == pytest.approx(wanted)
 
 
-def test_a_group_added_during_the_run_takes_its_lr_as_base():
-    class AddGroup(Callback):
-        def on_train_epoch_start(self, trainer, pl_module):
-            if trainer.current_epoch == 1:
-                extra = torch.nn.Parameter(torch.zeros(1))
-                trainer.optimizers[0].add_param_group({"params": [extra], "lr": 0.2})
+class AddGroup(Callback):
+    def __init__(self, **group):
+        self.group = group
 
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 1:
+            extra = torch.nn.Parameter(torch.zeros(1))
+            trainer.optimizers[0].add_param_group({"params": [extra], **self.group})
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_group_added_during_the_run_takes_its_lr_as_base(first):
     decay, trace = LRDecay(interval="step"), LRTrace()
-    fit(Toy(), AddGroup(), decay, trace=trace, max_epochs=2)
+    callbacks = [AddGroup(lr=0.2), decay] if first else [decay, AddGroup(lr=0.2)]
+    told = r"a parameter group with lr 0\.2 was added while the LR is 0\.5 times.*taken to be 0\.2 \(the `lr`"
+    with pytest.warns(UserWarning, match=told):
+        fit(Toy(), *callbacks, trace=trace, max_epochs=2)
     used = [trace.lrs[step] for step in range(11, 20)]
     assert used == [[lr, 2 * lr] for lr in linear_trace(20)[11:]]
+
+
+def test_a_group_added_with_a_base_has_that_one():
+    trace = LRTrace()
+    fit(Toy(), AddGroup(lr=0.1, initial_lr=0.2), LRDecay(interval="step"), trace=trace, max_epochs=2)
+    assert [trace.lrs[step][1] for step in range(11, 20)] == linear_trace(20, base=0.2)[11:]
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("given", [{"backbone_initial_lr": 0.02}, {"backbone_initial_ratio_lr": 0.2}])
+def test_a_thawed_group_begins_with_the_lr_that_lightning_gave_it(given, first, tmp_path):
+    """Which has the decay in it where it follows from the LR of another group, and so is no base."""
+
+    class Backbone(Toy):
+        def __init__(self):
+            super().__init__()
+            self.backbone = torch.nn.Linear(4, 4)
+
+        def loss(self, batch):
+            features, target = batch
+            return super().loss((self.backbone(features), target))
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.linear.parameters(), lr=0.2)
+
+    thaw = BackboneFinetuning(2, lambda_func=lambda epoch: 1.0, should_align=False, **given)
+    decay, trace = LRDecay(Linear(), interval="step"), LRTrace()
+    callbacks = [thaw, decay] if first else [decay, thaw]
+    root = {"root": tmp_path, "max_epochs": 4}
+    # At epoch 2 of 4 the other groups are at 0.1, half of their base.
+    added = (
+        r"with lr 0\.02 was added.* is 0\.5 times.*taken to be 0\.04 \(as BackboneFinetuning means it for now"
+    )
+    with pytest.warns(UserWarning, match=added), pytest.warns(UserWarning, match="Other code changed"):
+        fit(Backbone(), *callbacks, trace=trace, **root)
+    thawed = [trace.lrs[step][-1] for step in range(21, 30)]
+    assert thawed == pytest.approx([0.04 * Linear().factor(step, 40) for step in range(21, 30)])
+    # From the next epoch on, Lightning sets its LR at every start of one.
+    assert trace.lrs[31][-1] == pytest.approx(0.02 * Linear().factor(31, 40) / Linear().factor(30, 40))
 
 
 def checkpoints(root, **kwargs):
