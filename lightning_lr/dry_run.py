@@ -18,7 +18,7 @@ from typing_extensions import Self
 
 from lightning_lr.borrowed_batches import endless_batches
 from lightning_lr.descent import descent
-from lightning_lr.internals import all_loaders, train_loaders
+from lightning_lr.internals import all_loaders, check_private_names, train_loaders
 from lightning_lr.rates import nested_schedulers, peak_lrs, set_lrs
 from lightning_lr.rehearsable import check_rehearsable
 from lightning_lr.rehearsed_validation import RehearsedValidation
@@ -61,6 +61,7 @@ class DryRun:
         *,
         keep_on: Literal["auto", "device", "cpu"] = "auto",
     ) -> None:
+        check_private_names(trainer=trainer, LightningModule=pl_module)
         check_rehearsable(trainer, pl_module, train_loaders(trainer).flattened)
         self._trainer = trainer
         self._module = pl_module

@@ -1,16 +1,25 @@
 """The one place that uses private names of Lightning and of torch's loaders."""
 
 import copy
+from functools import reduce
+from inspect import getattr_static
 from typing import Any
 
+import lightning
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.utilities import CombinedLoader
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader, TensorDataset
 
 __all__ = [
     "PRIVATE_NAMES",
     "all_loaders",
+    "check_private_names",
     "is_sequential",
+    "keep_swa_lrs",
     "prepared",
     "private_copy",
     "train_loaders",
@@ -27,7 +36,43 @@ PRIVATE_NAMES = {
     "nowhere else",
     "LightningModule._on_before_batch_transfer": "calls `on_before_batch_transfer` of the module or of the "
     "datamodule, whichever has it",
+    "StochasticWeightAveraging._swa_lrs": "the LRs that it sets again after a resume",
+    "StochasticWeightAveraging._scheduler_state": "tells whether a checkpoint is one of its averaging",
+    "DataLoader._iterator": "what a copy of a loader must not share with it",
+    "LRScheduler._initial_step": "begins a schedule again from another base LR",
 }
+
+
+def check_private_names(**roots: Any) -> None:
+    """Refuse a Lightning or torch that has renamed what is used here, by that name and before any step.
+
+    Args:
+        roots: What the names begin with: `trainer=`, `LightningModule=`, `StochasticWeightAveraging=`.
+
+    Raises:
+        MisconfigurationException: A private name is gone.
+    """
+    of_torch = {"DataLoader": DataLoader(TensorDataset(torch.zeros(1))), "LRScheduler": LRScheduler}
+    for name, use in PRIVATE_NAMES.items():
+        root, *path, last = name.split(".")
+        try:
+            owner = reduce(getattr, path, {**of_torch, **roots}.get(root))
+            if owner is not None:
+                # Not its value: a property may have none yet.
+                getattr_static(owner, last)
+        except AttributeError as error:
+            if root in roots or root in of_torch:
+                raise MisconfigurationException(_gone(name, use, of_torch=root in of_torch)) from error
+
+
+def _gone(name: str, use: str, *, of_torch: bool) -> str:
+    library, tested = ("torch", "torch<2.14") if of_torch else ("lightning", "lightning~=2.6.0")
+    version = (torch if of_torch else lightning).__version__
+    return (
+        f"{library} {version} has no `{name}` any more, which lightning_lr uses: {use}. Nothing has been"
+        f" changed in this run. Install a version that was tested, `pip install '{tested}'`, or a newer"
+        " lightning_lr; until then, do without the callback that asks for it."
+    )
 
 
 def train_loaders(trainer: Trainer) -> CombinedLoader:
@@ -76,4 +121,23 @@ def prepared(trainer: Trainer, pl_module: LightningModule, batch: Any, *, loader
 
 def uses_distributed_sampler(trainer: Trainer) -> bool:
     """Tell whether the Trainer puts a distributed sampler into loaders."""
+    check_private_names(trainer=trainer)
     return trainer._accelerator_connector.use_distributed_sampler
+
+
+def keep_swa_lrs(trainer: Trainer) -> None:
+    """Let StochasticWeightAveraging go on with the LRs of the checkpoint, which may have been rescaled.
+
+    To be called in `on_train_start`: after a resume it gives every group its own LRs again.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, StochasticWeightAveraging):
+            check_private_names(StochasticWeightAveraging=callback)
+            lrs = [
+                group["swa_lr"]
+                for each in trainer.optimizers
+                for group in each.param_groups
+                if "swa_lr" in group
+            ]
+            if callback._scheduler_state is not None:
+                callback._swa_lrs = lrs

@@ -28,7 +28,6 @@ from twin import ManualNet, Net, Noisy, assert_same, run
 import lightning_lr.dry_run as dry_run_module
 from lightning_lr import rehearsable
 from lightning_lr.dry_run import DryRun
-from lightning_lr.internals import PRIVATE_NAMES
 
 NEEDS_FSDP2_ON_CPU = pytest.mark.skipif(
     not hasattr(torch.cpu.Stream(), "record_event"), reason="torch before 2.7 has no FSDP2 on the CPU"
@@ -374,19 +373,6 @@ def test_lazy_parameters_are_refused():
 def test_deepspeed_is_refused(monkeypatch):
     monkeypatch.setattr(rehearsable, "DeepSpeedStrategy", object)
     fit_and_refuse(Toy(), "DeepSpeed.*another strategy")
-
-
-def test_the_private_names_exist():
-    class Look(Callback):
-        def on_train_start(self, trainer, pl_module):
-            for name in PRIVATE_NAMES:
-                root, *attributes = name.split(".")
-                thing = {"trainer": trainer, "LightningModule": pl_module}[root]
-                for attribute in attributes:
-                    assert hasattr(thing, attribute), f"Lightning has no {name} any more"
-                    thing = getattr(thing, attribute)
-
-    trainer(Look(), max_epochs=1).fit(Toy())
 
 
 DISTRIBUTED = """

@@ -16,6 +16,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.loggers.logger import DummyLogger
 from stalling import Verdicts
 from startup import Learner
 from toy import LRTrace, trainer
@@ -165,6 +166,7 @@ CASES = {
         acting("ip", package.actions.Retune()),
         LRRangeTest(40, min_lr=1e-4, max_lr=1.0, milestones=[]),
     ],
+    "LRLogger": lambda: [LRLogger(), LRDecay(policies.Linear(), interval="step", warmup=3)],
 }
 
 
@@ -181,6 +183,8 @@ def run(root, callbacks, *, ckpt_path=None, stop_after=None, **kwargs):
     callbacks = [*callbacks, StopAfter(stop_after)]
     keeper = ModelCheckpoint(root, filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=False)
     settings = {"max_epochs": EPOCHS, "enable_checkpointing": True} | kwargs
+    if any(isinstance(each, LRLogger) for each in callbacks):
+        settings |= {"logger": DummyLogger(), "log_every_n_steps": 1}
     fit = trainer(*callbacks, trace, keeper, **settings)
     torch.manual_seed(0)
     fit.fit(Learner(batches=4), ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
@@ -236,11 +240,11 @@ def mutated(state, path, value):
 def test_a_mutated_state_is_refused_in_words_or_understood(case, runs):
     _, checkpoint = runs(case)
     state = checkpoint["callbacks"][our_key(checkpoint, case)]
-    name, refused = case.split(",")[0], 0
+    name, refused, fit = case.split(",")[0], 0, trainer()
     for path in paths(state):
         for value in [GONE, *ODD]:
             [callback, *_] = CASES[case]()
-            callback.setup(None, None, "fit")
+            callback.setup(fit, None, "fit")
             try:
                 callback.load_state_dict(mutated(state, path, value))
             except MisconfigurationException as error:
@@ -269,6 +273,27 @@ def test_what_is_no_state_at_all_is_refused(case, state):
     [callback, *_] = CASES[case]()
     with pytest.raises(MisconfigurationException, match="cannot go on from this checkpoint"):
         callback.load_state_dict(state)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_empty_state_is_refused_or_that_of_before_the_first_step(case):
+    [callback, *_] = CASES[case]()
+    if isinstance(callback, LRDecay):
+        assert callback.state_dict() == {}
+        callback.load_state_dict({})
+        assert callback.state_dict() == {}
+        return
+    with pytest.raises(MisconfigurationException, match=r"` is missing\. Is it of another configuration"):
+        callback.load_state_dict({})
+
+
+@pytest.mark.parametrize("value", [-1, -0.5, math.nan, math.inf])
+def test_a_weight_that_is_none_is_refused(value):
+    state = {"epoch_loss": 1.0, "epoch_weight": value, "decisions": []}
+    with pytest.raises(
+        MisconfigurationException, match=r"`epoch_weight` is .* it must be a number in \[0, inf"
+    ):
+        LRLogger().load_state_dict(state)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -301,10 +326,10 @@ def test_a_run_resumed_from_a_mutated_checkpoint_has_the_same_lrs_or_is_refused(
     # An action without a memory is one that has nothing to remember.
     memory = ("reactions", "memories")
     choices = [(path, value) for path in own for value in odd if (path[:2], value) != (memory, GONE)]
-    accepted = 0
+    accepted, fit = 0, trainer()
     for path, value in choices:
         [callback, *_] = CASES[case]()
-        callback.setup(None, None, "fit")
+        callback.setup(fit, None, "fit")
         changed = mutated(state, path, value)
         try:
             callback.load_state_dict(changed)
@@ -345,7 +370,7 @@ def test_a_checkpoint_without_our_state_resumes(case, tmp_path):
     rest = run(tmp_path, CASES[case](), ckpt_path=tmp_path / "epoch=1.ckpt")
     assert sorted(rest) == list(range(8, 16))
     base = 0.002
-    if case == "LRDecay":
+    if case in ("LRDecay", "LRLogger"):
         assert [lrs[0] for lrs in rest.values()] == pytest.approx(
             [base * (16 - s) / 13 for s in range(8, 16)]
         )

@@ -21,7 +21,7 @@ from lightning_lr.callbacks.lr_history import LRHistory
 from lightning_lr.callbacks.points import Point, next_step, save_loggers, write_points
 from lightning_lr.callbacks.ranks import rank_sum
 from lightning_lr.callbacks.resumption import continue_curves, tell_resumption
-from lightning_lr.callbacks.saved_state import Read, each_of, number, read_state
+from lightning_lr.callbacks.saved_state import Read, each_of, number, read_state, weight
 from lightning_lr.callbacks.step_hook import StepHook
 from lightning_lr.step_buffer import StepBuffer
 from lightning_lr.validation_loss import ValidationLoss, batch_size, returned_loss
@@ -244,7 +244,8 @@ class LRLogger(Callback):
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         entries: dict[str, Read] = {
-            **dict.fromkeys(("epoch_loss", "epoch_weight"), number),
+            "epoch_loss": number,
+            "epoch_weight": weight,
             "decisions": each_of(read_told),
             "lrs": self._history.restore,
         }

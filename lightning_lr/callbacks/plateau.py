@@ -19,6 +19,7 @@ from lightning_lr.callbacks.verdict_report import read_record, sum_up, tell_verd
 from lightning_lr.checks import check_choice
 from lightning_lr.detector import Detector, Mode, Observation, State, Verdict, VerdictState
 from lightning_lr.figures.plateau import plateau_figure
+from lightning_lr.internals import keep_swa_lrs
 from lightning_lr.plateau import SlopeTest
 from lightning_lr.record import Record
 
@@ -46,8 +47,8 @@ class PlateauDetector(Callback):
     **Actions** follow a verdict in their order, all of them, and multiply the base LR whatever schedule there
     is. By default a plateau multiplies it by 0.3, and so do overfitting and divergence, after going back to
     the best weights, which for that are kept in memory and in checkpoints (not where they are sharded over
-    ranks). Where LRDecay or a torch scheduler lowers the LR anyway, the default is to report only, which is
-    said when the fit starts. After a change of LR or weights the history starts afresh.
+    ranks). Where LRDecay, a torch scheduler or SWA sets the LR anyway, the default is to report only, which
+    is said when the fit starts. After a change of LR or weights the history starts afresh.
 
     **Resume.** Everything is kept in checkpoints: a run that is interrupted after any validation and resumed
     has the verdicts and the LRs of the uninterrupted one.
@@ -197,6 +198,7 @@ class PlateauDetector(Callback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        keep_swa_lrs(trainer)
         # Where the first epoch is not validated, the loaders are not there yet.
         if trainer.val_dataloaders is not None and sum(trainer.num_val_batches) == 0:
             raise MisconfigurationException(

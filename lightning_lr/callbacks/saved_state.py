@@ -29,6 +29,7 @@ __all__ = [
     "read_entries",
     "read_state",
     "text",
+    "weight",
 ]
 
 Read: TypeAlias = Callable[[Any], Any]
@@ -115,6 +116,13 @@ def positive(value: object) -> float:
     """Read a number above 0, infinite included."""
     if not number(value) > 0:
         raise ValueError("it must be a number above 0")
+    return number(value)
+
+
+def weight(value: object) -> float:
+    """Read a finite number that is not negative."""
+    if not 0 <= number(value) < math.inf:
+        raise ValueError("it must be a number in [0, inf)")
     return number(value)
 
 

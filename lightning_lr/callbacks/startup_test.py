@@ -13,6 +13,7 @@ from lightning_lr.callbacks.points import logged_step
 from lightning_lr.callbacks.saved_state import Read, count, each_of, optional, read_state
 from lightning_lr.checks import check_count, check_flag
 from lightning_lr.decisions import Decision, Suggestion, decision_from_dict
+from lightning_lr.internals import keep_swa_lrs
 from lightning_lr.policies.tuples import as_tuple
 
 __all__ = ["StartupTest"]
@@ -61,6 +62,7 @@ class StartupTest(Callback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        keep_swa_lrs(trainer)
         if trainer.global_step == 0 and 0 in self.milestones and self._may_run(trainer):
             self.run_test(trainer, pl_module)
 

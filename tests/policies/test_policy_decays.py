@@ -1,3 +1,4 @@
+import inspect
 import math
 
 import pytest
@@ -72,7 +73,8 @@ def test_table(policy, total, table, exactly):
         (Polynomial(2.5), 20, lambda o: torch_lr.PolynomialLR(o, 20, power=2.5)),
         (Constant(), 20, lambda o: torch_lr.LambdaLR(o, lambda _: 1.0)),
     ],
-    ids=repr,
+    # A name with an address is another one in each process that shares the tests.
+    ids=lambda value: None if inspect.isfunction(value) else repr(value),
 )
 def test_torch(policy, total, make, torch_factors, exactly):
     assert [policy.factor(t, total) for t in range(30)] == exactly(torch_factors(make, 30))
