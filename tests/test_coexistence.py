@@ -5,6 +5,7 @@ detector did, whatever else is in the Trainer.
 """
 
 from contextlib import nullcontext
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -22,6 +23,7 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
     RichProgressBar,
     StochasticWeightAveraging,
+    WeightAveraging,
 )
 from lightning.pytorch.loggers import CSVLogger
 from stalling import Verdicts
@@ -178,6 +180,7 @@ COMPANIONS = {
     "LearningRateMonitor": (lambda: [LearningRateMonitor()], {}, [4] * 4),
     "EarlyStopping": (lambda: [EarlyStopping("val_loss", patience=9)], {}, [4] * 4),
     "EMAWeightAveraging": (lambda: [EMAWeightAveraging(decay=0.9)], {}, [4] * 4),
+    "WeightAveraging": (lambda: [WeightAveraging()], {}, [4] * 4),
     "GradientAccumulationScheduler": (
         lambda: [GradientAccumulationScheduler({0: 1, 2: 4})],
         {},
@@ -224,6 +227,9 @@ SAVERS = {
     "monitor": {"monitor": "val_loss", "save_top_k": 2},
     "on exception": {"save_on_exception": True, "save_top_k": 0},
     "in the validation": {"save_on_train_epoch_end": False, "save_top_k": -1},
+    "at the end of an epoch": {"save_on_train_epoch_end": True, "save_top_k": -1},
+    "link": {"save_last": "link", "save_top_k": -1, "save_on_train_epoch_end": True},
+    "train_time_interval": {"train_time_interval": timedelta(microseconds=1), "save_top_k": -1},
 }
 
 
@@ -245,7 +251,7 @@ def test_whatever_a_model_checkpoint_saves_can_be_resumed(mode, ours, tmp_path):
     assert paths
     for path in paths[-2:]:
         step = torch.load(path, weights_only=True)["global_step"]
-        if mode == "every_n_train_steps" and step % BATCHES == 0:
+        if mode in ("every_n_train_steps", "train_time_interval") and step % BATCHES == 0:
             continue  # See `test_lightning_never_makes_up_for_a_validation`.
         _, rest = fit(tmp_path / "3", [*make(), keeper()], ckpt_path=path)
         assert rest.lrs == {each: lrs for each, lrs in whole.lrs.items() if each >= step}
@@ -266,26 +272,40 @@ def test_lightning_never_makes_up_for_a_validation(tmp_path):
 # --- Those that write learning rates or run fits of their own.
 
 
-@each_of_ours
-def test_the_learning_rate_finder_of_lightning(ours, tmp_path):
-    """Its LR is the base LR, and the one that a test of ours starts from."""
-    finder = LearningRateFinder(min_lr=1e-5, max_lr=0.1, num_training_steps=20)
-    module = Net()
-    once, trace = fit(tmp_path / "1", [*OURS[ours][0](), finder], module=module, enable_checkpointing=True)
-    lr = found(once) if found(once) != START else finder.optimal_lr.suggestion()
-    assert module.lr == lr
-    # The finder gives every group the same LR.
-    assert_as_planned(trace, ours, base=lr, steps=16, ratio=1.0)
+def lr_finder():
+    return LearningRateFinder(min_lr=1e-5, max_lr=0.1, num_training_steps=20)
+
+
+def batch_size_finder():
+    return BatchSizeFinder(steps_per_trial=1, init_val=4, max_trials=2)
 
 
 @each_of_ours
-def test_the_batch_size_finder(ours, tmp_path):
-    module = Net()
-    finder = BatchSizeFinder(steps_per_trial=1, init_val=4, max_trials=2)
-    once, trace = fit(tmp_path / "1", [*OURS[ours][0](), finder], module=module, enable_checkpointing=True)
-    steps = EPOCHS * (BATCHES * 8 // module.batch_size)
-    assert len(trace.lrs) == steps
-    assert_as_planned(trace, ours, base=found(once), steps=steps)
+@pytest.mark.parametrize("tuner", [lr_finder, batch_size_finder])
+def test_the_tuners_of_lightning(tuner, ours, tmp_path):
+    """What they find is what a test of ours starts from. Lightning's LR is the base of every group."""
+    make, saved, callbacks, modules = OURS[ours][0], tmp_path / "saved", OURS[ours][0](), [Net(), Net()]
+    once, first = fit(tmp_path / "1", [*callbacks, tuner(), saver(saved)], module=modules[0])
+    finder = next(each for each in once.callbacks if isinstance(each, BatchSizeFinder | LearningRateFinder))
+    base, ratio = found(once), RATIO
+    if tuner is lr_finder:
+        base, ratio = (finder.optimal_lr.suggestion() if base == START else base), 1.0
+        assert modules[0].lr == base
+    steps = EPOCHS * (BATCHES * 8 // modules[0].batch_size)
+    assert len(first.lrs) == steps
+    assert_as_planned(first, ours, base=base, steps=steps, ratio=ratio)
+
+    again, second = fit(tmp_path / "2", [*callbacks, tuner()], module=modules[1], enable_checkpointing=True)
+    assert (second.lrs, found(again)) == (first.lrs, found(once))
+
+    resumed = partial(fit, tmp_path / "3", [*make(), tuner(), saver(saved)], ckpt_path=saved / "epoch=1.ckpt")
+    if ours == "logger":
+        # Lightning begins anew, and LRLogger shows that.
+        assert resumed()[1].lrs == first.lrs
+    else:
+        told = f"{type(finder).__name__} has taken the resumed fit back to step 0.*To resume, take"
+        with pytest.raises(MisconfigurationException, match=told):
+            resumed()
 
 
 @each_of_ours
@@ -316,25 +336,58 @@ def test_a_backbone_that_thaws(ours, tmp_path):
 @each_of_ours
 def test_stochastic_weight_averaging(ours, tmp_path):
     """Until it starts the LR is ours; then it is the one that it was given, times what a plateau did."""
-    swa = StochasticWeightAveraging(swa_lrs=2.0**-10, swa_epoch_start=2, annealing_epochs=1)
+
+    def average():
+        return StochasticWeightAveraging(swa_lrs=2.0**-10, swa_epoch_start=2, annealing_epochs=1)
+
+    make, saved, callbacks = OURS[ours][0], tmp_path / "saved", OURS[ours][0]()
     if "decay" in ours or ours == "all":
         with pytest.raises(MisconfigurationException, match="StochasticWeightAveraging brings"):
-            fit(tmp_path, [*OURS[ours][0](), swa])
+            fit(tmp_path, [*callbacks, average()])
         return
-    run, trace = fit(tmp_path, [*OURS[ours][0](), swa])
-    base, averaged = found(run), 2.0**-10
+    # Two epochs more, since SWA would take back what it does not know of.
+    once, first = fit(tmp_path / "1", [*callbacks, average(), saver(saved)], max_epochs=EPOCHS + 2)
+    base, averaged = found(once), 2.0**-10
     wanted = {0: [base, RATIO * base], 1: [base, RATIO * base], 2: [averaged] * 2}
-    wanted[3] = [averaged * OURS[ours][1](3, 0, 16)] * 2
-    for step, lrs in trace.lrs.items():
-        assert lrs == pytest.approx(wanted[trace.epochs[step]]), step
+    wanted |= {epoch: [averaged * OURS[ours][1](epoch, 0, 16)] * 2 for epoch in (3, 4, 5)}
+    for step, lrs in first.lrs.items():
+        assert lrs == pytest.approx(wanted[first.epochs[step]]), step
+
+    again, second = fit(tmp_path / "2", [*callbacks, average()], max_epochs=EPOCHS + 2)
+    assert (second.lrs, found(again)) == (first.lrs, found(once))
+
+    for epoch in (0, 3):
+        _, rest = fit(
+            tmp_path / f"3{epoch}",
+            [*make(), average(), saver(saved)],
+            ckpt_path=saved / f"epoch={epoch}.ckpt",
+            max_epochs=EPOCHS + 2,
+        )
+        assert rest.lrs == {step: lrs for step, lrs in first.lrs.items() if first.epochs[step] > epoch}
+
+
+def test_beside_an_averaging_the_default_of_a_detector_is_to_report(tmp_path):
+    """SWA sets the LR by plan, also before the epoch that brings its scheduler."""
+    detector = PlateauDetector("loss/val", detector=Verdicts("ip"))
+    swa = StochasticWeightAveraging(swa_lrs=2.0**-10, swa_epoch_start=3, annealing_epochs=1)
+    _, trace = fit(tmp_path, [detector, swa])
+    assert [verdict.state for verdict in detector.verdicts][:2] == ["improving", "plateau"]
+    assert trace.first_group()[:12] == [START] * 12
 
 
 def test_a_compiled_module(tmp_path):
-    make, _ = OURS["all"]
-    once, plain = fit(tmp_path / "1", make())
-    compiled, trace = fit(tmp_path / "2", make(), module=torch.compile(Net(), backend="eager"))
-    assert trace.lrs == plain.lrs
-    assert found(compiled) == found(once)
+    def compiled():
+        return torch.compile(Net(), backend="eager")
+
+    make, saved = OURS["all"][0], tmp_path / "saved"
+    callbacks = make()
+    plain, wanted = fit(tmp_path / "0", make())
+    for attempt in "12":
+        once, trace = fit(tmp_path / attempt, [*callbacks, saver(saved / attempt)], module=compiled())
+        assert (trace.lrs, found(once)) == (wanted.lrs, found(plain))
+    path = saved / "1" / "epoch=1.ckpt"
+    _, rest = fit(tmp_path / "3", [*make(), saver(saved / "1")], module=compiled(), ckpt_path=path)
+    assert rest.lrs == {step: lrs for step, lrs in wanted.lrs.items() if wanted.epochs[step] >= 2}
 
 
 @pytest.mark.filterwarnings("ignore:You are running in `Trainer")
@@ -352,18 +405,30 @@ def test_barebones(ours, tmp_path):
         with pytest.raises(MisconfigurationException, match="LRLogger has nowhere to write"):
             fit(tmp_path, OURS[ours][0](), module=Silent(), **bare)
         return
-    once, trace = fit(tmp_path, OURS[ours][0](), module=Silent(), **bare)
-    assert len(trace.lrs) == 16
-    assert_as_planned(trace, ours, base=found(once), steps=16)
+    make, saved, callbacks = OURS[ours][0], tmp_path / "saved", OURS[ours][0]()
+    for _ in range(2):
+        once, trace = fit(tmp_path, callbacks, module=Silent(), **bare)
+        assert len(trace.lrs) == 16
+        assert_as_planned(trace, ours, base=found(once), steps=16)
+    # It saves no checkpoint, but goes on from that of another Trainer.
+    fit(tmp_path, [*make(), saver(saved)])
+    _, rest = fit(tmp_path, make(), module=Silent(), ckpt_path=saved / "epoch=1.ckpt", **bare)
+    assert rest.lrs == {step: lrs for step, lrs in trace.lrs.items() if trace.epochs[step] >= 2}
 
 
 @each_of_ours
 def test_fast_dev_run(ours, tmp_path):
     """A run of two batches: nothing is searched for, and the decay is over with it."""
-    run, trace = fit(tmp_path, OURS[ours][0](), fast_dev_run=2)
+    make, saved, callbacks = OURS[ours][0], tmp_path / "saved", OURS[ours][0]()
     lr = START * (0.5 if ours in ("decay by step", "all") else 1.0)
-    assert found(run) == START
-    assert trace.first_group() == [START, lr]
+    for _ in range(2):
+        run, trace = fit(tmp_path, callbacks, fast_dev_run=2)
+        assert found(run) == START
+        assert trace.first_group() == [START, lr]
+    # A checkpoint of a whole run is beyond its end: it makes no step, and nothing is searched for.
+    fit(tmp_path / "1", [*make(), saver(saved)])
+    _, rest = fit(tmp_path / "2", make(), fast_dev_run=2, ckpt_path=saved / "epoch=1.ckpt")
+    assert rest.lrs == {}
 
 
 @each_of_ours

@@ -6,14 +6,15 @@ from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_lr.callbacks.added_groups import group_count, take_in_added
 from lightning_lr.callbacks.decay_report import tell_change, tell_warmup_end
 from lightning_lr.callbacks.new_horizon import warn_of_new_horizon
-from lightning_lr.callbacks.rivals import check_no_rival
-from lightning_lr.callbacks.run_length import run_length
+from lightning_lr.callbacks.rivals import check_no_rival, check_not_restarted
+from lightning_lr.callbacks.run_length import REMEDY, run_length
 from lightning_lr.callbacks.saved_state import (
     Read,
     count,
@@ -34,12 +35,6 @@ from lightning_lr.rates import adopt_groups, is_lent, set_factor
 __all__ = ["LRDecay"]
 
 _DEFAULT_POLICY = Linear()
-_REMEDY = {
-    "epoch": "Set `Trainer(max_epochs=...)`.",
-    "step": "Set `Trainer(max_steps=...)`, or `Trainer(max_epochs=...)` with a loader of known length"
-    " (`limit_train_batches` gives a stream one).",
-}
-
 
 _ENTRIES: dict[str, Read] = {
     "step": count,
@@ -127,6 +122,7 @@ class LRDecay(Callback):
         self._step = 0
         self._epoch = 0
         self._loaded: dict[str, Any] = {}
+        self._saved: dict[str, Any] = {}
         self._factor: float | None = None
         self._group_count = 0
         self._counts_batches = False
@@ -139,7 +135,7 @@ class LRDecay(Callback):
         """The plan of the running fit, or of the last one.
 
         Raises:
-            RuntimeError: No fit has started yet.
+            RuntimeError: No fit has started yet, or the next one is being set up.
         """
         if self._plan is None:
             raise RuntimeError("LRDecay has no plan before `Trainer.fit` has started.")
@@ -147,8 +143,10 @@ class LRDecay(Callback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._loaded = {}
+        self._loaded, self._saved = {}, {}
         self._warned = False
+        if stage == TrainerFn.FITTING:
+            self._plan = None
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -157,6 +155,7 @@ class LRDecay(Callback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        check_not_restarted(trainer, self, loaded=self._loaded.get("step", 0) > 0)
         manual = not pl_module.automatic_optimization
         self._counts_batches = manual and trainer.max_steps == -1
         self._plan = self._make_plan(trainer, manual=manual)
@@ -215,7 +214,7 @@ class LRDecay(Callback):
     @override
     def state_dict(self) -> dict[str, Any]:
         if self._plan is None:
-            return {}
+            return self._saved
         cooldown = self._plan.cooldown
         return {
             "step": self._step,
@@ -227,6 +226,7 @@ class LRDecay(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         # Empty where it was saved before the first step.
         self._loaded = read_state(self, state_dict, _ENTRIES) if state_dict != {} else {}
+        self._saved = dict(state_dict)
 
     @property
     def has_cooldown(self) -> bool:
@@ -290,7 +290,7 @@ class LRDecay(Callback):
         try:
             plan = Plan(self.policy, self.interval, self.warmup, length, cooldown)
         except ValueError as error:
-            raise MisconfigurationException(f"LRDecay: {error} {_REMEDY[self.interval]}") from error
+            raise MisconfigurationException(f"LRDecay: {error} {REMEDY[self.interval]}") from error
         plan.check()
         return plan
 

@@ -14,6 +14,7 @@ from lightning_lr.actions.lr import current_lr
 from lightning_lr.callbacks.decision_log import Entry, tell
 from lightning_lr.callbacks.monitored import MonitoredValue, TrainingLoss
 from lightning_lr.callbacks.reactions import Reactions, checked_actions, lowering_schedule, write_schedules
+from lightning_lr.callbacks.rivals import check_not_restarted
 from lightning_lr.callbacks.saved_state import Read, count, each_of, one_of, read_state
 from lightning_lr.callbacks.verdict_report import read_record, sum_up, tell_verdict, write_verdict
 from lightning_lr.checks import check_choice
@@ -199,6 +200,7 @@ class PlateauDetector(Callback):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         keep_swa_lrs(trainer)
+        check_not_restarted(trainer, self, loaded=self._count > 0)
         # Where the first epoch is not validated, the loaders are not there yet.
         if trainer.val_dataloaders is not None and sum(trainer.num_val_batches) == 0:
             raise MisconfigurationException(

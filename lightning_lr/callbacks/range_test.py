@@ -136,16 +136,10 @@ class LRRangeTest(StartupTest):
         self._live_ramp = None
 
     @override
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self.live:
-            super().on_train_start(trainer, pl_module)
-
-    @override
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if self.live and trainer.global_step == 0 and self._live_ramp is None and self._may_run(trainer):
-            # Not at the start of training: there, other callbacks attach to the optimizers.
             bounds = cast("tuple[float, float]", (self.min_lr, self.max_lr))
             self._live_ramp = LiveRamp(trainer, pl_module, self._recorder(bounds))
         if self._live_ramp is not None and not self._live_ramp.begin_batch():

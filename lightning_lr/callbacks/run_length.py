@@ -7,7 +7,13 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from lightning_lr.horizon import Horizon, horizon
 
-__all__ = ["accumulation", "run_length"]
+__all__ = ["REMEDY", "accumulation", "run_length"]
+
+REMEDY = {
+    "epoch": "Set `Trainer(max_epochs=...)`.",
+    "step": "Set `Trainer(max_steps=...)`, or `Trainer(max_epochs=...)` with a loader of known length"
+    " (`limit_train_batches` gives a stream one).",
+}
 
 
 def run_length(trainer: Trainer, *, manual: bool) -> Horizon:

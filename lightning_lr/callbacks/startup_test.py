@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from lightning_lr.callbacks.apply import apply_lr
 from lightning_lr.callbacks.points import logged_step
+from lightning_lr.callbacks.rivals import check_not_restarted
 from lightning_lr.callbacks.saved_state import Read, count, each_of, optional, read_state
 from lightning_lr.checks import check_count, check_flag
 from lightning_lr.decisions import Decision, Suggestion, decision_from_dict
@@ -32,7 +33,10 @@ class StartupTest(Callback):
     Attributes:
         suggestion: What the last test decided; None before the first.
         tested_at: The x of the last test's points in the loggers, of the first one.
+        live: Whether the first test is made over the first steps of training.
     """
+
+    live: bool = False
 
     def __init__(self, *, milestones: Sequence[int], apply: bool, stop_after: bool) -> None:
         name = type(self).__name__
@@ -63,7 +67,10 @@ class StartupTest(Callback):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         keep_swa_lrs(trainer)
-        if trainer.global_step == 0 and 0 in self.milestones and self._may_run(trainer):
+        check_not_restarted(trainer, self, loaded=bool(self._tested))
+        # A live test has to wait: at the start of training, other callbacks attach to the optimizers.
+        is_now = trainer.global_step == 0 and 0 in self.milestones and not self.live
+        if is_now and self._may_run(trainer):
             self.run_test(trainer, pl_module)
 
     @override
