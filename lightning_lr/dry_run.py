@@ -11,6 +11,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
@@ -40,6 +41,9 @@ class DryRun:
     optimizers, schedulers, the AMP scaler and random number generators. Leaving it puts everything back, also
     after an exception. In between the Trainer has no callbacks, its loggers write nothing, and the module's
     `log` does nothing. Batches come from copies of the train loaders.
+
+    SIGTERM, of which Lightning only takes a note for after the batch, ends it within a step, as it would end
+    a fit between two batches.
 
     To be entered in `on_train_start`, on every rank.
 
@@ -169,11 +173,21 @@ class DryRun:
         return list(zip(means[:batches], means[batches:], strict=True))
 
     def mean_over_ranks(self, losses: list[Tensor]) -> list[float]:
-        """Return losses of steps averaged over all ranks, in one reduction and one transfer."""
+        """Return losses of steps averaged over all ranks, in one reduction and one transfer.
+
+        Raises:
+            SIGTERMException: SIGTERM has come on any rank. It ends all of them here, so that none waits for
+                another.
+        """
         strategy = self._trainer.strategy
-        stacked = torch.stack([loss.reshape(()).float() for loss in losses]).to(strategy.root_device)
+        terminated = torch.tensor(float(self._trainer.received_sigterm))
+        values = [loss.reshape(()).float() for loss in losses]
+        stacked = torch.stack([*values, terminated.to(values[0].device)]).to(strategy.root_device)
         reduced: Tensor = strategy.reduce(stacked, reduce_op="mean")
-        return reduced.tolist()
+        *means, share_of_terminated = reduced.tolist()
+        if share_of_terminated:
+            raise SIGTERMException
+        return means
 
     def _leave(self) -> None:
         self._take_back()

@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
@@ -57,6 +58,7 @@ def validation_step(
         index: Its number.
         loader: The number of its loader where there are several.
     """
+    _stop_if_terminated(trainer)
     arguments = [prepared(trainer, pl_module, batch, loader=loader or 0)]
     if is_param_in_hook_signature(pl_module.validation_step, "batch_idx", min_args=2):
         arguments.append(index)
@@ -96,9 +98,16 @@ def _micro_step(
 
 
 def _training_step(trainer: Trainer, pl_module: LightningModule, index: int, batch: Any) -> Any:
+    _stop_if_terminated(trainer)
     batch = prepared(trainer, pl_module, batch, loader=0)
     takes_index = is_param_in_hook_signature(pl_module.training_step, "batch_idx", min_args=2)
     return trainer.strategy.training_step(*((batch, index) if takes_index else (batch,)))
+
+
+def _stop_if_terminated(trainer: Trainer) -> None:
+    # Of several ranks none may go alone: they agree where they average their losses.
+    if trainer.world_size == 1 and trainer.received_sigterm:
+        raise SIGTERMException
 
 
 def _loss(output: Any) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.utilities import CombinedLoader
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from startup import LEDGER
 from torch.optim import SGD, AdamW
 from torch.optim import lr_scheduler as schedulers
 from torch.utils.data import DataLoader, IterableDataset
@@ -418,3 +421,69 @@ def test_ranks_leave_no_trace(kind, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("same") == 2
+
+
+class Terminated(Net):
+    """Gets SIGTERM in the step of a rehearsal, of which Lightning takes a note."""
+
+    def __init__(self, at):
+        super().__init__(adamw)
+        self.at = at
+
+    def training_step(self, batch, batch_idx):
+        if self.steps_made == self.at:
+            signal.raise_signal(signal.SIGTERM)
+        LEDGER["steps"] += 1
+        return super().training_step(batch, batch_idx)
+
+
+def test_sigterm_ends_it_within_a_step_and_leaves_no_trace(tmp_path):
+    class Survive(Rehearse):
+        def on_train_start(self, trainer, pl_module):
+            LEDGER["steps"] = 0
+            with pytest.raises(SIGTERMException):
+                super().on_train_start(trainer, pl_module)
+            assert LEDGER["steps"] == pl_module.at + 1
+            pl_module.at = None
+            trainer._signal_connector.received_sigterm = False
+
+    class Spared(Callback):
+        def on_train_start(self, trainer, pl_module):
+            pl_module.at = None
+
+    plain = run(tmp_path / "plain", lambda: Terminated(2), Spared())
+    tested = run(tmp_path / "tested", lambda: Terminated(2), Survive())
+    assert_same(plain, tested)
+
+
+def test_sigterm_on_another_rank_ends_it_on_all_of_them():
+    class Another(Callback):
+        def on_train_start(self, trainer, pl_module):
+            with DryRun(trainer, pl_module) as dry:
+                [(_, loss)] = dry.steps([0.1])
+                assert dry.mean_over_ranks([loss]) == [loss.item()]
+                trainer.strategy.reduce = lambda values, reduce_op: (values + torch.tensor([0.0, 1.0])) / 2
+                with pytest.raises(SIGTERMException):
+                    dry.mean_over_ranks([loss])
+                del trainer.strategy.reduce
+
+    trainer(Another(), max_steps=1).fit(Toy())
+
+
+def test_sigterm_ends_the_validation_of_a_trial_within_a_batch():
+    class Validated(Toy):
+        batches_judged = 0
+
+        def validation_step(self, batch, batch_idx):
+            Validated.batches_judged += 1
+            signal.raise_signal(signal.SIGTERM)
+            return super().validation_step(batch, batch_idx)
+
+    class Judge(Callback):
+        def on_train_start(self, trainer, pl_module):
+            with DryRun(trainer, pl_module) as dry:
+                dry.validation(3).loss()
+
+    with pytest.raises(SIGTERMException):
+        trainer(Judge()).fit(Validated())
+    assert Validated.batches_judged == 1
