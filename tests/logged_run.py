@@ -5,6 +5,7 @@ batches of the loader again, is the one that was never interrupted.
 """
 
 import argparse
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from startup import Learner
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.optim import AdamW
 from torch.utils.data import DataLoader, TensorDataset
 from toy import trainer
@@ -70,6 +72,28 @@ def run_apart(*arguments, killed=False):
         timeout=300,
     )
     assert done.returncode == (-signal.SIGKILL if killed else 0), done.stderr[-3000:]
+
+
+def curves(root):
+    """Return the points of every curve of a folder, as TensorBoard shows them."""
+    events = EventAccumulator(str(root), size_guidance={"scalars": 0}).Reload()
+    return {
+        tag: [(point.step, point.value) for point in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+        if tag != "hp_metric"  # Lightning writes it at the start of every fit.
+    }
+
+
+def decisions(folder):
+    """Return the lines of `decisions.jsonl`."""
+    return [json.loads(line) for line in (folder / "decisions.jsonl").read_text().splitlines()]
+
+
+def shown(folder):
+    """Return the items of the last text `decisions`, without their times."""
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
+    text = events.Tensors("decisions/text_summary")[-1].tensor_proto.string_val[0].decode()
+    return [item.rpartition(" (")[0] for item in text.splitlines()]
 
 
 def main():

@@ -1,20 +1,9 @@
 """A run that is killed and resumed has the curves of the run that was not, point by point."""
 
 import csv
-import json
 
 import pytest
-from logged_run import STEPS, run_apart
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-
-def curves(root):
-    events = EventAccumulator(str(root), size_guidance={"scalars": 0}).Reload()
-    return {
-        tag: [(point.step, point.value) for point in events.Scalars(tag)]
-        for tag in events.Tags()["scalars"]
-        if tag != "hp_metric"  # Lightning writes it at the start of every fit.
-    }
+from logged_run import STEPS, curves, decisions, run_apart, shown
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +45,6 @@ def test_the_points_of_a_search_are_kept_too(tmp_path):
     for tag in ("search/lr", "search/loss", "search/steps"):
         assert resumed[tag] == before[tag]
     assert [x for x, _ in resumed["loss/train"]] == list(range(STEPS))
-
-
-def decisions(folder):
-    return [json.loads(line) for line in (folder / "decisions.jsonl").read_text().splitlines()]
-
-
-def shown(folder):
-    """Return the items of the last text `decisions`."""
-    events = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
-    text = events.Tensors("decisions/text_summary")[-1].tensor_proto.string_val[0].decode()
-    return text.splitlines()
 
 
 def test_a_resumed_run_tells_the_whole_story_in_whichever_folder(root):

@@ -11,9 +11,9 @@ from typing_extensions import override
 
 from lightning_lr.actions import Action, Effect
 from lightning_lr.actions.lr import current_lr
-from lightning_lr.callbacks.decision_log import Entry, tell
 from lightning_lr.callbacks.monitored import MonitoredValue, TrainingLoss
-from lightning_lr.callbacks.reactions import Reactions, checked_actions, lowering_schedule, write_schedules
+from lightning_lr.callbacks.points import next_step
+from lightning_lr.callbacks.reactions import Reactions, checked_actions, tell_default, write_schedules
 from lightning_lr.callbacks.rivals import check_not_restarted
 from lightning_lr.callbacks.saved_state import Read, count, each_of, one_of, read_state
 from lightning_lr.callbacks.verdict_report import read_record, sum_up, tell_verdict, write_verdict
@@ -190,12 +190,6 @@ class PlateauDetector(Callback):
                 " `validation_step`, and the Trainer `limit_val_batches` above 0; or remove PlateauDetector."
             )
         self._reactions.begin(trainer, monitor=self.monitor, mode=self.mode)
-        schedule = lowering_schedule(trainer)
-        if schedule is not None and None in (self.on_plateau, self.on_overfitting, self.on_divergence):
-            summary = (
-                f"{schedule} changes the LR by itself. Where no action is given, verdicts are only reported."
-            )
-            tell(trainer, Entry("PlateauDetector", "default", summary, "LR stays with the schedule"))
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -206,6 +200,8 @@ class PlateauDetector(Callback):
             raise MisconfigurationException(
                 "PlateauDetector has no validation to judge: the validation loaders are empty."
             )
+        if next_step(trainer) == 0 and None in (self.on_plateau, self.on_overfitting, self.on_divergence):
+            tell_default(trainer)
 
     @override
     def on_train_batch_start(

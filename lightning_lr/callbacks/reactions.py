@@ -13,6 +13,7 @@ from lightning_lr.actions import Action, Effect, ReduceLR, ReportOnly, RestoreBe
 from lightning_lr.actions.base import Best
 from lightning_lr.actions.restore import is_sharded
 from lightning_lr.callbacks.decay import LRDecay
+from lightning_lr.callbacks.decision_log import Entry, tell
 from lightning_lr.callbacks.saved_state import (
     Read,
     count,
@@ -29,7 +30,7 @@ from lightning_lr.policies import Constant
 from lightning_lr.record import Record
 from lightning_lr.weights import copy_weights
 
-__all__ = ["ActionSpec", "Reactions", "checked_actions", "lowering_schedule", "write_schedules"]
+__all__ = ["ActionSpec", "Reactions", "checked_actions", "tell_default", "write_schedules"]
 
 ActionSpec: TypeAlias = Action | Sequence[Action] | None
 
@@ -192,6 +193,16 @@ _ENTRIES: dict[str, Read] = {
 }
 
 
+def tell_default(trainer: Trainer) -> None:
+    """Tell that verdicts without an action do nothing, where the LR is lowered by plan."""
+    schedule = _lowering_schedule(trainer)
+    if schedule is not None:
+        summary = (
+            f"{schedule} changes the LR by itself. Where no action is given, verdicts are only reported."
+        )
+        tell(trainer, Entry("PlateauDetector", "default", summary, "LR stays with the schedule"))
+
+
 def write_schedules(trainer: Trainer) -> None:
     """Let LRDecay write the LRs that follow from changed base LRs, as it will after a resume."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -217,13 +228,13 @@ def checked_actions(name: str, actions: ActionSpec) -> tuple[Action, ...] | None
 
 
 def _defaults(trainer: Trainer) -> dict[str, Action]:
-    if lowering_schedule(trainer) is not None:
+    if _lowering_schedule(trainer) is not None:
         return dict.fromkeys(("plateau", "overfitting", "diverging"), ReportOnly())
     back = ReduceLR() if is_sharded(trainer) else RestoreBest()
     return {"plateau": ReduceLR(), "overfitting": back, "diverging": back}
 
 
-def lowering_schedule(trainer: Trainer) -> str | None:
+def _lowering_schedule(trainer: Trainer) -> str | None:
     """Return the name of what lowers the LR by plan in this fit, if anything does."""
     for config in trainer.lr_scheduler_configs:
         return type(config.scheduler).__name__
