@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from lightning_lr.actions.lr import base_lr
 from lightning_lr.callbacks.decay import LRDecay
+from lightning_lr.callbacks.logging_faults import write_or_warn
 from lightning_lr.callbacks.plateau import PlateauDetector
 from lightning_lr.callbacks.range_test import LRRangeTest
 from lightning_lr.callbacks.search import LRSearch
@@ -54,15 +56,19 @@ def write_row(trainer: Trainer, metrics: Mapping[str, float], step: int) -> None
     both: dict[str, Any] = {**trainer.callback_metrics, **metrics}
     results = {name: _number(value) for name, value in both.items()}
     final = {f"final/{name}": value for name, value in sorted(results.items()) if value is not None}
+
+    def write(logger: TensorBoardLogger) -> None:
+        hparams = dict(_flat(dict(logger.hparams))) | lr_hparams(trainer)
+        with SummaryWriter(f"{logger.log_dir}/{_FOLDER}") as writer:
+            _, start, end = _summaries(hparams, final)
+            for summary in (start, end):
+                writer.file_writer.add_summary(summary)
+            for name, value in final.items():
+                writer.add_scalar(name, value, step)
+
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            hparams = dict(_flat(dict(logger.hparams))) | lr_hparams(trainer)
-            with SummaryWriter(f"{logger.log_dir}/{_FOLDER}") as writer:
-                _, start, end = _summaries(hparams, final)
-                for summary in (start, end):
-                    writer.file_writer.add_summary(summary)
-                for name, value in final.items():
-                    writer.add_scalar(name, value, step)
+            write_or_warn(logger, partial(write, logger))
 
 
 def lr_hparams(trainer: Trainer) -> dict[str, str | float]:

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+
+from lightning_lr.callbacks.logging_faults import write_or_warn
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -53,7 +56,7 @@ def shifted(points: Iterable[Point], step: int) -> list[Point]:
 
 
 def write_points(loggers: Iterable[Logger], points: Iterable[Point]) -> None:
-    """Write every point to every logger.
+    """Write every point to every logger that can write; the others are told of.
 
     Args:
         loggers: The Trainer's loggers, on the rank that logs.
@@ -61,11 +64,7 @@ def write_points(loggers: Iterable[Logger], points: Iterable[Point]) -> None:
     """
     points = [point for point in points if point.values]
     for logger in loggers:
-        if isinstance(logger, TensorBoardLogger):
-            _write_events(logger.experiment, points)
-        else:
-            for point in points:
-                logger.log_metrics(dict(point.values), step=point.step)
+        write_or_warn(logger, partial(_write, logger, points))
 
 
 def hide_points(logger: TensorBoardLogger, step: int) -> None:
@@ -84,9 +83,21 @@ def hide_points(logger: TensorBoardLogger, step: int) -> None:
 def save_loggers(loggers: Iterable[Logger]) -> None:
     """Put on disk what the loggers hold in memory."""
     for logger in loggers:
-        logger.save()
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.flush()
+        write_or_warn(logger, partial(_save, logger))
+
+
+def _save(logger: Logger) -> None:
+    logger.save()
+    if isinstance(logger, TensorBoardLogger):
+        logger.experiment.flush()
+
+
+def _write(logger: Logger, points: list[Point]) -> None:
+    if isinstance(logger, TensorBoardLogger):
+        _write_events(logger.experiment, points)
+    else:
+        for point in points:
+            logger.log_metrics(dict(point.values), step=point.step)
 
 
 def _write_events(writer: "SummaryWriter", points: list[Point]) -> None:

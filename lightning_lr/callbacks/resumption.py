@@ -1,12 +1,14 @@
 """What has to be said and mended in the logs where a run goes on from a checkpoint."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_lr.callbacks.decision_log import Entry, tell
+from lightning_lr.callbacks.logging_faults import write_or_warn
 from lightning_lr.callbacks.points import Point, hide_points, next_step, shifted, write_points
 from lightning_lr.callbacks.range_report import curve_points
 from lightning_lr.callbacks.range_test import LRRangeTest
@@ -27,7 +29,7 @@ def continue_curves(trainer: Trainer) -> None:
         return
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            hide_points(logger, step)
+            write_or_warn(logger, partial(hide_points, logger, step))
             if _has_older_points(logger):
                 write_points([logger], [point for point in _test_points(trainer) if point.step >= step])
 
