@@ -11,8 +11,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.profilers import PassThroughProfiler
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from typing_extensions import Self
@@ -20,11 +21,12 @@ from typing_extensions import Self
 from lightning_lr.borrowed_batches import endless_batches
 from lightning_lr.descent import descent
 from lightning_lr.internals import all_loaders, check_private_names, train_loaders
+from lightning_lr.ranks import mean_unless_terminated
 from lightning_lr.rates import nested_schedulers, peak_lrs, set_lrs
 from lightning_lr.rehearsable import check_rehearsable
 from lightning_lr.rehearsed_validation import RehearsedValidation
 from lightning_lr.snapshot import Snapshot, tensor_bytes
-from lightning_lr.steps import optimizer_step
+from lightning_lr.steps import optimizer_step, was_skipped
 
 __all__ = ["DryRun"]
 
@@ -98,14 +100,21 @@ class DryRun:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            self._leave()
+            with ExitStack() as stack:
+                # After the wrapper, which spreads the buffers of one rank.
+                stack.callback(self._leave)
+                if kind is None and self._trainer.global_step == 0:
+                    # Not after an error, for which other ranks may wait for ever.
+                    _wrap_anew(self._trainer.strategy)
         except KeyboardInterrupt:
             # A second Ctrl-C while everything is being put back must not leave it half done.
             self._leave()
             raise
 
-    def steps(self, lrs: Iterable[float], *, skip: int = 0) -> Iterator[tuple[float, Tensor]]:
+    def steps(self, lrs: Iterable[float], *, skip: int = 0) -> Iterator[tuple[float, float]]:
         """Make one optimizer step per LR, each time from the start and over the same batches.
+
+        On every rank the losses are the same, and so are all decisions that follow from them alone.
 
         Args:
             lrs: The LR of the group with the highest peak; the others keep their ratio to it. They are taken
@@ -113,9 +122,9 @@ class DryRun:
             skip: How many batches to leave out at the start, for other batches than before.
 
         Yields:
-            The LR and the loss before its update: on this rank, on its device, undivided by accumulation.
-            Where `training_step` gives none the next batch is taken; NaN after a hundred in a row. So it is
-            where the AMP scaler skips a step, until its scale fits.
+            The LR and the loss before its update: undivided by accumulation, averaged over the ranks that
+            have one. Where `training_step` gives none on any of them the next batch is taken; NaN after a
+            hundred in a row. So it is where the AMP scaler skips a step, until its scale fits.
         """
         self._rewind()
         for _ in range(skip):
@@ -148,10 +157,12 @@ class DryRun:
         """
         self._rewind()
         found: list[Tensor] = []
+        strategy = self._trainer.strategy
         ratios = dict(zip(map(id, self._trainer.optimizers), self._ratios(), strict=True))
 
         def note(optimizer: Optimizer, *_: Any) -> None:
-            found.append(descent(optimizer, ratios[id(optimizer)]))
+            if not was_skipped(optimizer):
+                found.append(descent(optimizer, ratios[id(optimizer)]))
 
         # After the step: before it, the closure has not made the gradients yet.
         hooks = [optimizer.register_step_post_hook(note) for optimizer in self._trainer.optimizers]
@@ -164,30 +175,14 @@ class DryRun:
                     if found:
                         break
                     losses[-1] = self._step_with_loss()
-                descents.append(torch.stack(found).sum() if found else self._missing())
+                descents.append(torch.stack(found).sum() if found else torch.tensor(math.nan))
                 found.clear()
         finally:
             for hook in hooks:
                 hook.remove()
-        means = self.mean_over_ranks([*losses, *descents])
-        return list(zip(means[:batches], means[batches:], strict=True))
-
-    def mean_over_ranks(self, losses: list[Tensor]) -> list[float]:
-        """Return losses of steps averaged over all ranks, in one reduction and one transfer.
-
-        Raises:
-            SIGTERMException: SIGTERM has come on any rank. It ends all of them here, so that none waits for
-                another.
-        """
-        strategy = self._trainer.strategy
-        terminated = torch.tensor(float(self._trainer.received_sigterm))
-        values = [loss.reshape(()).float() for loss in losses]
-        stacked = torch.stack([*values, terminated.to(values[0].device)]).to(strategy.root_device)
-        reduced: Tensor = strategy.reduce(stacked, reduce_op="mean")
-        *means, share_of_terminated = reduced.tolist()
-        if share_of_terminated:
-            raise SIGTERMException
-        return means
+        stacked = torch.stack([each.float().to(strategy.root_device) for each in descents])
+        means: Tensor = strategy.reduce(stacked, reduce_op="mean")
+        return list(zip(losses, means.tolist(), strict=True))
 
     def _leave(self) -> None:
         self._take_back()
@@ -213,19 +208,21 @@ class DryRun:
     def _set_lr(self, lr: float) -> None:
         set_lrs(self._trainer.optimizers, [[ratio * lr for ratio in ratios] for ratios in self._ratios()])
 
-    def _step_that_happens(self) -> Tensor:
+    def _step_that_happens(self) -> float:
         if getattr(self._trainer.precision_plugin, "scaler", None) is None:
             return self._step_with_loss()
         happened = list[Optimizer]()
-        hooks = [
-            optimizer.register_step_post_hook(lambda optimizer, *_: happened.append(optimizer))
-            for optimizer in self._trainer.optimizers
-        ]
+
+        def note(optimizer: Optimizer, *_: Any) -> None:
+            if not was_skipped(optimizer):
+                happened.append(optimizer)
+
+        hooks = [optimizer.register_step_post_hook(note) for optimizer in self._trainer.optimizers]
         try:
             loss = self._step_with_loss()
             for _ in range(_MOST_UNDONE):
                 # A loss that is not finite never gives gradients that are.
-                if happened or not math.isfinite(loss.item()):
+                if happened or not math.isfinite(loss):
                     break
                 loss = self._step_with_loss()
         finally:
@@ -233,15 +230,14 @@ class DryRun:
                 hook.remove()
         return loss
 
-    def _step_with_loss(self) -> Tensor:
+    def _step_with_loss(self) -> float:
         for _ in range(_MOST_SKIPPED):
-            loss = optimizer_step(self._trainer, self._module, self._batches)
+            local = optimizer_step(self._trainer, self._module, self._batches)
+            # Before the next step, or a rank that has a loss would be a step behind one that has none.
+            loss = mean_unless_terminated(self._trainer, None if local is None else local.item())
             if loss is not None:
                 return loss
-        return self._missing()
-
-    def _missing(self) -> Tensor:
-        return torch.full((), math.nan, device=self._trainer.strategy.root_device)
+        return math.nan
 
 
 def _mute(stack: ExitStack, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -259,6 +255,14 @@ def _mute(stack: ExitStack, trainer: Trainer, pl_module: LightningModule) -> Non
         stack.callback(vars(pl_module).pop, name)
         # An attribute of the instance hides the method of the class.
         vars(pl_module)[name] = _ignore
+
+
+def _wrap_anew(strategy: Strategy) -> None:
+    """Give DDP a new wrapper: after its first step it sums gradients in another order, which rounds."""
+    if isinstance(strategy, DDPStrategy) and isinstance(strategy.model, DistributedDataParallel):
+        # The old one has to be gone before, since both would listen to the same gradients.
+        strategy.model = strategy.model.module
+        strategy.configure_ddp()
 
 
 def _ignore(*args: Any, **kwargs: Any) -> None:

@@ -216,12 +216,12 @@ def rescale(optimizers: Iterable[Optimizer], schedulers: Iterable[Any], *, old: 
         keys = {"lr", "initial_lr", *(["swa_lr"] if optimizer in averaged else [])}
         for group in optimizer.param_groups:
             for key in keys & group.keys():
-                _write(group, key, group[key] / old * new)
+                _write(group, key, _scaled(group[key], old, new))
             if optimizer in one_cycle:
                 _rescale_one_cycle(group, old, new)
     for scheduler in nested:
         for key in {"base_lrs", "max_lrs", "_last_lr"} & vars(scheduler).keys():
-            setattr(scheduler, key, [lr / old * new for lr in getattr(scheduler, key)])
+            setattr(scheduler, key, [_scaled(lr, old, new) for lr in getattr(scheduler, key)])
     if all(getattr(scheduler, "last_epoch", 0) <= 0 for scheduler in nested):
         # Not SWALR, which starts from wherever the LR is: StochasticWeightAveraging brings it in mid-run.
         _start_again(optimizers, [each for each in schedulers if not isinstance(each, SWALR)])
@@ -235,6 +235,13 @@ def nested_schedulers(schedulers: Iterable[Any]) -> list[Any]:
         parts = vars(scheduler).get("_schedulers", ())
         found += [scheduler, *nested_schedulers(parts)]
     return found
+
+
+def _scaled(lr: float | Tensor, old: float, new: float) -> float | Tensor:
+    if isinstance(lr, Tensor):
+        # In Python's precision: a GPU divides by a number as it multiplies by its rounded reciprocal.
+        return torch.full_like(lr, float(lr) / old * new)
+    return lr / old * new
 
 
 def _rescale_one_cycle(group: ParamGroup, old: float, new: float) -> None:

@@ -14,6 +14,7 @@ from torchmetrics import Metric
 
 from lightning_lr.borrowed_batches import spread_batches
 from lightning_lr.internals import is_sequential, validation_loaders
+from lightning_lr.ranks import mean_unless_terminated
 from lightning_lr.steps import validation_step
 from lightning_lr.validation_loss import ValidationLoss
 
@@ -31,8 +32,8 @@ class RehearsedValidation:
         batches: How many batches of each validation loader, at most.
 
     Raises:
-        MisconfigurationException: The fit does not validate, its loaders are empty, or its
-            `validation_step` takes the batches itself.
+        MisconfigurationException: The fit does not validate, or its `validation_step` takes the batches
+            itself.
     """
 
     def __init__(self, trainer: Trainer, pl_module: LightningModule, batches: int) -> None:
@@ -50,14 +51,12 @@ class RehearsedValidation:
         self._module = pl_module
         self._loaders = len(loaders.flattened) if is_sequential(trainer) else 1
         self._batches = spread_batches(trainer, batches)
-        if not self._batches:
-            raise MisconfigurationException("The validation loader has no batches.")
 
     def loss(self) -> float:
-        """Return the mean of the losses over samples, then over loaders and ranks.
+        """Return the mean of the losses over samples, then over loaders, then over the ranks that have one.
 
         Raises:
-            MisconfigurationException: `validation_step` gives no loss.
+            MisconfigurationException: None has one: no batches, or no loss from `validation_step`.
         """
         measured, logged = ValidationLoss(), dict[str, list[Tensor]]()
         measured.start({}, loaders=self._loaders)
@@ -72,10 +71,12 @@ class RehearsedValidation:
                 measured.add(outputs, batch, loader=loader)
         means = {name: torch.stack(values).mean() for name, values in logged.items()}
         losses, problem = measured.finish(means, reduce=None)
-        if problem:
-            raise MisconfigurationException(problem)
-        local = torch.tensor([sum(losses.values()) / len(losses)], device=self._trainer.strategy.root_device)
-        return float(self._trainer.strategy.reduce(local, reduce_op="mean"))
+        mean = mean_unless_terminated(self._trainer, sum(losses.values()) / len(losses) if losses else None)
+        if mean is None:
+            raise MisconfigurationException(
+                problem if self._batches else "The validation loader has no batches."
+            )
+        return mean
 
 
 @contextmanager

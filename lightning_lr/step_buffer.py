@@ -123,6 +123,8 @@ def _mean_over_ranks(batches: list[_Batch], reduce: Callable[[Tensor], Tensor] |
     losses = losses.to(torch.promote_types(losses.dtype, torch.float32))
     present = [float(tensor is not None) for tensor in tensors]
     if reduce is not None:
+        # A rank that has no loss does not know of which type those of the others are.
+        losses = losses.double()
         reduced = reduce(torch.cat([losses, losses.new_tensor(present)])).tolist()
         return _means(reduced[: len(batches)], reduced[len(batches) :])
     return _means(losses.tolist(), present)
@@ -134,5 +136,7 @@ def _means(sums: Sequence[float], counts: Sequence[float]) -> list[float | None]
 
 def _read(values: list[float | Tensor]) -> list[float]:
     tensors = [value for value in values if isinstance(value, Tensor)]
-    read = iter(torch.stack(tensors).tolist() if tensors else ())
+    # The LRs of some groups may be on the device and those of others not.
+    device = max((tensor.device for tensor in tensors), key=lambda each: each.type != "cpu", default=None)
+    read = iter(torch.stack([tensor.to(device) for tensor in tensors]).tolist() if tensors else ())
     return [next(read) if isinstance(value, Tensor) else value for value in values]

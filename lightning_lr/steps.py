@@ -14,10 +14,11 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
+from torch.optim import Optimizer
 
 from lightning_lr.internals import prepared
 
-__all__ = ["optimizer_step", "validation_step"]
+__all__ = ["optimizer_step", "validation_step", "was_skipped"]
 
 
 def optimizer_step(
@@ -65,6 +66,14 @@ def validation_step(
     if loader is not None:
         arguments.append(loader)
     return trainer.strategy.validation_step(*arguments)
+
+
+def was_skipped(optimizer: Optimizer) -> bool:
+    """Tell, in a hook after its step, whether the AMP scaler made an optimizer skip it."""
+    # The scaler calls a fused optimizer even when it must skip, and hands it this tensor to act on. To read
+    # it waits for the device, as the scaler itself does for an optimizer that is not fused.
+    found_inf = getattr(optimizer, "found_inf", None)
+    return found_inf is not None and bool(found_inf.item())
 
 
 def _micro_step(

@@ -1,8 +1,5 @@
 """Fits to test what finds an LR before they start: with something to learn, and with their steps counted."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
@@ -70,16 +67,3 @@ def fit(module, *callbacks, ckpt_path=None, **kwargs):
 
 def lrs_of(fitted):
     return [float(group["lr"]) for each in fitted.optimizers for group in each.param_groups]
-
-
-def run_script(script, *arguments):
-    done = subprocess.run(
-        [sys.executable, script, *map(str, arguments)],
-        capture_output=True,
-        check=False,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS}:{TESTS / 'callbacks'}"},
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout.splitlines()

@@ -53,6 +53,15 @@ def test_a_tensor_lr_is_written_in_place(dtype):
     assert set_factor([optimizer], 0.25, previous=0.25) == []
 
 
+def test_a_tensor_lr_is_rescaled_to_the_nearest_there_is():
+    # In the tensor's own precision 0.001 / 0.003 * 0.0371 is another number.
+    optimizer = AdamW([torch.nn.Parameter(torch.ones(1))], lr=torch.tensor(0.001))
+    old, new = torch.tensor(0.003).item(), 0.0371
+    before = optimizer.param_groups[0]["lr"].item()
+    rescale([optimizer], [], old=old, new=new)
+    assert optimizer.param_groups[0]["lr"] == torch.tensor(before / old * new)
+
+
 def test_a_frozen_group_stays_frozen():
     optimizer = sgd(0.1, 0.0)
     adopt_groups([optimizer])

@@ -68,6 +68,22 @@ def test_ranks_are_averaged_in_one_reduction():
     assert calls == [(6,)]
 
 
+@pytest.mark.parametrize(
+    "loss", [None, 1.0, torch.tensor(1.0, dtype=torch.bfloat16), torch.tensor(1.0).double()]
+)
+def test_ranks_reduce_the_same_type_whatever_losses_they_have(loss):
+    types = []
+
+    def reduce(values):
+        types.append(values.dtype)
+        return values
+
+    buffer = StepBuffer()
+    buffer.add_batch(0, loss if loss is None else torch.as_tensor(loss), scale=1, weight=1)
+    buffer.drain(reduce=reduce)
+    assert types == [torch.float64]
+
+
 def test_an_empty_buffer_reduces_nothing():
     assert StepBuffer().drain(reduce=pytest.fail) == []
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -19,10 +19,10 @@ from lightning_lr.callbacks.hparams import announce_columns, write_row
 from lightning_lr.callbacks.layout import write_layout
 from lightning_lr.callbacks.lr_history import LRHistory
 from lightning_lr.callbacks.points import Point, next_step, save_loggers, write_points
-from lightning_lr.callbacks.ranks import rank_sum
 from lightning_lr.callbacks.resumption import continue_curves, tell_resumption
 from lightning_lr.callbacks.saved_state import Read, each_of, number, read_state, weight
 from lightning_lr.callbacks.step_hook import StepHook
+from lightning_lr.ranks import epochs_are_in_step, rank_sum, validations_are_in_step
 from lightning_lr.step_buffer import StepBuffer
 from lightning_lr.validation_loss import ValidationLoss, batch_size, returned_loss
 
@@ -59,6 +59,9 @@ class LRLogger(Callback):
     under DDP; what is left is written at the end of an epoch, before a checkpoint is saved, and when the
     fit ends, by an exception or Ctrl-C too. After an exception the last unread steps show the loss of
     rank 0, since other ranks may never answer. A step that the AMP scaler skipped has a loss but no LR.
+    Where epochs may end with different steps on the ranks (loaders without a length, or of different ones),
+    none waits for the others there: `loss/train_epoch` is over rank 0's epochs, and `loss/val` is rank 0's
+    own unless validations come by steps (`Trainer(check_val_every_n_epoch=None)`).
 
     **Resume.** A run that resumes into the folder of the interrupted one (`TensorBoardLogger(version=...)`)
     continues its curves: TensorBoard no longer shows the points beyond the checkpoint, which are made again.
@@ -108,6 +111,7 @@ class LRLogger(Callback):
         self._complete_before = 0
         self._base_is_due = False
         self._has_resumed = False
+        self._epochs_in_step = self._validations_in_step = True
         self._warned: set[str] = set()
         self._results: dict[str, float] = {}
 
@@ -140,6 +144,8 @@ class LRLogger(Callback):
         self._hook.attach(trainer.optimizers)
         self._step = next_step(trainer) - 1
         self._has_resumed = next_step(trainer) > 0
+        self._epochs_in_step = epochs_are_in_step(trainer)
+        self._validations_in_step = validations_are_in_step(trainer)
         if trainer.is_global_zero:
             continue_curves(trainer)
             write_layout(trainer)
@@ -182,8 +188,9 @@ class LRLogger(Callback):
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._flush(trainer)
-        self._write_epoch_loss(trainer)
+        self._epoch_loss.end_epoch(self._step)
+        if self._epochs_in_step:
+            self._flush(trainer)
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -214,10 +221,12 @@ class LRLogger(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
-        losses, problem = self._validation_loss.finish(trainer.callback_metrics, reduce=rank_sum(trainer))
+        reduce = rank_sum(trainer) if self._validations_in_step else None
+        losses, problem = self._validation_loss.finish(trainer.callback_metrics, reduce=reduce)
         if problem:
             self._warn_once(f"LRLogger shows no validation loss: {problem}")
-        self._write(trainer, losses)
+        self._results |= losses
+        self._write(trainer, [Point(self._step, time.time(), losses)])
 
     @override
     def on_save_checkpoint(
@@ -225,10 +234,10 @@ class LRLogger(Callback):
     ) -> None:
         # A run that is killed after this and resumed from here misses no point. Lightning has asked for
         # our state before, so it has to be replaced.
-        self._flush(trainer, before=self._complete_before)
         if trainer.is_last_batch and not self._hook.in_batch:
             # Lightning does not end this epoch again where a run resumes from here.
-            self._write_epoch_loss(trainer)
+            self._epoch_loss.end_epoch(self._step)
+        self._flush(trainer, before=self._complete_before)
         save_loggers(trainer.loggers if trainer.is_global_zero else [])
         checkpoint["callbacks"][self.state_key] = self.state_dict()
 
@@ -268,20 +277,14 @@ class LRLogger(Callback):
 
     def _flush(self, trainer: Trainer, *, before: float = math.inf, over_ranks: bool = True) -> None:
         records = self._buffer.drain(before, reduce=rank_sum(trainer) if over_ranks else None)
-        self._epoch_loss.add(records)
+        ended = self._epoch_loss.add(records)
         self._history.add(records)
-        if trainer.is_global_zero:
-            write_points(trainer.loggers, map(point_of, records))
+        self._write(trainer, [*map(point_of, records), *ended])
+        self._results |= {tag: value for point in ended for tag, value in point.values.items()}
 
-    def _write_epoch_loss(self, trainer: Trainer) -> None:
-        mean = self._epoch_loss.take()
-        if mean is not None:
-            self._write(trainer, {"loss/train_epoch": mean})
-
-    def _write(self, trainer: Trainer, values: Mapping[str, float]) -> None:
-        self._results |= values
+    def _write(self, trainer: Trainer, points: Iterable[Point]) -> None:
         if trainer.is_global_zero:
-            write_points(trainer.loggers, [Point(self._step, time.time(), values)])
+            write_points(trainer.loggers, points)
 
     def _end(self, trainer: Trainer, *, over_ranks: bool = True) -> None:
         self._flush(trainer, over_ranks=over_ranks)

@@ -1,20 +1,56 @@
 """Reads the value that a validation gave for a name: of this validation, and the same on every rank."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from lightning_lr.callbacks.ranks import rank_sum, sum_over_ranks
 from lightning_lr.callbacks.saved_state import count, number, read_entries
+from lightning_lr.ranks import gather_from_ranks, mean_over_ranks, rank_sum, sum_over_ranks
 from lightning_lr.validation_loss import ValidationLoss, returned_loss
 
-__all__ = ["MonitoredValue", "TrainingLoss"]
+__all__ = ["MonitoredValue", "TrainingLoss", "check_validations"]
 
 RETURNED = "loss/val"
+
+
+def check_validations(trainer: Trainer) -> None:
+    """Refuse a fit in which no validation can be judged; to be called on every rank when training starts.
+
+    Raises:
+        MisconfigurationException: A rank has no validation batches, or ranks validate after different steps.
+    """
+    # Where the first epoch is not validated, the loaders are not there yet.
+    is_empty = trainer.val_dataloaders is not None and sum(trainer.num_val_batches) == 0
+    empty = [rank for rank, value in enumerate(gather_from_ranks(trainer, is_empty)) if value]
+    if empty:
+        ranks = f" on ranks {', '.join(map(str, empty))}" if trainer.world_size > 1 else ""
+        raise MisconfigurationException(
+            f"PlateauDetector has no validation to judge: the validation loaders are empty{ranks}."
+        )
+    batches = gather_from_ranks(trainer, trainer.num_training_batches)
+    if trainer.world_size == 1 or trainer.check_val_every_n_epoch is None:
+        return
+    remedy = (
+        "Validate by steps, with `Trainer(check_val_every_n_epoch=None, val_check_interval=...)`, or give"
+        " epochs one length with `limit_train_batches`."
+    )
+    if len(set(batches)) > 1:
+        numbers = ", ".join(f"{each:g}" for each in batches)
+        raise MisconfigurationException(
+            "PlateauDetector judges with all ranks at once, and these validate after different steps: an"
+            f" epoch has {numbers} batches on them. {remedy}"
+        )
+    if math.isinf(batches[0]):
+        rank_zero_warn(
+            "PlateauDetector judges with all ranks at once, and the train loaders do not say how long an"
+            f" epoch is. Where it is shorter on one rank, they wait for each other for ever. {remedy}"
+        )
 
 
 class MonitoredValue:
@@ -51,14 +87,13 @@ class MonitoredValue:
         metrics = trainer.callback_metrics
         fresh = {name: value for name, value in metrics.items() if value is not self._stale.get(name)}
         losses, _ = self._loss.finish(metrics, reduce=rank_sum(trainer))
-        logged = fresh.get(self._name)
-        if self._name == "val_loss" and logged is None and RETURNED in losses:
+        if self._name == "val_loss" and self._name not in fresh and RETURNED in losses:
             losses["val_loss"] = losses[RETURNED]
-        sums = torch.tensor([0.0, 0.0], dtype=torch.float64)
-        if logged is not None:
-            sums = torch.tensor([float(logged), 1.0], dtype=torch.float64)
-        total, count = sum_over_ranks(trainer, sums).tolist()
-        value = total / count if count else losses.get(self._name)
+        logged = fresh.get(self._name)
+        value = mean_over_ranks(trainer, None if logged is None else float(logged))
+        if value is None:
+            # Each rank has its own where the loss was not returned but logged.
+            value = mean_over_ranks(trainer, losses.get(self._name))
         return value, sorted({*fresh, *losses})
 
     def missing(self, trainer: Trainer, names: Iterable[str]) -> MisconfigurationException:

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from lightning_lr.actions import Action, Effect
 from lightning_lr.actions.lr import current_lr
-from lightning_lr.callbacks.monitored import MonitoredValue, TrainingLoss
+from lightning_lr.callbacks.monitored import MonitoredValue, TrainingLoss, check_validations
 from lightning_lr.callbacks.points import next_step
 from lightning_lr.callbacks.reactions import Reactions, checked_actions, tell_default, write_schedules
 from lightning_lr.callbacks.rivals import check_not_restarted
@@ -54,7 +54,9 @@ class PlateauDetector(Callback):
     **Resume.** Everything is kept in checkpoints: a run that is interrupted after any validation and resumed
     has the verdicts and the LRs of the uninterrupted one.
 
-    **Ranks** decide together, on the mean over the ranks, also of what was logged without `sync_dist`.
+    **Ranks** decide together, on the mean over the ranks, also of what was logged without `sync_dist`. So all
+    have to validate after the same steps: where their loaders may have different lengths, with
+    `Trainer(check_val_every_n_epoch=None, val_check_interval=...)`.
 
     | logged | meaning | when |
     |---|---|---|
@@ -80,8 +82,9 @@ class PlateauDetector(Callback):
     Raises:
         TypeError: An argument is of the wrong type.
         ValueError: `mode` is neither `min` nor `max`.
-        MisconfigurationException: At fit start: there is no validation, or an action lacks what it needs. At
-            the first validation: the value is not there, and what is.
+        MisconfigurationException: At fit start: there is no validation, the ranks validate after different
+            steps, or an action lacks what it needs. At the first validation: the value is not there, and
+            what is.
 
     Example:
         >>> from lightning.pytorch import Trainer
@@ -195,11 +198,7 @@ class PlateauDetector(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         keep_swa_lrs(trainer)
         check_not_restarted(trainer, self, loaded=self._count > 0)
-        # Where the first epoch is not validated, the loaders are not there yet.
-        if trainer.val_dataloaders is not None and sum(trainer.num_val_batches) == 0:
-            raise MisconfigurationException(
-                "PlateauDetector has no validation to judge: the validation loaders are empty."
-            )
+        check_validations(trainer)
         if next_step(trainer) == 0 and None in (self.on_plateau, self.on_overfitting, self.on_divergence):
             tell_default(trainer)
 

@@ -230,5 +230,5 @@ class LRRangeTest(StartupTest):
 def _ramp_up(dry: DryRun, recorder: Recorder, *, skip: int, advance: Advance) -> LossCurve:
     for _, loss in dry.steps(iter(recorder.next_lr, None), skip=skip):
         advance()
-        recorder.add_loss(*dry.mean_over_ranks([loss]))
+        recorder.add_loss(loss)
     return recorder.curve()

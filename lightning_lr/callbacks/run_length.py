@@ -6,6 +6,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from lightning_lr.horizon import Horizon, horizon
+from lightning_lr.ranks import gather_from_ranks
 
 __all__ = ["REMEDY", "accumulation", "run_length"]
 
@@ -17,7 +18,7 @@ REMEDY = {
 
 
 def run_length(trainer: Trainer, *, manual: bool) -> Horizon:
-    """Return the length of the running fit.
+    """Return the length of the running fit, the same on every rank; to be called on all of them.
 
     Args:
         trainer: Its Trainer, with the loaders set up.
@@ -30,7 +31,8 @@ def run_length(trainer: Trainer, *, manual: bool) -> Horizon:
     return horizon(
         max_epochs=max_epochs,
         max_steps=trainer.max_steps,
-        batches_per_epoch=trainer.num_training_batches,
+        # A rank that has more batches must not plan another LR for the same step.
+        batches_per_epoch=min(gather_from_ranks(trainer, trainer.num_training_batches)),
         accumulation=accumulation(trainer),
     )
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from lightning_lr.steps import was_skipped
+
 __all__ = ["StepHook"]
 
 
@@ -36,12 +38,5 @@ class StepHook:
         self._handles = []
 
     def _after_step(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
-        if self.in_batch and not _was_skipped(optimizer):
+        if self.in_batch and not was_skipped(optimizer):
             self._function(optimizer)
-
-
-def _was_skipped(optimizer: Optimizer) -> bool:
-    # The AMP scaler calls a fused optimizer even when it must skip, and hands it this tensor to act on. To
-    # read it waits for the device, as the scaler itself does for an optimizer that is not fused.
-    found_inf = getattr(optimizer, "found_inf", None)
-    return found_inf is not None and bool(found_inf.item())

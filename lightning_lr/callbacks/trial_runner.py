@@ -40,8 +40,7 @@ class TrialRunner:
     def start_loss(self) -> float:
         """Return the loss of the weights that every trial starts from."""
         [(_, loss)] = self._dry.steps([0.0])
-        [mean] = self._dry.mean_over_ranks([loss])
-        return mean if self._validation is None else self._validation.loss()
+        return loss if self._validation is None else self._validation.loss()
 
     def run(self, proposal: Proposal) -> Trial:
         """Make a trial."""
@@ -59,7 +58,7 @@ class TrialRunner:
         lrs = (proposal.lr * factor for factor in trial_factors(proposal.length, self._warmup))
         for _, loss in self._dry.steps(lrs):
             self._advance()
-            losses += self._dry.mean_over_ranks([loss])
+            losses.append(loss)
             if not math.isfinite(losses[-1]):
                 return losses, "diverged"
             if best and is_lost(losses, best, proposal.length):

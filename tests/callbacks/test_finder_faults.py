@@ -9,11 +9,12 @@ import sys
 
 import pytest
 import torch
+from launch import run_script
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from startup import LEDGER, START, TESTS, EasyNet, Learner, adamw, fit, lrs_of, run_script, sgd
+from startup import LEDGER, START, TESTS, EasyNet, Learner, adamw, fit, lrs_of, sgd
 from test_range_test import ManualLearner
 from torch.optim import SGD
 from torch.optim import lr_scheduler as schedulers

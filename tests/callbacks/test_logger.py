@@ -2,13 +2,11 @@
 
 import csv
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from launch import run_script
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
@@ -432,16 +430,8 @@ def test_two_ranks_show_their_mean_with_one_reduction_per_flush(tmp_path):
     script = tmp_path / "distributed.py"
     script.write_text(DISTRIBUTED)
     root = tmp_path / "logs"
-    done = subprocess.run(
-        [sys.executable, script, root],
-        capture_output=True,
-        check=False,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("[(8,), (8,), (4,)]") == 2
+    said = run_script(script, root)
+    assert "".join(said).count("[(8,), (8,), (4,)]") == 2
     curves = scalars(root)
     assert curves["loss/train"] == [(step, step + 0.5) for step in range(10)]
     assert curves["loss/train_epoch"] == [(9, 5.0)]

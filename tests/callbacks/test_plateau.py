@@ -4,7 +4,6 @@ import json
 import math
 import re
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +12,6 @@ from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI
 from stalling import ManualStalling, Stalling, Verdicts, fit, lrs_of, saver
-from startup import run_script
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.optim import SGD, AdamW
 from torch.optim import lr_scheduler as schedulers
@@ -32,8 +30,6 @@ from lightning_lr.actions import (
 )
 from lightning_lr.plateau import Patience, SlopeTest
 from lightning_lr.policies import Constant, Cosine, Linear, WarmupStableDecay
-
-TESTS = Path(__file__).parents[1]
 
 
 def sgd(parameters):
@@ -602,47 +598,6 @@ def test_validation_alone_is_not_judged():
 def test_bad_arguments_are_errors_that_name_them(arguments, error, message):
     with pytest.raises(error, match=message):
         PlateauDetector(**arguments)
-
-
-DISTRIBUTED = """
-import sys, math
-import torch
-from startup import run_script
-from stalling import Stalling, fit, lrs_of
-from torch.optim import SGD
-from lightning.pytorch.strategies import DDPStrategy
-from lightning_lr import PlateauDetector
-from lightning_lr.actions import ReduceLR, RestoreBest
-from lightning_lr.plateau import Patience
-
-class Uneven(Stalling):
-    def validation_step(self, batch, batch_idx):
-        rank, epoch = self.trainer.global_rank, self.trainer.current_epoch
-        # Nobody synchronizes it; alone, the ranks would decide otherwise.
-        value = 1.0 + (epoch if rank else -epoch)
-        if rank == 1 and epoch == 4:
-            value = math.nan
-        if not (rank == 0 and epoch == 5):
-            self.log("val_loss", torch.tensor(value))
-
-judge = PlateauDetector(detector=Patience(patience=1), on_plateau=[RestoreBest(1.0), ReduceLR(0.5)])
-module = Uneven(lambda parameters: SGD(parameters, lr=0.1), batches=8)
-strategy = DDPStrategy(process_group_backend="gloo")
-run = fit(module, judge, max_epochs=8, devices=2, strategy=strategy)
-values = [record.value for record in judge._records]
-losses = [record.training_loss for record in judge._records]
-states = [verdict.state for verdict in judge.verdicts]
-print(repr((values, losses, states, lrs_of(run), str(list(module.parameters())))) + "\\n", end="")
-"""
-
-
-def test_all_ranks_decide_alike_on_values_that_nobody_synchronized(tmp_path):
-    script = tmp_path / "distributed.py"
-    script.write_text(DISTRIBUTED)
-    first, second = run_script(script)
-    assert first == second
-    assert first.startswith("([1.0, 1.0, 1.0, 1.0, nan, 6.0, 1.0, 1.0]")
-    assert "[0.025]" in first or "[0.0125]" in first
 
 
 def test_it_is_configured_in_yaml(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningCLI
-from startup import LEDGER, START, Learner, fit, lrs_of, run_script
+from startup import LEDGER, START, Learner, fit, lrs_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader, TensorDataset
 from toy import LRTrace, Toy, scalars, trainer
@@ -341,36 +341,6 @@ def test_bad_arguments_are_errors_that_name_them(arguments, error, message):
 def test_a_budget_too_small_for_the_coarse_trials_is_an_error_that_says_how_much_it_takes():
     with pytest.raises(MisconfigurationException, match=r"must be at least \d+ steps for 3 coarse trials"):
         fit(Validated(), LRSearch(budget=20))
-
-
-RANKS = """
-import math, torch
-from startup import EasyNet, adamw
-from twin import run
-from lightning.pytorch.strategies import DDPStrategy
-from lightning_lr import LRSearch
-import sys
-
-class OneRankFails(EasyNet):
-    def training_step(self, batch, batch_idx):
-        loss = super().training_step(batch, batch_idx)
-        lr = self.trainer.optimizers[0].param_groups[0]["lr"]
-        return loss * math.nan if self.global_rank == 1 and lr > 0.05 else loss
-
-search = LRSearch(steps_per_trial=6, final_steps=12, budget=80)
-run(sys.argv[1], lambda: OneRankFails(lambda p: adamw(p, 0.01)), search, devices=2,
-    strategy=DDPStrategy(process_group_backend="gloo"))
-assert any(trial.outcome == "diverged" for trial in search.trials)
-print(f"{search.suggestion} {search.trials}\\n", end="")
-"""
-
-
-def test_ranks_agree_where_the_loss_of_one_is_not_finite(tmp_path):
-    script = tmp_path / "ranks.py"
-    script.write_text(RANKS)
-    first, second = run_script(script, tmp_path)
-    assert first == second
-    assert "Suggestion" in first
 
 
 @pytest.mark.parametrize(
