@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from typing_extensions import Self
 
 from lightning_lr.borrowed_batches import endless_batches
+from lightning_lr.deferred_signals import deferred_signals
 from lightning_lr.descent import descent
 from lightning_lr.internals import all_loaders, check_private_names, train_loaders
 from lightning_lr.ranks import mean_unless_terminated
@@ -44,6 +45,7 @@ class DryRun:
     after an exception. In between the Trainer has no callbacks, its loggers write nothing, and the module's
     `log` does nothing. Batches come from copies of the train loaders.
 
+    Handlers of SIGUSR1 and SIGUSR2, which save checkpoints, run when it is left.
     SIGTERM, of which Lightning only takes a note for after the batch, ends it within a step, as it would end
     a fit between two batches.
 
@@ -88,6 +90,8 @@ class DryRun:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
+            # First, so that handlers find everything put back.
+            stack.enter_context(deferred_signals())
             _mute(stack, self._trainer, self._module)
             self._snapshot = _take_snapshot(self._trainer, self._module, self._keep_on)
             self._muted = stack.pop_all()

@@ -282,7 +282,7 @@ def differences(job, whole, told_before):
     if lines != story(decisions(whole.logs)):
         found.append(f"decisions {lines}")
     if [item for item in shown(job.logs) if "LRLogger, resume: " not in item] != shown(whole.logs):
-        found.append("the table of decisions")
+        found.append("the text of decisions")
     return found
 
 

@@ -497,3 +497,30 @@ def test_sigterm_ends_the_validation_of_a_trial_within_a_batch():
     with pytest.raises(SIGTERMException):
         trainer(Judge()).fit(Validated())
     assert Validated.batches_judged == 1
+
+
+def test_a_handler_that_saves_a_checkpoint_runs_when_everything_is_put_back():
+    saved = []
+
+    class Queued(Toy):
+        def training_step(self, batch, batch_idx):
+            signal.raise_signal(signal.SIGUSR1)
+            return super().training_step(batch, batch_idx)
+
+    class Save(Rehearse):
+        def on_train_start(self, trainer, pl_module):
+            def save(*_):
+                saved.append((pl_module.linear.weight.tolist(), self in trainer.callbacks))
+
+            start, before = pl_module.linear.weight.tolist(), signal.signal(signal.SIGUSR1, save)
+            try:
+                super().on_train_start(trainer, pl_module)
+                assert saved == [(start, True)]
+                assert signal.getsignal(signal.SIGUSR1) is save
+            finally:
+                signal.signal(signal.SIGUSR1, before)
+                trainer.should_stop = True
+                pl_module.training_step = lambda batch, batch_idx: None
+
+    trainer(Save(), max_steps=1).fit(Queued())
+    assert len(saved) == 1

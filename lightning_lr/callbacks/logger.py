@@ -70,6 +70,9 @@ class LRLogger(Callback):
     give it a new one. The row of HParams is a run of its own, `hparams` in the run's folder, so that it does
     not displace what the module or you log; it holds these hyperparameters too.
 
+    **Faults.** An `OSError` of a logger (a full disk, a lost server) becomes a warning, and the run goes on;
+    any other error of a logger ends it. What the module logs itself is Lightning's, and ends it always.
+
     Args:
         log_momentum: Also log the momentum of every group.
         log_weight_decay: Also log the weight decay of every group.

@@ -6,6 +6,7 @@ it, so what the module logs itself is not spared.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -69,5 +70,6 @@ def _pause(logger: Logger, error: OSError) -> None:
     outage.pause_s *= 2
     if isinstance(logger, TensorBoardLogger):
         # A writer that has failed once only repeats its error. Without it, the next point opens a new file.
-        writer = logger.experiment
-        writer.file_writer = writer.all_writers = None
+        with suppress(OSError):  # What could not be opened is not there.
+            writer = logger.experiment
+            writer.file_writer = writer.all_writers = None

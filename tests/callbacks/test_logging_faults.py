@@ -17,7 +17,10 @@ from lightning_lr.callbacks.logging_faults import write_or_warn
 from lightning_lr.policies import Cosine
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:The figure:UserWarning"),
+]
 
 
 @pytest.fixture
@@ -92,6 +95,14 @@ def test_an_error_of_another_kind_is_the_programs_and_is_raised():
         write_or_warn(CSVLogger("logs"), fail)
 
 
+def test_a_folder_that_cannot_be_made_is_told_too(tmp_path, clock):
+    (tmp_path / "file").write_text("no folder")
+    logger = TensorBoardLogger(tmp_path / "file" / "logs")
+    with pytest.warns(UserWarning, match="TensorBoardLogger cannot write: NotADirectoryError"):
+        write_or_warn(logger, lambda: logger.experiment.add_scalar("loss", 1.0))
+    assert clock.now == 0
+
+
 class Quiet(Toy):
     """Logs nothing itself, since Lightning ends a run whose logger fails; fills and frees the disk."""
 
@@ -144,3 +155,20 @@ def test_a_full_disk_costs_points_and_nothing_else(full, kept, disk, clock, tmp_
     assert len(seen) == len(set(seen))
     # Another logger is not touched by it.
     assert len(csv.experiment.metrics_keys) > 2
+
+
+@pytest.mark.parametrize("error", [FULL, TypeError("a bug")], ids=["OSError", "TypeError"])
+def test_only_an_outage_of_a_logger_is_survived(error, disk, clock, tmp_path):
+    class Breaks(CSVLogger):
+        def log_metrics(self, metrics, step=None):
+            if step == 7:
+                raise error
+
+    module = Quiet(disk, clock)
+    if error is FULL:
+        with pytest.warns(UserWarning, match="Breaks cannot write: OSError"):
+            assert fit(tmp_path, module, loggers=[Breaks(tmp_path)]).global_step == 30
+    else:
+        with pytest.raises(TypeError, match="a bug") as raised:
+            fit(tmp_path, module, loggers=[Breaks(tmp_path)])
+        assert raised.value is error
