@@ -26,6 +26,7 @@ from lightning.pytorch.callbacks import (
     WeightAveraging,
 )
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.tuner import batch_size_scaling
 from stalling import Verdicts
 from torch.utils.data import DataLoader
 from toy import LRTrace, loader
@@ -282,8 +283,10 @@ def batch_size_finder():
 
 @each_of_ours
 @pytest.mark.parametrize("tuner", [lr_finder, batch_size_finder])
-def test_the_tuners_of_lightning(tuner, ours, tmp_path):
+def test_the_tuners_of_lightning(tuner, ours, tmp_path, monkeypatch):
     """What they find is what a test of ours starts from. Lightning's LR is the base of every group."""
+    # It takes most of the time, and there is nothing to collect.
+    monkeypatch.setattr(batch_size_scaling, "garbage_collection_cuda", lambda: None)
     make, saved, callbacks, modules = OURS[ours][0], tmp_path / "saved", OURS[ours][0](), [Net(), Net()]
     once, first = fit(tmp_path / "1", [*callbacks, tuner(), saver(saved)], module=modules[0])
     finder = next(each for each in once.callbacks if isinstance(each, BatchSizeFinder | LearningRateFinder))
@@ -308,6 +311,7 @@ def test_the_tuners_of_lightning(tuner, ours, tmp_path):
             resumed()
 
 
+@pytest.mark.filterwarnings("ignore:LRDecay. a parameter group with lr")
 @each_of_ours
 def test_a_backbone_that_thaws(ours, tmp_path):
     def thaw():
@@ -323,6 +327,8 @@ def test_a_backbone_that_thaws(ours, tmp_path):
     assert_as_planned(first, ours, base=found(once), steps=16)
     assert [len(lrs) for _, lrs in sorted(first.lrs.items())] == [2] * 4 + [3] * 12
     assert all(0 <= lrs[2] <= lrs[0] for lrs in first.lrs.values() if len(lrs) == 3)
+    # As Lightning gave it, from an LR that is on its way down.
+    assert first.lrs[BATCHES][2] == pytest.approx(0.25 * first.lrs[BATCHES][0])
 
     with told() if decays else nullcontext():
         again, second = fit(tmp_path / "2", [*callbacks, thaw()])

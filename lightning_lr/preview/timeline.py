@@ -9,6 +9,8 @@ from lightning_lr.horizon import Horizon
 
 __all__ = ["Timeline", "lay_out"]
 
+_MOST_EPOCHS = 1_000_000
+
 
 @dataclass(frozen=True)
 class Timeline:
@@ -62,7 +64,7 @@ def lay_out(horizon: Horizon, *, batches_per_epoch: float, accumulation: Mapping
         accumulation: From which epoch on (starting at 0) how many batches make one step.
 
     Raises:
-        ValueError: The run has no end.
+        ValueError: The run has no end, or more than a million epochs.
 
     Example:
         >>> lay_out(Horizon(steps=16, epochs=3), batches_per_epoch=10, accumulation={0: 1, 1: 4}).epoch_starts
@@ -70,6 +72,11 @@ def lay_out(horizon: Horizon, *, batches_per_epoch: float, accumulation: Mapping
     """
     if math.isinf(max(batches_per_epoch, horizon.steps, horizon.epochs)):
         return Timeline(horizon)
+    if horizon.epochs > _MOST_EPOCHS:
+        raise ValueError(
+            f"A run of {horizon.epochs:,} epochs is too long to be laid out: `max_epochs` must be at most"
+            f" {_MOST_EPOCHS:,}."
+        )
     starts, step = [], 0
     for epoch in range(int(horizon.epochs)):
         starts.append(step)
