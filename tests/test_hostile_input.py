@@ -334,6 +334,17 @@ def test_an_empty_state_is_refused_or_that_of_before_the_first_step(case):
         callback.load_state_dict({})
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("LRDecay")])
+def test_what_was_loaded_is_saved_again_before_training_begins(case, runs):
+    """A fit that fails as it starts may save a checkpoint, which is to be worth as much as the one before."""
+    _, checkpoint = runs(case)
+    [decay, *_] = CASES[case]()
+    decay.setup(FIT, None, "fit")
+    state = checkpoint["callbacks"][our_key(checkpoint, case)]
+    decay.load_state_dict(state)
+    assert decay.state_dict() == state
+
+
 @pytest.mark.parametrize("value", [-1, -0.5, math.nan, math.inf])
 def test_a_weight_that_is_none_is_refused(value):
     state = {"epoch_loss": 1.0, "epoch_weight": value, "decisions": []}
