@@ -14,10 +14,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from lightning_lr.callbacks.points import logged_step
+from lightning_lr.callbacks.points import logged_step, write_text
 from lightning_lr.callbacks.run_folder import run_folder
 from lightning_lr.callbacks.saved_state import Read, count, mapping, number, read_entries, text
 from lightning_lr.plain import plain
@@ -169,9 +168,7 @@ def tell(trainer: Trainer, entry: Entry) -> None:
     folder = run_folder(trainer)
     if folder is not None:
         story.append_to(folder)
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_text(_TAG, story.as_markdown(), step)
+    write_text(trainer.loggers, _TAG, story.as_markdown(), step)
 
 
 def _line_end(file: Any, path: Path) -> bytes:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -14,6 +15,8 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 from typing_extensions import override
+
+from lightning_lr.callbacks.logging_faults import write_or_warn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +48,7 @@ def draw(trainer: Trainer, tag: str, make: Callable[[], "Figure"], step: int) ->
     loggers: list[Any] = [logger for logger in trainer.loggers if _takes_images(logger)]
     for logger in loggers:
         # A logger makes what it writes with at the first use, which is not for two threads at once.
-        _ = logger.experiment
+        write_or_warn(logger, partial(getattr, logger, "experiment"))
     if trainer not in _desks:
         _desks[trainer] = _Desk()
     desk = _desks[trainer]
@@ -112,19 +115,19 @@ def _draw(order: _Order) -> None:
     canvas.print_png(file)
     pixels = np.array(canvas.buffer_rgba())
     for logger in order.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            _write_image(logger.experiment, order, file.getvalue(), pixels)
-        else:
-            logger.log_image(order.tag, [pixels], step=order.step)
+        write_or_warn(logger, partial(_write_image, logger, order, file.getvalue(), pixels))
 
 
-def _write_image(writer: Any, order: _Order, png: bytes, pixels: NDArray[np.uint8]) -> None:
+def _write_image(logger: Any, order: _Order, png: bytes, pixels: NDArray[np.uint8]) -> None:
+    if not isinstance(logger, TensorBoardLogger):
+        logger.log_image(order.tag, [pixels], step=order.step)
+        return
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     # Not `add_figure`, which goes through pyplot and decodes and encodes the image once more.
     height, width, channels = pixels.shape
     image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png)
-    events = writer._get_file_writer()  # noqa: SLF001 (as in `points.py`)
+    events = logger.experiment._get_file_writer()  # noqa: SLF001 (as in `points.py`)
     events.add_summary(
         Summary(value=[Summary.Value(tag=order.tag, image=image)]), order.step, order.wall_time
     )

@@ -1,10 +1,12 @@
 """The charts of TensorBoard's Custom Scalars tab."""
 
+from functools import partial
 from typing import TypeAlias
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from lightning_lr.callbacks.logging_faults import write_or_warn
 from lightning_lr.callbacks.plateau import PlateauDetector
 from lightning_lr.callbacks.range_test import LRRangeTest
 from lightning_lr.callbacks.search import LRSearch
@@ -55,7 +57,11 @@ def write_layout(trainer: Trainer) -> None:
             charts = charts | of_kind
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_custom_scalars(charts)
+            write_or_warn(logger, partial(_add_charts, logger, charts))
+
+
+def _add_charts(logger: TensorBoardLogger, charts: _Charts) -> None:
+    logger.experiment.add_custom_scalars(charts)
 
 
 def _plateau_charts(trainer: Trainer) -> _Charts:

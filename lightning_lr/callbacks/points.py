@@ -13,7 +13,16 @@ from lightning_lr.callbacks.logging_faults import write_or_warn
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["Point", "hide_points", "logged_step", "next_step", "save_loggers", "shifted", "write_points"]
+__all__ = [
+    "Point",
+    "hide_points",
+    "logged_step",
+    "next_step",
+    "save_loggers",
+    "shifted",
+    "write_points",
+    "write_text",
+]
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,13 @@ def write_points(loggers: Iterable[Logger], points: Iterable[Point]) -> None:
         write_or_warn(logger, partial(_write, logger, points))
 
 
+def write_text(loggers: Iterable[Logger], tag: str, text: str, step: int) -> None:
+    """Write a text in Markdown to every logger of TensorBoard that can write."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            write_or_warn(logger, partial(_add_text, logger, tag, text, step))
+
+
 def hide_points(logger: TensorBoardLogger, step: int) -> None:
     """Hide what an interrupted run has left in the folder of a logger from a step on.
 
@@ -90,6 +106,10 @@ def _save(logger: Logger) -> None:
     logger.save()
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.flush()
+
+
+def _add_text(logger: TensorBoardLogger, tag: str, text: str, step: int) -> None:
+    logger.experiment.add_text(tag, text, step)
 
 
 def _write(logger: Logger, points: list[Point]) -> None:

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_lr.callbacks.decision_log import Entry, tell
 from lightning_lr.callbacks.drawing import draw
-from lightning_lr.callbacks.points import Point, logged_step, shifted, write_points
+from lightning_lr.callbacks.points import Point, logged_step, shifted, write_points, write_text
 from lightning_lr.decisions import Decision, Suggestion
 
 if TYPE_CHECKING:
@@ -49,10 +48,7 @@ def report(trainer: Trainer, entry: Entry, evidence: Evidence | None) -> None:
     step = logged_step(trainer)
     write_points(trainer.loggers, shifted(evidence.points, step))
     draw(trainer, evidence.tag, evidence.figure, step)
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            text = f"{entry.summary} {entry.effect}.\n\n{evidence.table()}"
-            logger.experiment.add_text(evidence.tag, text, step)
+    write_text(trainer.loggers, evidence.tag, f"{entry.summary} {entry.effect}.\n\n{evidence.table()}", step)
 
 
 def effect_on_lr(decision: Decision, *, old: float, applied: bool) -> str:
