@@ -98,8 +98,10 @@ def _be_a_rank():
     script = os.environ["RANKS_SCRIPT"]
     # Not `runpy`, which changes `sys.argv`, by which the Trainer knows what to start as the other ranks.
     exec(compile(Path(script).read_text(), script, "exec"), {"__name__": "__main__"})
+    sys.stdout.flush()
     if torch.distributed.is_initialized():
-        # Lightning leaves a group of gloo behind, whose threads then race with the end of the interpreter.
+        # The first rank to end takes the others with it. And Lightning leaves a group of gloo behind, whose
+        # threads race with the end of the interpreter.
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
 
