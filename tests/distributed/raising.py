@@ -1,8 +1,10 @@
-"""One of two ranks raises while an LR is looked for: `raising.py RANK`."""
+"""One of two ranks raises while an LR is looked for, and notes what it ends with: `raising.py RANK FOLDER`."""
 
 import sys
 from datetime import timedelta
+from pathlib import Path
 
+from lightning.pytorch import Callback
 from lightning.pytorch.strategies import DDPStrategy
 from startup import Learner
 from toy import trainer
@@ -17,9 +19,16 @@ class Broken(Learner):
         return super().training_step(batch, batch_idx)
 
 
+class Note(Callback):
+    """Notes the error of each rank as it comes: the first rank to end may take the others with it."""
+
+    def on_exception(self, trainer, pl_module, exception):
+        (Path(sys.argv[2]) / f"rank {trainer.global_rank}").write_text(repr(exception))
+
+
 def main():
     strategy = DDPStrategy(process_group_backend="gloo", timeout=timedelta(seconds=20))
-    trainer(LRRangeTest(40), devices=2, strategy=strategy).fit(Broken())
+    trainer(LRRangeTest(40), Note(), devices=2, strategy=strategy).fit(Broken())
 
 
 if __name__ == "__main__":
