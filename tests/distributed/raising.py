@@ -1,4 +1,4 @@
-"""One of two ranks raises while an LR is looked for, and notes what it ends with: `raising.py RANK FOLDER`."""
+"""One of two ranks raises while an LR is looked for, and each notes its error: `raising.py RANK FOLDER`."""
 
 import sys
 from datetime import timedelta
