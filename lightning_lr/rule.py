@@ -93,8 +93,8 @@ def _resampled(curve: LossCurve) -> tuple[SmoothCurve, ...]:
 def _no_descent(curve: SmoothCurve, *, rose: bool) -> str:
     if rose:
         return (
-            f"The loss rose from {curve.initial:.3g} without having fallen first: lower `min_lr`, or there "
-            "is nothing to learn."
+            f"The loss rose from {curve.initial:.3g} without having clearly fallen first: take more steps or "
+            f"larger batches, or a `min_lr` below {10 ** curve.log_lrs[0]:.2g}, or there is nothing to learn."
         )
     return (
         f"The loss stayed at {curve.initial:.3g}: its largest dip of {max(curve.drop, 0.0):.2g} is within "

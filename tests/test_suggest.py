@@ -162,7 +162,10 @@ def test_how_it_blew_up_does_not_matter(worst):
         (LossCurve(ramp(0.1, 1, 20), [1.0] * 5 + [NAN] * 15, diverged=True), "Only 5 finite losses"),
         (constant(sd=0), "The loss stayed at 1: its largest dip of"),
         (constant(sd=0.1), "is within its noise"),
-        (LossCurve(ramp(0.1, 100, 50), ramp(1, 3, 50)), "without having fallen first: lower `min_lr`"),
+        (
+            LossCurve(ramp(0.1, 100, 50), ramp(1, 3, 50)),
+            "take more steps or larger batches, or a `min_lr` below 0.1",
+        ),
     ],
 )
 @pytest.mark.parametrize("rule", RULES, ids=str)

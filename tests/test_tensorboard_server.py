@@ -1,5 +1,6 @@
 """What a run logs, read from the real TensorBoard server over HTTP, as a browser does."""
 
+import json
 import re
 import urllib.parse
 import urllib.request
@@ -88,8 +89,8 @@ def test_the_story_is_one_text_from_top_to_bottom(server):
     assert all(re.match(r"(<p>)?<strong>Step \d+, epoch \d: .*LR .*\.</strong>", item) for item in items)
 
 
-def test_hyperparameters_of_runs_compare(server):
-    names = ["lr_base", "lr_found_by", "lr_schedule", "plateau_detector", "width", "nested/lr"]
+def test_hyperparameters_of_runs_compare(server, logs):
+    names = ["lr_base", "lr_found", "lr_found_by", "lr_schedule", "plateau_detector", "width", "nested/lr"]
     experiment = server.post("plugin/hparams/experiment", {"experimentName": ""})
     assert set(names) <= {info["name"] for info in experiment["hparamInfos"]}
     metrics = [info["name"] for info in experiment["metricInfos"]]
@@ -109,7 +110,10 @@ def test_hyperparameters_of_runs_compare(server):
     ]
     assert {row["name"] for row in ours} == {"whole/hparams", "resumed/hparams"}
     assert ours[0]["lr_base"] == pytest.approx(ours[1]["lr_base"])
-    assert ours[0]["lr_found_by"] == "LRRangeTest, Basin"
+    told = map(json.loads, (logs / "whole/decisions.jsonl").read_text().splitlines())
+    [lr] = [each["evidence"]["lr"] for each in told if each["kind"] == "range test"]
+    assert [row["lr_found"] for row in ours] == pytest.approx([lr, lr])
+    assert [row["lr_found_by"] for row in ours] == ["LRRangeTest, Basin"] * 2
     assert ours[0]["lr_schedule"].startswith("LRDecay(policy=Cosine(floor=0.01)")
     assert ours[0]["plateau_detector"] == "PlateauDetector(monitor='val_acc', mode='max')"
     assert ours[0]["width"] == 4

@@ -40,7 +40,7 @@ def announce_columns(trainer: Trainer, pl_module: LightningModule) -> None:
         if module and isinstance(logger, TensorBoardLogger) and vars(logger).get("_default_hp_metric"):
             names = {"hp_metric": -1.0} | {f"final/{name}": 0.0 for name in sorted(metrics)}
             columns, *_ = _summaries(dict(_flat(module)) | lr_hparams(trainer), names)
-            logger.experiment._get_file_writer().add_summary(columns)  # noqa: SLF001 (see points.py)
+            write_or_warn(logger, partial(_add_summary, logger, columns))
 
 
 def write_row(trainer: Trainer, metrics: Mapping[str, float], step: int) -> None:
@@ -72,12 +72,17 @@ def write_row(trainer: Trainer, metrics: Mapping[str, float], step: int) -> None
 
 
 def lr_hparams(trainer: Trainer) -> dict[str, str | float]:
-    """Return what decides the LR of a run, under the same names in every run, so that runs compare."""
+    """Return what decides the LR of a run, under the same names in every run, so that runs compare.
+
+    `lr_base` is the base LR of now and `lr_found` what a test or a search has found; 0 where there is none.
+    """
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     has_lrs = bool(groups) and all("lr" in group for group in groups)
+    found = list(_found(trainer))
     return {
         "lr_base": base_lr(trainer) if has_lrs else 0.0,
-        "lr_found_by": _found_by(trainer),
+        "lr_found": found[-1][1].lr if found else 0.0,
+        "lr_found_by": "; ".join(f"{name}, {suggestion.rule}" for name, suggestion in found) or _NONE,
         "lr_range_test": _settings_of(trainer, LRRangeTest),
         "lr_search": _settings_of(trainer, LRSearch),
         "lr_schedule": _schedule(trainer),
@@ -110,6 +115,10 @@ def _monitored(trainer: Trainer) -> set[str]:
     return {monitor for monitor in monitors if isinstance(monitor, str)}
 
 
+def _add_summary(logger: TensorBoardLogger, summary: Any) -> None:
+    logger.experiment._get_file_writer().add_summary(summary)  # noqa: SLF001 (see points.py)
+
+
 def _summaries(hparams: Mapping[str, Any], metrics: Mapping[str, float]) -> tuple[Any, Any, Any]:
     """Return what lists the columns, what begins a row and what ends it."""
     from torch.utils.tensorboard.summary import hparams as summaries
@@ -118,15 +127,13 @@ def _summaries(hparams: Mapping[str, Any], metrics: Mapping[str, float]) -> tupl
     return made
 
 
-def _found_by(trainer: Trainer) -> str:
-    found = [
-        f"{type(callback).__name__}, {callback.suggestion.rule}"
-        for callback in _callbacks(trainer)
-        if isinstance(callback, StartupTest)
-        and callback.apply
-        and isinstance(callback.suggestion, Suggestion)
-    ]
-    return "; ".join(found) or _NONE
+def _found(trainer: Trainer) -> Iterator[tuple[str, Suggestion]]:
+    """Yield what was found and is trained with, and by which callback."""
+    for callback in _callbacks(trainer):
+        if isinstance(callback, StartupTest) and callback.apply:
+            suggestion = callback.suggestion
+            if isinstance(suggestion, Suggestion):
+                yield type(callback).__name__, suggestion
 
 
 def _schedule(trainer: Trainer) -> str:

@@ -54,6 +54,7 @@ def test_a_module_without_hyperparameters_has_a_row_and_columns_come_from_it(tmp
     assert row.keys() == {"session_start_info", "session_end_info"}
     assert values(row["session_start_info"]) == {
         "lr_base": pytest.approx(0.1),
+        "lr_found": 0.0,
         "lr_found_by": "-",
         "lr_range_test": "-",
         "lr_search": "-",
