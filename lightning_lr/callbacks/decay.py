@@ -14,7 +14,7 @@ from lightning_lr.callbacks.added_groups import group_count, take_in_added
 from lightning_lr.callbacks.decay_report import tell_change, tell_warmup_end
 from lightning_lr.callbacks.new_horizon import warn_of_new_horizon
 from lightning_lr.callbacks.rivals import check_no_rival, check_not_restarted
-from lightning_lr.callbacks.run_length import REMEDY, run_length
+from lightning_lr.callbacks.run_length import REMEDY, check_epochs_end_together, run_length
 from lightning_lr.callbacks.saved_state import (
     Read,
     count,
@@ -156,6 +156,13 @@ class LRDecay(Callback):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         check_not_restarted(trainer, self, loaded=self._loaded.get("step", 0) > 0)
+        if self.interval == "epoch":
+            check_epochs_end_together(
+                trainer,
+                "`LRDecay(interval='epoch')` sets one LR on all ranks",
+                otherwise="it trains with another LR than the others for a while",
+                remedy="Use `LRDecay(interval='step')`",
+            )
         manual = not pl_module.automatic_optimization
         self._counts_batches = manual and trainer.max_steps == -1
         self._plan = self._make_plan(trainer, manual=manual)

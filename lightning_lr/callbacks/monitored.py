@@ -1,15 +1,14 @@
 """Reads the value that a validation gave for a name: of this validation, and the same on every rank."""
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from lightning_lr.callbacks.run_length import check_epochs_end_together
 from lightning_lr.callbacks.saved_state import count, number, read_entries
 from lightning_lr.ranks import gather_from_ranks, mean_over_ranks, rank_sum, sum_over_ranks
 from lightning_lr.validation_loss import ValidationLoss, returned_loss
@@ -33,23 +32,12 @@ def check_validations(trainer: Trainer) -> None:
         raise MisconfigurationException(
             f"PlateauDetector has no validation to judge: the validation loaders are empty{ranks}."
         )
-    batches = gather_from_ranks(trainer, trainer.num_training_batches)
-    if trainer.world_size == 1 or trainer.check_val_every_n_epoch is None:
-        return
-    remedy = (
-        "Validate by steps, with `Trainer(check_val_every_n_epoch=None, val_check_interval=...)`, or give"
-        " epochs one length with `limit_train_batches`."
-    )
-    if len(set(batches)) > 1:
-        numbers = ", ".join(f"{each:g}" for each in batches)
-        raise MisconfigurationException(
-            "PlateauDetector judges with all ranks at once, and these validate after different steps: an"
-            f" epoch has {numbers} batches on them. {remedy}"
-        )
-    if math.isinf(batches[0]):
-        rank_zero_warn(
-            "PlateauDetector judges with all ranks at once, and the train loaders do not say how long an"
-            f" epoch is. Where it is shorter on one rank, they wait for each other for ever. {remedy}"
+    if trainer.check_val_every_n_epoch is not None:
+        check_epochs_end_together(
+            trainer,
+            "PlateauDetector judges with all ranks at once",
+            otherwise="they wait for each other for ever",
+            remedy="Validate by steps, with `Trainer(check_val_every_n_epoch=None, val_check_interval=...)`",
         )
 
 

@@ -2,13 +2,15 @@
 
 import math
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_lr.horizon import Horizon, horizon
 from lightning_lr.ranks import gather_from_ranks
 
-__all__ = ["REMEDY", "accumulation", "run_length"]
+__all__ = ["REMEDY", "accumulation", "check_epochs_end_together", "run_length"]
 
 REMEDY = {
     "epoch": "Set `Trainer(max_epochs=...)`.",
@@ -43,3 +45,30 @@ def accumulation(trainer: Trainer) -> dict[int, int]:
         if isinstance(callback, GradientAccumulationScheduler):
             return callback.scheduling
     return {0: trainer.accumulate_grad_batches}
+
+
+def check_epochs_end_together(trainer: Trainer, reason: str, *, otherwise: str, remedy: str) -> None:
+    """Refuse epochs that end after different steps on the ranks; to be called on all of them.
+
+    Args:
+        trainer: The Trainer of the fit, with the loaders set up.
+        reason: Why they must not, as the beginning of a sentence.
+        otherwise: What may come of loaders that do not say how long an epoch is, which are warned of.
+        remedy: What to do, besides giving epochs one length.
+
+    Raises:
+        MisconfigurationException: An epoch has other numbers of batches on other ranks.
+    """
+    first, *others = batches = gather_from_ranks(trainer, trainer.num_training_batches)
+    remedy = f"{remedy}, or give epochs one length with `limit_train_batches`."
+    if set(others) - {first}:
+        numbers = ", ".join(f"{each:g}" for each in batches)
+        raise MisconfigurationException(
+            f"{reason}, and these end their epochs after different steps: an epoch has {numbers} batches on"
+            f" them. {remedy}"
+        )
+    if others and math.isinf(first):
+        rank_zero_warn(
+            f"{reason}, and the train loaders do not say how long an epoch is. Where it is shorter on one"
+            f" rank, {otherwise}. {remedy}"
+        )

@@ -251,10 +251,18 @@ def validations_after_different_steps_are_refused(root):
         return str(error)
 
 
-def validations_after_steps_that_nobody_knows(root):
+def lrs_by_epochs_of_different_lengths_are_refused(root):
+    module = Sampled()
+    try:
+        fit(module, LRDecay(), root=root, max_steps=20, use_distributed_sampler=False, limit_val_batches=0)
+    except MisconfigurationException as error:
+        return {"error": str(error), "steps": module.trainer.global_step}
+
+
+def epochs_of_lengths_that_nobody_knows(root):
     with warnings.catch_warnings(record=True) as caught:
-        fit(Alike(), PlateauDetector(on_plateau=[]), root=root, max_epochs=2)
-    return [str(each.message) for each in caught if "PlateauDetector" in str(each.message)]
+        fit(Alike(), LRDecay(), PlateauDetector(on_plateau=[]), root=root, max_epochs=2)
+    return [str(each.message) for each in caught if "how long an epoch is" in str(each.message)]
 
 
 # --- An interruption.
@@ -320,7 +328,8 @@ SCENARIOS = [
     validations_by_steps_of_uneven_streams,
     plans_over_samplers_of_different_lengths,
     validations_after_different_steps_are_refused,
-    validations_after_steps_that_nobody_knows,
+    lrs_by_epochs_of_different_lengths_are_refused,
+    epochs_of_lengths_that_nobody_knows,
     runs_with_and_without_an_interruption,
 ]
 

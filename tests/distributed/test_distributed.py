@@ -171,10 +171,21 @@ def test_verdicts_after_different_steps_are_refused(alike):
     assert "check_val_every_n_epoch=None" in error
 
 
-def test_a_danger_to_wait_for_ever_is_told(hostile):
-    first, second = (found["validations_after_steps_that_nobody_knows"] for found in hostile[1])
-    [warning] = first
-    assert "do not say how long an epoch is" in warning
+def test_lrs_by_epochs_of_different_lengths_are_refused(alike):
+    found = alike("lrs_by_epochs_of_different_lengths_are_refused")
+    assert "6, 9 batches" in found["error"]
+    assert "Use `LRDecay(interval='step')`" in found["error"]
+    assert found["steps"] == 0
+
+
+def test_a_danger_in_epochs_of_unknown_length_is_told(hostile):
+    first, second = (found["epochs_of_lengths_that_nobody_knows"] for found in hostile[1])
+    assert [warning.split(maxsplit=1)[0] for warning in first] == [
+        "`LRDecay(interval='epoch')`",
+        "PlateauDetector",
+    ]
+    assert "it trains with another LR" in first[0]
+    assert "they wait for each other for ever" in first[1]
     assert second == []
 
 
