@@ -27,7 +27,7 @@ from lightning_lr.rates import nested_schedulers, peak_lrs, set_lrs
 from lightning_lr.rehearsable import check_rehearsable
 from lightning_lr.rehearsed_validation import RehearsedValidation
 from lightning_lr.snapshot import Snapshot, tensor_bytes
-from lightning_lr.steps import optimizer_step, was_skipped
+from lightning_lr.steps import optimizer_step, rehearsing, was_skipped
 
 __all__ = ["DryRun"]
 
@@ -92,6 +92,7 @@ class DryRun:
         with ExitStack() as stack:
             # First, so that handlers find everything put back.
             stack.enter_context(deferred_signals())
+            stack.enter_context(rehearsing(self._trainer.optimizers))
             _mute(stack, self._trainer, self._module)
             self._snapshot = _take_snapshot(self._trainer, self._module, self._keep_on)
             self._muted = stack.pop_all()

@@ -4,9 +4,10 @@ So precision, gradient clipping, accumulation, strategies and what the user over
 counters, hooks of callbacks and logging do not take part.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
+from weakref import WeakSet
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -18,7 +19,9 @@ from torch.optim import Optimizer
 
 from lightning_lr.internals import prepared
 
-__all__ = ["optimizer_step", "validation_step", "was_skipped"]
+__all__ = ["is_rehearsing", "optimizer_step", "rehearsing", "validation_step", "was_skipped"]
+
+_rehearsing: WeakSet[Optimizer] = WeakSet()
 
 
 def optimizer_step(
@@ -74,6 +77,21 @@ def was_skipped(optimizer: Optimizer) -> bool:
     # it waits for the device, as the scaler itself does for an optimizer that is not fused.
     found_inf = getattr(optimizer, "found_inf", None)
     return found_inf is not None and bool(found_inf.item())
+
+
+@contextmanager
+def rehearsing(optimizers: Sequence[Optimizer]) -> Iterator[None]:
+    """Mark the steps that optimizers make meanwhile as such that will be taken back; see `is_rehearsing`."""
+    _rehearsing.update(optimizers)
+    try:
+        yield
+    finally:
+        _rehearsing.difference_update(optimizers)
+
+
+def is_rehearsing(optimizer: Optimizer) -> bool:
+    """Tell whoever counts the steps of an optimizer whether those of now will be taken back."""
+    return optimizer in _rehearsing
 
 
 def _micro_step(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from lightning_lr.steps import was_skipped
+from lightning_lr.steps import is_rehearsing, was_skipped
 
 __all__ = ["StepHook"]
 
@@ -14,7 +14,7 @@ class StepHook:
     """Calls a function after every optimizer step of a training batch.
 
     A batch that only accumulates gradients makes no step, and neither does one that the AMP scaler skips.
-    Steps outside a batch, such as those of a rehearsal, are nobody's business.
+    Steps of a rehearsal, and others outside a batch, are nobody's business.
 
     Args:
         function: Called with the optimizer that stepped.
@@ -38,5 +38,5 @@ class StepHook:
         self._handles = []
 
     def _after_step(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
-        if self.in_batch and not was_skipped(optimizer):
+        if self.in_batch and not is_rehearsing(optimizer) and not was_skipped(optimizer):
             self._function(optimizer)

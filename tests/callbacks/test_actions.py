@@ -11,9 +11,9 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from stalling import ManualStalling, Stalling, Verdicts, fit, lrs_of
 from torch.optim import SGD, AdamW
 from torch.optim import lr_scheduler as schedulers
-from toy import LRTrace
+from toy import LRTrace, scalars
 
-from lightning_lr import LRDecay, LRRangeTest, LRSearch, PlateauDetector
+from lightning_lr import LRDecay, LRLogger, LRRangeTest, LRSearch, PlateauDetector
 from lightning_lr.actions import (
     Action,
     Effect,
@@ -410,6 +410,22 @@ def test_retune_tests_again_from_the_weights_of_now_and_leaves_no_other_trace(na
     twin = Learns(1e-4)
     fit(twin, Set(), **options)
     assert same(list(module.parameters()), list(twin.parameters()))
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("name", TESTS)
+def test_a_decay_and_a_logger_take_no_notice_of_the_steps_of_a_test(name, place, tmp_path):
+    test, decay, trace = TESTS[name](), LRDecay(Cosine(floor=0.1), interval="step"), LRTrace()
+    others = [decay, LRLogger()]
+    others.insert(place, PlateauDetector(detector=Verdicts("ip"), on_plateau=Retune()))
+    fit(Learns(1e-4), test, *others, trace, root=tmp_path, max_epochs=3)
+    found = test.suggestion.lr
+    assert found > 1e-3
+    bases = [1e-4 if step < 2 * STEPS_PER_EPOCH else found for step in range(12)]
+    planned = [base * decay.plan.factor(step=step, epoch=0) for step, base in enumerate(bases)]
+    assert trace.first_group() == pytest.approx(planned, rel=1e-6)
+    assert decay.state_dict()["step"] == 12
+    assert scalars(tmp_path)["lr/SGD"] == [(step, pytest.approx(lr)) for step, lr in enumerate(planned)]
 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
