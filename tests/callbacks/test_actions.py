@@ -428,6 +428,26 @@ def test_a_decay_and_a_logger_take_no_notice_of_the_steps_of_a_test(name, place,
     assert scalars(tmp_path)["lr/SGD"] == [(step, pytest.approx(lr)) for step, lr in enumerate(planned)]
 
 
+@pytest.mark.parametrize(
+    "actions", [ReduceLR(0.5), [RestoreBest(), ReduceLR(0.5)], Retune(), Escape(), StartCooldown()], ids=str
+)
+def test_neither_lrs_nor_their_curve_depend_on_the_order_of_the_callbacks(actions, tmp_path):
+    found = []
+    for order in [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1), (1, 3, 0, 2)]:
+        policy = WarmupStableDecay(2, shape="linear") if actions == StartCooldown() else Cosine(floor=0.1)
+        judge = PlateauDetector(detector=Verdicts("ipipip"), on_plateau=actions)
+        test, decay = LRRangeTest(30, milestones=(0, 2)), LRDecay(policy, interval="step")
+        callbacks, trace = [test, decay, judge, LRLogger()], LRTrace()
+        torch.manual_seed(0)
+        root = tmp_path / "-".join(map(str, order))
+        fit(Learns(1e-4), *(callbacks[each] for each in order), trace, root=root, max_epochs=5)
+        found += [trace.first_group(), [lr for _, lr in scalars(root)["lr/SGD"]]]
+    first, *others = found
+    assert len(set(first)) > 2
+    for other in others:
+        assert other == pytest.approx(first, rel=1e-6)
+
+
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
 def test_a_test_that_was_to_come_comes_after_a_resume(tmp_path):
     def parts():
