@@ -105,11 +105,12 @@ def main():
     parser.add_argument("--kill-at", type=int, default=-1)
     parser.add_argument("--resume", default=None)
     parser.add_argument("--search", action="store_true")
+    parser.add_argument("--milestones", type=int, nargs="+", default=(0,))
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     every = {"every_n_train_steps": arguments.save_every} if arguments.save_every else {"monitor": "val_acc"}
     run = trainer(
-        LRSearch(budget=80) if arguments.search else LRRangeTest(40),
+        LRSearch(budget=80) if arguments.search else LRRangeTest(40, milestones=arguments.milestones),
         LRDecay(Cosine(floor=0.01), interval="step", warmup=5),
         PlateauDetector("val_acc", mode="max"),
         LRLogger(),

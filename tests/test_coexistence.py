@@ -381,6 +381,7 @@ def test_beside_an_averaging_the_default_of_a_detector_is_to_report(tmp_path):
     assert trace.first_group()[:12] == [START] * 12
 
 
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0")
 def test_a_compiled_module(tmp_path):
     def compiled():
         return torch.compile(Net(), backend="eager")

@@ -47,6 +47,19 @@ def test_the_points_of_a_search_are_kept_too(tmp_path):
     assert [x for x, _ in resumed["loss/train"]] == list(range(STEPS))
 
 
+def test_the_points_of_several_tests_are_kept_in_order(tmp_path):
+    options = ["--milestones", 0, 1, "--save-every", 7]
+    run_apart(tmp_path, "run", *options, "--kill-at", 17, killed=True)
+    before = curves(tmp_path / "run")
+    run_apart(tmp_path, "run", *options, "--resume", tmp_path / "saved run" / "step=14.ckpt")
+    resumed = curves(tmp_path / "run")
+    for tag in ("range_test/lr", "range_test/loss"):
+        assert resumed[tag] == before[tag]
+        # The second test, at step 10, goes on where the first has ended.
+        assert [x for x, _ in before[tag]] == list(range(len(before[tag])))
+    assert len(before["range_test/lr"]) > 50
+
+
 def test_a_resumed_run_tells_the_whole_story_in_whichever_folder(root):
     run_apart(root, "before", "--kill-at", 17, killed=True)
     told = decisions(root / "before")

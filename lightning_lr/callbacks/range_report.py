@@ -1,6 +1,7 @@
 """Tells what a range test found."""
 
 import time
+from collections.abc import Sequence
 
 from lightning.pytorch import Trainer
 
@@ -16,7 +17,13 @@ __all__ = ["curve_points", "report_range_test"]
 
 
 def report_range_test(
-    trainer: Trainer, curve: LossCurve | None, decision: Decision, *, old: float, applied: bool
+    trainer: Trainer,
+    curve: LossCurve | None,
+    decision: Decision,
+    *,
+    points: Sequence[Point],
+    old: float,
+    applied: bool,
 ) -> None:
     """Report a range test; to be called on every rank.
 
@@ -24,12 +31,13 @@ def report_range_test(
         trainer: The Trainer of the fit.
         curve: What was recorded; None where the test could not begin.
         decision: What was decided.
+        points: Those of the curve, where they belong in the run.
         old: The LR before.
         applied: Whether the run trains with the LR found.
     """
     effect = effect_on_lr(decision, old=old, applied=applied)
     entry = Entry("LRRangeTest", "range test", _summary(decision), effect, decision.to_dict())
-    report(trainer, entry, None if curve is None else _evidence(curve, decision))
+    report(trainer, entry, None if curve is None else _evidence(curve, decision, points))
 
 
 def curve_points(curve: LossCurve) -> list[Point]:
@@ -41,8 +49,7 @@ def curve_points(curve: LossCurve) -> list[Point]:
     ]
 
 
-def _evidence(curve: LossCurve, decision: Decision) -> Evidence:
-    points = curve_points(curve)
+def _evidence(curve: LossCurve, decision: Decision, points: Sequence[Point]) -> Evidence:
     return Evidence("range_test", points, lambda: range_test_figure(curve, decision), lambda: _table(curve))
 
 

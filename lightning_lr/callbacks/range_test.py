@@ -9,7 +9,7 @@ from typing_extensions import override
 from lightning_lr.callbacks.bounds import find_bounds
 from lightning_lr.callbacks.live_ramp import LiveRamp
 from lightning_lr.callbacks.progress import Advance, progress_bar
-from lightning_lr.callbacks.range_report import report_range_test
+from lightning_lr.callbacks.range_report import curve_points, report_range_test
 from lightning_lr.callbacks.saved_state import Read, optional
 from lightning_lr.callbacks.startup_test import StartupTest
 from lightning_lr.checks import check_choice, check_count, check_flag, check_number
@@ -220,7 +220,8 @@ class LRRangeTest(StartupTest):
     ) -> None:
         self.curve = curves[0] if curves else None
         applied = self._follow(trainer, pl_module, decision, old=old)
-        report_range_test(trainer, self.curve, decision, old=old, applied=applied)
+        points = self._place(trainer, curve_points(self.curve)) if self.curve else []
+        report_range_test(trainer, self.curve, decision, points=points, old=old, applied=applied)
 
     def _recorder(self, bounds: tuple[float, float]) -> Recorder:
         lrs = ramp(*bounds, self.num_steps, mode=self.mode)

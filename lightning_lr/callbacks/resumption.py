@@ -9,11 +9,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_lr.callbacks.decision_log import Entry, tell
 from lightning_lr.callbacks.logging_faults import write_or_warn
-from lightning_lr.callbacks.points import Point, hide_points, next_step, shifted, write_points
-from lightning_lr.callbacks.range_report import curve_points
-from lightning_lr.callbacks.range_test import LRRangeTest
-from lightning_lr.callbacks.search import LRSearch
-from lightning_lr.callbacks.search_report import trial_points
+from lightning_lr.callbacks.points import Point, hide_points, next_step, write_points
+from lightning_lr.callbacks.startup_test import StartupTest
 
 __all__ = ["continue_curves", "tell_resumption"]
 
@@ -48,7 +45,5 @@ def _has_older_points(logger: TensorBoardLogger) -> bool:
 
 def _test_points(trainer: Trainer) -> Iterator[Point]:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, LRRangeTest) and callback.curve is not None:
-            yield from shifted(curve_points(callback.curve), callback.tested_at)
-        elif isinstance(callback, LRSearch) and callback.trials is not None:
-            yield from shifted(trial_points(callback.trials), callback.tested_at)
+        if isinstance(callback, StartupTest):
+            yield from callback.points

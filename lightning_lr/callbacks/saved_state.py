@@ -40,7 +40,7 @@ _UNREADABLE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeE
 _LARGEST_COUNT = 2**53
 _LONGEST_REASON = 300
 _short = Repr()
-_short.maxdict = _short.maxlist = 3
+_short.maxdict = _short.maxlist = _short.maxlevel = 3
 
 
 class _BadEntryError(ValueError):

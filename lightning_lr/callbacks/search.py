@@ -12,7 +12,7 @@ from lightning_lr.callbacks.bounds import PROBED_STEPS, find_bounds
 from lightning_lr.callbacks.progress import progress_bar
 from lightning_lr.callbacks.run_length import run_length
 from lightning_lr.callbacks.saved_state import Read, optional
-from lightning_lr.callbacks.search_report import report_search
+from lightning_lr.callbacks.search_report import report_search, trial_points
 from lightning_lr.callbacks.startup_test import StartupTest
 from lightning_lr.callbacks.trial_runner import START_STEPS, TrialRunner
 from lightning_lr.checks import check_choice, check_count, check_number
@@ -176,7 +176,8 @@ class LRSearch(StartupTest):
                 decision = read_optimum(trials, horizon=length)
         self.trials = trials
         applied = self._follow(trainer, pl_module, decision, old=old)
-        report_search(trainer, trials, decision, old=old, applied=applied)
+        points = self._place(trainer, trial_points(trials)) if trials else []
+        report_search(trainer, trials, decision, points=points, old=old, applied=applied)
 
     def plot(self) -> "Figure":
         """Draw the trials of the last search and the LR that was chosen.

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 
 from lightning.pytorch import Trainer
 
@@ -16,7 +17,13 @@ __all__ = ["report_search", "trial_points"]
 
 
 def report_search(
-    trainer: Trainer, trials: Trials | None, decision: Decision, *, old: float, applied: bool
+    trainer: Trainer,
+    trials: Trials | None,
+    decision: Decision,
+    *,
+    points: Sequence[Point],
+    old: float,
+    applied: bool,
 ) -> None:
     """Report a search; to be called on every rank.
 
@@ -24,12 +31,13 @@ def report_search(
         trainer: The Trainer of the fit.
         trials: What was tried; None where the search could not begin.
         decision: What was decided.
+        points: Those of the trials, where they belong in the run.
         old: The LR before.
         applied: Whether the run trains with the LR found.
     """
     effect = effect_on_lr(decision, old=old, applied=applied)
     entry = Entry("LRSearch", "search", _summary(trials, decision), effect, decision.to_dict())
-    report(trainer, entry, None if trials is None else _evidence(trials, decision))
+    report(trainer, entry, None if trials is None else _evidence(trials, decision, points))
 
 
 def trial_points(trials: Trials) -> list[Point]:
@@ -41,8 +49,7 @@ def trial_points(trials: Trials) -> list[Point]:
     ]
 
 
-def _evidence(trials: Trials, decision: Decision) -> Evidence:
-    points = trial_points(trials)
+def _evidence(trials: Trials, decision: Decision, points: Sequence[Point]) -> Evidence:
     return Evidence("search", points, lambda: search_figure(trials, decision), lambda: _table(trials))
 
 

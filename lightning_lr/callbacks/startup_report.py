@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 
 from lightning_lr.callbacks.decision_log import Entry, tell
 from lightning_lr.callbacks.drawing import draw
-from lightning_lr.callbacks.points import Point, logged_step, shifted, write_points, write_text
+from lightning_lr.callbacks.points import Point, logged_step, write_points, write_text
 from lightning_lr.decisions import Decision, Suggestion
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Evidence:
 
     Args:
         tag: The name of the text and of the figure.
-        points: The measured curves, with x from 0 on.
+        points: The measured curves.
         figure: Makes the figure.
         table: Makes the table below the decision, in Markdown.
     """
@@ -46,7 +46,7 @@ def report(trainer: Trainer, entry: Entry, evidence: Evidence | None) -> None:
     if not trainer.is_global_zero or evidence is None:
         return
     step = logged_step(trainer)
-    write_points(trainer.loggers, shifted(evidence.points, step))
+    write_points(trainer.loggers, evidence.points)
     draw(trainer, evidence.tag, evidence.figure, step)
     write_text(trainer.loggers, evidence.tag, f"{entry.summary} {entry.effect}.\n\n{evidence.table()}", step)
 

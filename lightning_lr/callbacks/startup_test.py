@@ -1,5 +1,6 @@
 """What every callback that finds the LR before training has in common: when it tests, and what follows."""
 
+import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +10,19 @@ from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
 from lightning_lr.callbacks.apply import apply_lr
-from lightning_lr.callbacks.points import logged_step
+from lightning_lr.callbacks.points import Point, logged_step, shifted
 from lightning_lr.callbacks.rivals import check_not_restarted
-from lightning_lr.callbacks.saved_state import Read, count, each_of, optional, read_state
+from lightning_lr.callbacks.saved_state import (
+    Read,
+    count,
+    each_of,
+    mapping,
+    number,
+    optional,
+    read_entries,
+    read_state,
+    text,
+)
 from lightning_lr.checks import check_count, check_flag
 from lightning_lr.decisions import Decision, Suggestion, decision_from_dict
 from lightning_lr.internals import keep_swa_lrs
@@ -32,7 +43,7 @@ class StartupTest(Callback):
 
     Attributes:
         suggestion: What the last test decided; None before the first.
-        tested_at: The x of the last test's points in the loggers, of the first one.
+        points: What the tests of this fit have drawn in the loggers, in the order of x.
         live: Whether the first test is made over the first steps of training.
     """
 
@@ -48,7 +59,7 @@ class StartupTest(Callback):
         self.apply = apply
         self.stop_after = stop_after
         self.suggestion: Decision | None = None
-        self.tested_at = 0
+        self.points: list[Point] = []
         self._tested: list[int] = []
         self._minimum: tuple[int | None, int | None] | None = None
 
@@ -62,7 +73,7 @@ class StartupTest(Callback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._tested = []
+        self._tested, self.points = [], []
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -90,7 +101,7 @@ class StartupTest(Callback):
     def state_dict(self) -> dict[str, Any]:
         return {
             "tested": list(self._tested),
-            "tested_at": self.tested_at,
+            "points": [{"step": point.step, "values": dict(point.values)} for point in self.points],
             "suggestion": self.suggestion.to_dict() if self.suggestion else None,
         }
 
@@ -98,11 +109,15 @@ class StartupTest(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         state = read_state(self, state_dict, self._entries())
         self._tested, self.suggestion = state["tested"], state["suggestion"]
-        self.tested_at = state["tested_at"]
+        self.points = state["points"]
 
     def _entries(self) -> dict[str, Read]:
         """Return how to read each entry of a state."""
-        return {"tested": each_of(count), "tested_at": count, "suggestion": optional(decision_from_dict)}
+        return {
+            "tested": each_of(count),
+            "points": each_of(_read_point),
+            "suggestion": optional(decision_from_dict),
+        }
 
     def _may_run(self, trainer: Trainer) -> bool:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -111,12 +126,18 @@ class StartupTest(Callback):
             return False
         return not self._tested
 
+    def _place(self, trainer: Trainer, points: Sequence[Point]) -> list[Point]:
+        """Return points whose x count from 0 with x from where the run is, beyond those of earlier tests."""
+        begin = max([logged_step(trainer), *(point.step + 1 for point in self.points[-1:])])
+        placed = shifted(points, begin)
+        self.points += placed
+        return placed
+
     def _follow(
         self, trainer: Trainer, pl_module: LightningModule, decision: Decision, *, old: float
     ) -> bool:
         """Do what a decision asks for, and return whether the run trains with the LR found."""
         self._tested.append(trainer.current_epoch)
-        self.tested_at = logged_step(trainer)
         self.suggestion = decision
         applied = self.apply and isinstance(decision, Suggestion)
         if self.apply and isinstance(decision, Suggestion):
@@ -127,3 +148,9 @@ class StartupTest(Callback):
             loop.min_epochs, loop.epoch_loop.min_steps = 0, None
             trainer.should_stop = True
         return applied
+
+
+def _read_point(value: object) -> Point:
+    entries = read_entries(value, {"step": count, "values": mapping})
+    values = {text(tag): number(y) for tag, y in entries["values"].items()}
+    return Point(entries["step"], time.time(), values)
