@@ -15,6 +15,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from startup import LEDGER, START, TESTS, EasyNet, Learner, adamw, fit, lrs_of, sgd
+from test_dry_run import NEEDS_FSDP2_ON_CPU
 from test_range_test import ManualLearner
 from torch.optim import SGD
 from torch.optim import lr_scheduler as schedulers
@@ -298,6 +299,7 @@ print(" ".join(lines) + "\\n", end="")
 """
 
 
+@NEEDS_FSDP2_ON_CPU
 def test_fsdp2_works_and_every_rank_counts(tmp_path):
     script = tmp_path / "sharded.py"
     script.write_text(SHARDED)

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import (
     StochasticWeightAveraging,
 )
 from startup import START, EasyManualNet, EasyNet, adamw, sgd
-from test_dry_run import LOADERS, SCHEDULERS, settings
+from test_dry_run import LOADERS, NEEDS_FSDP2_ON_CPU, SCHEDULERS, settings
 from torch.optim import SGD, AdamW
 from torch.optim import lr_scheduler as schedulers
 from toy import scalars
@@ -212,7 +212,7 @@ for kind, make in TESTS_OF_LRS.items():
 """
 
 
-@pytest.mark.parametrize(("kind", "ranks"), [("ddp", 4), ("fsdp2", 2)])
+@pytest.mark.parametrize(("kind", "ranks"), [("ddp", 4), pytest.param("fsdp2", 2, marks=NEEDS_FSDP2_ON_CPU)])
 def test_every_rank_goes_on_as_if_it_had_started_with_the_same_lr(kind, ranks, tmp_path):
     script = tmp_path / "distributed.py"
     script.write_text(DISTRIBUTED)
