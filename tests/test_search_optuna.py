@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
@@ -144,9 +145,11 @@ def caught_in_a_trial(worker, directory):
     if STUDY not in optuna.get_all_study_names(storage(directory)):
         return None
     worker.send_signal(signal.SIGSTOP)
-    for trial in trials(directory):
-        if trial.state == TrialState.RUNNING and trial.intermediate_values:
-            return trial
+    # It may have been stopped as it writes.
+    with suppress(OperationalError):
+        for trial in trials(directory):
+            if trial.state == TrialState.RUNNING and trial.intermediate_values:
+                return trial
     worker.send_signal(signal.SIGCONT)
     return None
 
