@@ -1,6 +1,8 @@
 """Draws figures beside the training: matplotlib takes longer than many steps do."""
 
 import io
+import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,7 +36,8 @@ def draw(trainer: Trainer, tag: str, make: Callable[[], "Figure"], step: int) ->
 
     These are TensorBoardLogger and those with a method `log_image(key, images, step=...)`, as WandbLogger has
     it. Without one of them nothing is drawn. The fit does not end, in whatever way, before the figure is
-    written; an error in drawing becomes a warning. To be called on every rank, one of them draws.
+    written; an error in drawing becomes a warning. To be called on every rank, one of them draws. A process
+    that is forked meanwhile, as the workers of a loader are, is forked when the figure is drawn.
 
     Args:
         trainer: The Trainer of the running fit.
@@ -100,6 +103,14 @@ class _Desk(Callback):
 
 
 _desks: WeakKeyDictionary[Trainer, _Desk] = WeakKeyDictionary()
+# A forked process inherits what other threads have locked, of modules being imported for one, for ever.
+_not_while_forking = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_not_while_forking.acquire,
+        after_in_parent=_not_while_forking.release,
+        after_in_child=_not_while_forking.release,
+    )
 
 
 def _takes_images(logger: Logger) -> bool:
@@ -108,14 +119,19 @@ def _takes_images(logger: Logger) -> bool:
 
 
 def _draw(order: _Order) -> None:
+    with _not_while_forking:
+        png, pixels = _render(order.make)
+    for logger in order.loggers:
+        write_or_warn(logger, partial(_write_image, logger, order, png, pixels))
+
+
+def _render(make: Callable[[], "Figure"]) -> tuple[bytes, NDArray[np.uint8]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas: Any = FigureCanvasAgg(order.make())
+    canvas: Any = FigureCanvasAgg(make())
     file = io.BytesIO()
     canvas.print_png(file)
-    pixels = np.array(canvas.buffer_rgba())
-    for logger in order.loggers:
-        write_or_warn(logger, partial(_write_image, logger, order, file.getvalue(), pixels))
+    return file.getvalue(), np.array(canvas.buffer_rgba())
 
 
 def _write_image(logger: Any, order: _Order, png: bytes, pixels: NDArray[np.uint8]) -> None:

@@ -1,5 +1,8 @@
 """Figures drawn beside the training."""
 
+import importlib
+import multiprocessing
+import os
 import threading
 import time
 
@@ -67,6 +70,37 @@ def test_a_step_does_not_wait_for_a_figure_and_the_end_of_the_fit_does(tmp_path)
     trainer(draws, Trained(), root=tmp_path).fit(Toy())
     assert draws.stall < 0.3
     assert threads[0] is not threading.main_thread()
+    assert len(images(tmp_path)) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_process_forked_while_a_figure_is_drawn_does_not_wait_for_ever(tmp_path, monkeypatch):
+    # What drawing imports is locked meanwhile, in the worker that is forked then as well.
+    (tmp_path / "imported_slowly.py").write_text("import time\ntime.sleep(0.5)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    imports = threading.Event()
+
+    def make():
+        imports.set()
+        importlib.import_module("imported_slowly")
+        return figure()
+
+    class Forks(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if trainer.global_step == 3:
+                assert imports.wait(timeout=60)
+                worker = multiprocessing.get_context("fork").Process(
+                    target=importlib.import_module, args=("imported_slowly",)
+                )
+                worker.start()
+                worker.join(30)
+                self.code = worker.exitcode
+                worker.kill()
+
+    forks = Forks()
+    trainer(Draws(make), forks, root=tmp_path).fit(Toy())
+    assert forks.code == 0
     assert len(images(tmp_path)) == 1
 
 
