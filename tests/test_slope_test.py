@@ -167,7 +167,7 @@ def test_neither_scale_nor_shift_of_other_values_matters(log_scale, shift, seed)
     moved = [(value + shift) * 10**log_scale for value in values]
 
     assert timeline(SlopeTest(), moved) == expected
-    assert set(expected) == {".", "i", "P"}
+    assert {".", "i"} <= set(expected) <= {".", "i", "P"}
 
 
 @pytest.mark.parametrize("shift", [0.0, -1.0], ids=["positive", "begins at zero"])

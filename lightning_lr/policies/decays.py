@@ -257,4 +257,4 @@ class DelayedExponential(Policy):
 
     @override
     def formula(self, t: float, total: float) -> float:
-        return math.exp(-self.rate * max(0.0, t - self.start + 1))
+        return math.exp(-self.rate * float(max(0.0, t - self.start + 1)))
