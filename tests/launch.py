@@ -88,22 +88,30 @@ def _finish(process, limit):
 
 
 def _kill(process):
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    # torchrun has to be asked: its ranks are in sessions of their own.
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=40)
+            break
 
 
 def _be_a_rank():
-    faulthandler.dump_traceback_later(float(os.environ["RANKS_LIMIT"]), exit=True)
+    limit = int(os.environ["RANKS_LIMIT"])
+    faulthandler.dump_traceback_later(limit, exit=True)
+    # Also where the interpreter has ended already, and a thread of a library has not.
+    signal.alarm(limit + 10)
     script = os.environ["RANKS_SCRIPT"]
     # Not `runpy`, which changes `sys.argv`, by which the Trainer knows what to start as the other ranks.
     exec(compile(Path(script).read_text(), script, "exec"), {"__name__": "__main__"})
-    sys.stdout.flush()
     if torch.distributed.is_initialized():
-        # The first rank to end takes the others with it. And Lightning leaves a group of gloo behind, whose
-        # threads race with the end of the interpreter.
+        # The first rank to end takes the others with it.
         torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Lightning leaves a group of gloo behind, whose threads race with the end of the interpreter.
+    os._exit(0)
 
 
 if __name__ == "__main__":

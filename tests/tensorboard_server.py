@@ -6,9 +6,11 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 PATIENCE = 90.0  # seconds
 
@@ -47,19 +49,29 @@ class Server:
 def serve(folder, *options):
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", folder, "--port", "0"]
     command += ["--host", "127.0.0.1", "--samples_per_plugin", "scalars=1000", *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
+    # A file for what it says, since a pipe that nobody reads is full one day.
+    with (
+        tempfile.NamedTemporaryFile() as said,
+        subprocess.Popen(command, stderr=said, env=os.environ) as process,
+    ):
+
+        def addresses():
+            assert process.poll() is None, Path(said.name).read_text()
+            return re.findall(r"http://127\.0\.0\.1:\d+", Path(said.name).read_text())
+
         try:
-            address = next(
-                found[0] for line in process.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+", line))
-            )
-            yield Server(address)
+            wait_until(addresses)
+            yield Server(addresses()[0])
         finally:
             process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
+            process.kill()
 
 
 def wait_until(condition):
-    """Ask again until the server, which reads the files at its own pace, has got there."""
+    """Ask again until the server, which starts and reads the files at its own pace, has got there."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, "TensorBoard has not read the logs in time."
+        assert time.monotonic() < deadline, "TensorBoard has not got there in time."
         time.sleep(0.2)

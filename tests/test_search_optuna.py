@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import optuna
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 STUDY = "digits-lr"
+PATIENCE = 240  # seconds
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 # Imports, says that it is ready, and starts when it is told to, so that workers do start together.
 TOGETHER = """
@@ -38,10 +39,12 @@ def search(monkeypatch):
     return importlib.import_module("search_optuna")
 
 
-def start(directory, *arguments, together=False):
+@contextmanager
+def started(directory, *arguments, together=False):
+    """Start a worker, which ends with the block if it has not before."""
     script = ["-c", TOGETHER] if together else [str(EXAMPLES / "search_optuna.py")]
     environment = os.environ | {"PYTHONPATH": str(EXAMPLES), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, *script, *arguments],
         cwd=directory,
         env=environment,
@@ -49,14 +52,23 @@ def start(directory, *arguments, together=False):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as worker:
+        try:
+            yield worker
+        finally:
+            worker.kill()
 
 
 def finish(worker):
     """Wait for a worker to succeed and return its lines."""
-    out, err = worker.communicate(timeout=240)
+    out, err = worker.communicate(timeout=PATIENCE)
     assert worker.returncode == 0, err
     return out.splitlines()
+
+
+def run(directory, *arguments):
+    with started(directory, *arguments) as worker:
+        return finish(worker)
 
 
 def storage(directory):
@@ -78,13 +90,15 @@ def options(**changes):
 
 @pytest.fixture
 def directory_of_two_workers(tmp_path):
-    workers = [start(tmp_path, "--trials=6", "--epochs=2", together=True) for _ in range(2)]
-    for worker in workers:
-        assert worker.stdout.readline() == "ready\n", worker.communicate()
-    for worker in workers:
-        worker.stdin.write("\n")
-        worker.stdin.flush()
-    return tmp_path, [finish(worker) for worker in workers]
+    with ExitStack() as stack:
+        arguments = ["--trials=6", "--epochs=2"]
+        workers = [stack.enter_context(started(tmp_path, *arguments, together=True)) for _ in range(2)]
+        for worker in workers:
+            assert worker.stdout.readline() == "ready\n", worker.communicate()
+        for worker in workers:
+            worker.stdin.write("\n")
+            worker.stdin.flush()
+        return tmp_path, [finish(worker) for worker in workers]
 
 
 def test_two_workers_share_one_study(directory_of_two_workers):
@@ -119,15 +133,15 @@ def test_the_trial_of_a_killed_worker_is_repeated(tmp_path):
     arguments = ["--trials=3", "--epochs=4", "--heartbeat=1"]
     # The tables, before there are two who would make them: the worker, and this process looking at it.
     optuna.storages.get_storage(storage(tmp_path))
-    killed = start(tmp_path, *arguments)
-    while not (trial := caught_in_a_trial(killed, tmp_path)):
-        assert killed.poll() is None, killed.communicate()
-        time.sleep(0.05)
-    killed.kill()
-    killed.communicate()
+    deadline = time.monotonic() + PATIENCE
+    with started(tmp_path, *arguments) as killed:
+        while not (trial := caught_in_a_trial(killed, tmp_path)):
+            assert killed.poll() is None, killed.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
     assert -killed.returncode == signal.SIGKILL
 
-    lines = finish(start(tmp_path, *arguments))
+    lines = run(tmp_path, *arguments)
 
     found = trials(tmp_path)
     assert found[trial.number].state == TrialState.FAIL
@@ -171,7 +185,7 @@ def test_bad_and_diverging_lrs_are_pruned(tmp_path):
     study.enqueue_trial({"lr": 1e-8})
     study.enqueue_trial({"lr": 1e30})
 
-    lines = finish(start(tmp_path, "--trials=7", "--epochs=6", "--low=1e-9", f"--high={high}"))
+    lines = run(tmp_path, "--trials=7", "--epochs=6", "--low=1e-9", f"--high={high}")
 
     bad, diverged = trials(tmp_path)[5:]
     assert bad.params == {"lr": 1e-8}
