@@ -18,6 +18,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from lightning_lr.callbacks.event_file import append_events
 from lightning_lr.callbacks.logging_faults import write_or_warn
 
 if TYPE_CHECKING:
@@ -138,12 +139,11 @@ def _write_image(logger: Any, order: _Order, png: bytes, pixels: NDArray[np.uint
     if not isinstance(logger, TensorBoardLogger):
         logger.log_image(order.tag, [pixels], step=order.step)
         return
+    from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     # Not `add_figure`, which goes through pyplot and decodes and encodes the image once more.
     height, width, channels = pixels.shape
     image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png)
-    events = logger.experiment._get_file_writer()  # noqa: SLF001 (as in `points.py`)
-    events.add_summary(
-        Summary(value=[Summary.Value(tag=order.tag, image=image)]), order.step, order.wall_time
-    )
+    summary = Summary(value=[Summary.Value(tag=order.tag, image=image)])
+    append_events(logger, [Event(step=order.step, wall_time=order.wall_time, summary=summary)])

@@ -1,6 +1,7 @@
 """One row per run in TensorBoard's HParams tab: how the LR was found and set, and what came of it."""
 
 import inspect
+import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from lightning_lr.actions.lr import base_lr
 from lightning_lr.callbacks.decay import LRDecay
+from lightning_lr.callbacks.event_file import append_events
 from lightning_lr.callbacks.logging_faults import write_or_warn
 from lightning_lr.callbacks.plateau import PlateauDetector
 from lightning_lr.callbacks.range_test import LRRangeTest
@@ -33,6 +35,8 @@ def announce_columns(trainer: Trainer, pl_module: LightningModule) -> None:
     none. Lightning lists the module's hyperparameters and `hp_metric`, if there are such and unless told not
     to; then this list has those too. A list that the user makes instead is left alone, and comes first.
     """
+    from tensorboard.compat.proto.event_pb2 import Event
+
     module = {**dict(getattr(trainer.datamodule, "hparams_initial", None) or {}), **pl_module.hparams_initial}  # type: ignore[attr-defined]
     metrics = {"loss/train_epoch", "loss/val", *_monitored(trainer)}
     for logger in trainer.loggers:
@@ -40,7 +44,8 @@ def announce_columns(trainer: Trainer, pl_module: LightningModule) -> None:
         if module and isinstance(logger, TensorBoardLogger) and vars(logger).get("_default_hp_metric"):
             names = {"hp_metric": -1.0} | {f"final/{name}": 0.0 for name in sorted(metrics)}
             columns, *_ = _summaries(dict(_flat(module)) | lr_hparams(trainer), names)
-            write_or_warn(logger, partial(_add_summary, logger, columns))
+            event = Event(wall_time=time.time(), summary=columns)
+            write_or_warn(logger, partial(append_events, logger, [event]))
 
 
 def write_row(trainer: Trainer, metrics: Mapping[str, float], step: int) -> None:
@@ -113,10 +118,6 @@ def _settings_of(trainer: Trainer, kind: type[Callback]) -> str:
 def _monitored(trainer: Trainer) -> set[str]:
     monitors = {getattr(callback, "monitor", None) for callback in _callbacks(trainer)}
     return {monitor for monitor in monitors if isinstance(monitor, str)}
-
-
-def _add_summary(logger: TensorBoardLogger, summary: Any) -> None:
-    logger.experiment._get_file_writer().add_summary(summary)  # noqa: SLF001 (see points.py)
 
 
 def _summaries(hparams: Mapping[str, Any], metrics: Mapping[str, float]) -> tuple[Any, Any, Any]:

@@ -1,5 +1,6 @@
 """Writes points to the Trainer's loggers: TensorBoard in packed events, the others as they like it."""
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -8,10 +9,11 @@ from typing import TYPE_CHECKING
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
+from lightning_lr.callbacks.event_file import append_events
 from lightning_lr.callbacks.logging_faults import write_or_warn
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+    from tensorboard.compat.proto.event_pb2 import Event
 
 __all__ = [
     "Point",
@@ -90,10 +92,9 @@ def hide_points(logger: TensorBoardLogger, step: int) -> None:
     """
     from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
-    events = logger.experiment._get_file_writer()  # noqa: SLF001 (see below)
+    mark = Event(step=step, wall_time=time.time(), session_log=SessionLog(status=SessionLog.START))
     # Of a run that TensorBoard reads with Python, the first mark only says that there will be others.
-    for _ in range(2):
-        events.add_event(Event(session_log=SessionLog(status=SessionLog.START)), step)
+    append_events(logger, [mark, mark])
 
 
 def save_loggers(loggers: Iterable[Logger]) -> None:
@@ -114,18 +115,16 @@ def _add_text(logger: TensorBoardLogger, tag: str, text: str, step: int) -> None
 
 def _write(logger: Logger, points: list[Point]) -> None:
     if isinstance(logger, TensorBoardLogger):
-        _write_events(logger.experiment, points)
+        append_events(logger, list(map(_event, points)))
     else:
         for point in points:
             logger.log_metrics(dict(point.values), step=point.step)
 
 
-def _write_events(writer: "SummaryWriter", points: list[Point]) -> None:
+def _event(point: Point) -> "Event":
+    """Return one event for all values of a step: `add_scalar` writes one each, at the price of one each."""
+    from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    # One event for all values of a step: `add_scalar` writes one each, and the writing thread's lock is most
-    # of its price. The private name is torch's: it alone opens the file again after a fit has closed it.
-    events = writer._get_file_writer()  # type: ignore[no-untyped-call]  # noqa: SLF001
-    for point in points:
-        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in point.values.items()]
-        events.add_summary(Summary(value=values), point.step, point.wall_time)
+    values = [Summary.Value(tag=tag, simple_value=value) for tag, value in point.values.items()]
+    return Event(step=point.step, wall_time=point.wall_time, summary=Summary(value=values))

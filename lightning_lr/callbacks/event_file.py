@@ -1,0 +1,70 @@
+"""Writes events to TensorBoard's files; the one place for the private names of its writers."""
+
+import io
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lightning.pytorch.loggers import TensorBoardLogger
+
+if TYPE_CHECKING:
+    from queue import Queue
+    from threading import Lock
+
+    from tensorboard.compat.proto.event_pb2 import Event
+
+__all__ = ["append_events"]
+
+
+def append_events(logger: TensorBoardLogger, events: Sequence["Event"]) -> None:
+    """Write events to the file of a logger, behind those that it was given before.
+
+    TensorBoard's own thread opens the file anew for every event, and who hands over more of them than its
+    queue holds has to wait for it: those are written here, as one block.
+
+    Args:
+        logger: On the rank that logs.
+        events: In their order, each with its `wall_time`.
+
+    Raises:
+        OSError: The file cannot be written, or TensorBoard's thread could not write to it before.
+    """
+    # The private name is torch's: it alone opens the file again after a fit has closed it.
+    writer = logger.experiment._get_file_writer()
+    parts = _parts(writer.event_writer)
+    if parts is None or len(events) <= parts.queue.maxsize:
+        for event in events:
+            writer.event_writer.add_event(event)
+        return
+    block = _block_of(events)
+    writer.flush()
+    with parts.lock:  # Nothing new is queued meanwhile.
+        parts.queue.join()
+        parts.file.write(block)
+
+
+class _Parts(NamedTuple):
+    """What TensorBoard's thread writes to, the events that it has not written, and the lock of both."""
+
+    file: Any
+    queue: "Queue[bytes]"
+    lock: "Lock"
+
+
+def _parts(event_writer: Any) -> _Parts | None:
+    """Return the parts of a writer, or None where blocks cannot be added to its file."""
+    with suppress(AttributeError):  # of TensorFlow's files, or of those of another TensorBoard
+        file, thread = event_writer._general_file_writer, event_writer._async_writer
+        if file.fs_supports_append:
+            return _Parts(file, thread._byte_queue, thread._lock)
+    return None
+
+
+def _block_of(events: Sequence["Event"]) -> bytes:
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    block = io.BytesIO()
+    records = RecordWriter(block)
+    for event in events:
+        records.write(event.SerializeToString())
+    return block.getvalue()
