@@ -38,7 +38,9 @@ PLACES = {
         f"lightning_lr/{name}.py"
         for name in ("dry_run", "steps", "snapshot", "borrowed_batches", "rehearsed_validation", "descent")
     ],
-    "flush": [f"lightning_lr/{name}.py" for name in ("callbacks/points", "step_buffer")],
+    "flush": [
+        f"lightning_lr/{name}.py" for name in ("callbacks/points", "callbacks/event_file", "step_buffer")
+    ],
     "decision": ["lightning_lr/callbacks/decision_log.py"],
     "figure": ["lightning_lr/figures", "lightning_lr/callbacks/drawing.py"],
     "checkpoint": [
