@@ -46,9 +46,8 @@ def points(logger):
     """Return tag and step of every point in the order of the file, which is read to its end."""
     logger.experiment.flush()
     [path] = Path(logger.log_dir).glob("events*")
-    return [
-        (value.tag, event.step) for event in EventFileLoader(str(path)).Load() for value in event.summary.value
-    ]
+    events = EventFileLoader(str(path)).Load()
+    return [(value.tag, event.step) for event in events for value in event.summary.value]
 
 
 def test_more_events_than_the_queue_holds_are_written_as_one_block(logger, writes):
