@@ -8,7 +8,6 @@ work instead of overwriting it.
 import math
 from collections.abc import Iterable
 from typing import Any, TypeAlias
-from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -27,7 +26,7 @@ from lightning_lr.checks import check_number
 
 __all__ = [
     "adopt_groups",
-    "is_lent",
+    "are_lent",
     "lend",
     "nested_schedulers",
     "peak_lrs",
@@ -41,7 +40,7 @@ ParamGroup: TypeAlias = dict[str, Any]
 
 # Rescaling rounds base and LR apart by a few units in the last place of a float32 tensor.
 _ROUNDING = 1e-6
-_lent: WeakSet[Optimizer] = WeakSet()
+_lent: set[Optimizer] = set()
 
 
 def adopt_groups(
@@ -167,7 +166,7 @@ def set_lrs(optimizers: Iterable[Optimizer], lrs: Iterable[Iterable[float]]) -> 
 
 
 def lend(optimizers: Iterable[Optimizer]) -> None:
-    """Let a test over real steps have the LRs to itself until `take_back`; other writers ask `is_lent`."""
+    """Let a test over real steps have the LRs to itself until `take_back`; other writers ask `are_lent`."""
     _lent.update(optimizers)
 
 
@@ -176,9 +175,9 @@ def take_back(optimizers: Iterable[Optimizer]) -> None:
     _lent.difference_update(optimizers)
 
 
-def is_lent(optimizer: Optimizer) -> bool:
-    """Tell whether a test over real steps has the LRs of an optimizer to itself."""
-    return optimizer in _lent
+def are_lent(optimizers: Iterable[Optimizer]) -> bool:
+    """Tell whether a test over real steps has the LRs of one of the optimizers to itself."""
+    return not _lent.isdisjoint(optimizers)
 
 
 def rescale(optimizers: Iterable[Optimizer], schedulers: Iterable[Any], *, old: float, new: float) -> None:

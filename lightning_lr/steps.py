@@ -7,7 +7,6 @@ counters, hooks of callbacks and logging do not take part.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, cast
-from weakref import WeakSet
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -21,7 +20,7 @@ from lightning_lr.internals import prepared
 
 __all__ = ["is_rehearsing", "optimizer_step", "rehearsing", "validation_step", "was_skipped"]
 
-_rehearsing: WeakSet[Optimizer] = WeakSet()
+_rehearsing: set[Optimizer] = set()
 
 
 def optimizer_step(

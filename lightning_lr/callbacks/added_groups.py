@@ -1,8 +1,11 @@
 """Which base LR a parameter group has that joins the run: its `lr` can be meant as a base or for now."""
 
+from collections.abc import Iterable
+
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import BaseFinetuning
 from lightning.pytorch.utilities import rank_zero_warn
+from torch.optim import Optimizer
 
 from lightning_lr.callbacks.decision_log import Entry, tell
 from lightning_lr.rates import adopt_groups
@@ -12,9 +15,9 @@ __all__ = ["group_count", "take_in_added"]
 _NOTHING = 1e-6
 
 
-def group_count(trainer: Trainer) -> int:
+def group_count(optimizers: Iterable[Optimizer]) -> int:
     """Return how many parameter groups there are now."""
-    return sum(len(optimizer.param_groups) for optimizer in trainer.optimizers)
+    return sum(len(optimizer.param_groups) for optimizer in optimizers)
 
 
 def take_in_added(trainer: Trainer, factor: float) -> None:

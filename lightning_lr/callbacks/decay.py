@@ -30,7 +30,7 @@ from lightning_lr.checks import check_choice
 from lightning_lr.horizon import Horizon
 from lightning_lr.plan import Cooldown, Interval, Plan
 from lightning_lr.policies import Linear, Policy, WarmupStableDecay, check_span
-from lightning_lr.rates import adopt_groups, is_lent, set_factor
+from lightning_lr.rates import adopt_groups, are_lent, set_factor
 
 __all__ = ["LRDecay"]
 
@@ -188,7 +188,7 @@ class LRDecay(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         self._hook.in_batch = True
-        if group_count(trainer) != self._group_count:
+        if group_count(trainer.optimizers) != self._group_count:
             self.write(trainer)
 
     @override
@@ -270,13 +270,14 @@ class LRDecay(Callback):
         LRDecay does so at every step. Code that changes base LRs between steps calls it, for those who read
         LRs before the next one.
         """
-        if any(map(is_lent, trainer.optimizers)):
+        optimizers = trainer.optimizers
+        if are_lent(optimizers):
             return
         factor = self.plan.factor(step=self._step, epoch=self._epoch)
-        groups = group_count(trainer)
+        groups = group_count(optimizers)
         if self._factor is not None and groups != self._group_count:
             take_in_added(trainer, self._factor)
-        changes = set_factor(trainer.optimizers, factor, previous=self._factor)
+        changes = set_factor(optimizers, factor, previous=self._factor)
         self._factor = factor
         self._group_count = groups
         if changes and not self._warned:

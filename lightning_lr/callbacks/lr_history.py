@@ -11,7 +11,7 @@ from lightning_lr.callbacks.drawing import draw, draws
 from lightning_lr.callbacks.planned_run import planned_run
 from lightning_lr.callbacks.saved_state import Read, count, each_of, number, positive, read_entries, text
 from lightning_lr.preview.planned import Preview
-from lightning_lr.rates import is_lent
+from lightning_lr.rates import are_lent
 from lightning_lr.step_buffer import StepRecord
 from lightning_lr.thinned import ThinnedCurve
 
@@ -56,7 +56,7 @@ class LRHistory:
             trainer: The Trainer of the fit.
             step: The x of the batch.
         """
-        if self._has_begun or any(map(is_lent, trainer.optimizers)):
+        if self._has_begun or are_lent(trainer.optimizers):
             return
         self._has_begun = True
         self._plan = _plan_of(trainer)
