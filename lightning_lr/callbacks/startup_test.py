@@ -26,7 +26,7 @@ from lightning_lr.callbacks.saved_state import (
 from lightning_lr.checks import check_count, check_flag
 from lightning_lr.decisions import Decision, Suggestion, decision_from_dict
 from lightning_lr.internals import keep_swa_lrs
-from lightning_lr.policies.tuples import as_tuple
+from lightning_lr.policies.arguments import as_tuple
 
 __all__ = ["StartupTest"]
 

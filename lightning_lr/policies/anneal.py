@@ -36,7 +36,9 @@ class Cosine(Policy):
 
     floor: float = 0.0
 
+    @override
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("Cosine(floor=...)", self.floor, "[0, 1]")
 
     @property
@@ -111,7 +113,9 @@ class OneCycle(Policy):
     anneal_strategy: Literal["cos", "linear"] = "cos"
     three_phase: bool = False
 
+    @override
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.three_phase, bool):
             raise TypeError(f"`OneCycle(three_phase=...)` must be True or False, got {self.three_phase!r}.")
         shares = "(0, 0.5)" if self.three_phase else "(0, 1)"
@@ -178,7 +182,9 @@ class WarmupStableDecay(Policy):
     floor: float = 0.0
     warmup: int | float = 0
 
+    @override
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_span("WarmupStableDecay(cooldown=...)", self.cooldown, positive=True)
         check_choice("WarmupStableDecay(shape=...)", self.shape, ("1-sqrt", "linear", "cosine"))
         check_number("WarmupStableDecay(floor=...)", self.floor, "[0, 1]")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing_extensions import final
 
 from lightning_lr.checks import check_number
+from lightning_lr.policies.arguments import as_number
 
 __all__ = ["Policy"]
 
@@ -37,6 +38,10 @@ class Policy(ABC):
         >>> Halving(every=10).factor(20)
         0.25
     """
+
+    def __post_init__(self) -> None:
+        for name, value in list(vars(self).items()):
+            object.__setattr__(self, name, as_number(value))
 
     @property
     def needs_end(self) -> bool:

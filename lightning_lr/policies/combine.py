@@ -8,9 +8,9 @@ from itertools import accumulate
 
 from typing_extensions import override
 
+from lightning_lr.policies.arguments import as_tuple
 from lightning_lr.policies.base import Policy
 from lightning_lr.policies.spans import check_span, is_share, snap, span
-from lightning_lr.policies.tuples import as_tuple
 
 __all__ = ["Product", "Sequence"]
 
@@ -47,6 +47,7 @@ class Sequence(Policy):
     # A plain `float` would make jsonargparse turn the count 1 into the share 1.0.
     durations: abc.Sequence[int | float]
 
+    @override
     def __post_init__(self) -> None:
         object.__setattr__(self, "policies", _checked_policies("Sequence", self.policies))
         durations = as_tuple("Sequence(durations=...)", self.durations, "counts and shares")
@@ -117,6 +118,7 @@ class Product(Policy):
 
     policies: abc.Sequence[Policy]
 
+    @override
     def __post_init__(self) -> None:
         object.__setattr__(self, "policies", _checked_policies("Product", self.policies))
 

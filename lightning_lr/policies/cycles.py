@@ -44,7 +44,9 @@ class CosineRestarts(Policy):
     mult: float = 1.0
     floor: float = 0.0
 
+    @override
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_count("CosineRestarts(period=...)", self.period, minimum=1)
         check_number("CosineRestarts(mult=...)", self.mult, "[1, 1e6]")
         check_number("CosineRestarts(floor=...)", self.floor, "[0, 1]")
@@ -113,7 +115,9 @@ class Cyclic(Policy):
     mode: Literal["triangular", "triangular2", "exp_range"] = "triangular"
     gamma: float = 1.0
 
+    @override
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_count("Cyclic(step_size_up=...)", self.step_size_up, minimum=1)
         if self.step_size_down is not None:
             check_count("Cyclic(step_size_down=...)", self.step_size_down, minimum=1)

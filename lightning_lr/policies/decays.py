@@ -40,7 +40,9 @@ class Constant(Policy):
 
     value: float = 1.0
 
+    @override
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("Constant(value=...)", self.value, "[0, inf)")
 
     @override
@@ -74,7 +76,9 @@ class Linear(Policy):
     _: KW_ONLY
     start: float = 1.0
 
+    @override
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("Linear(end=...)", self.end, "[0, 1]")
         check_number("Linear(start=...)", self.start, "[0, 1]")
 
@@ -114,7 +118,9 @@ class Polynomial(Policy):
     _: KW_ONLY
     end: float = 0.0
 
+    @override
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("Polynomial(power=...)", self.power, "(0, inf)")
         check_number("Polynomial(end=...)", self.end, "[0, 1]")
 
@@ -151,7 +157,9 @@ class Exponential(Policy):
 
     gamma: float
 
+    @override
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("Exponential(gamma=...)", self.gamma, "(0, 1]")
 
     @override
@@ -181,7 +189,9 @@ class InverseTime(Policy):
 
     rate: float
 
+    @override
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("InverseTime(rate=...)", self.rate, "[0, inf)")
 
     @override
@@ -216,7 +226,9 @@ class InverseSqrt(Policy):
     _: KW_ONLY
     timescale: float = 1.0
 
+    @override
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("InverseSqrt(k=...)", self.k, "(0, inf)")
         check_number("InverseSqrt(timescale=...)", self.timescale, "(0, inf)")
 
@@ -251,10 +263,12 @@ class DelayedExponential(Policy):
     _: KW_ONLY
     rate: float = 1.0
 
+    @override
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_count("DelayedExponential(start=...)", self.start, minimum=0)
         check_number("DelayedExponential(rate=...)", self.rate, "[0, inf)")
 
     @override
     def formula(self, t: float, total: float) -> float:
-        return math.exp(-self.rate * float(max(0.0, t - self.start + 1)))
+        return math.exp(-self.rate * max(0.0, t - self.start + 1))

@@ -59,6 +59,7 @@ class Function(Policy):
     # Where the replay stands: the epoch after the last one called, and the factor of that last one.
     _replay: tuple[int, float] = field(init=False, compare=False, default=(0, 1.0))
 
+    @override
     def __post_init__(self) -> None:
         call = _resolve(self.function) if isinstance(self.function, str) else self.function
         if not callable(call):

@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing_extensions import override
 
 from lightning_lr.checks import check_count, check_number
+from lightning_lr.policies.arguments import as_tuple
 from lightning_lr.policies.base import Policy
-from lightning_lr.policies.tuples import as_tuple
 
 __all__ = ["MultiStep", "Step"]
 
@@ -39,7 +39,9 @@ class Step(Policy):
     _: KW_ONLY
     gamma: float = 0.1
 
+    @override
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_count("Step(size=...)", self.size, minimum=1)
         check_number("Step(gamma=...)", self.gamma, "(0, 1]")
 
@@ -73,7 +75,9 @@ class MultiStep(Policy):
     _: KW_ONLY
     gamma: float = 0.1
 
+    @override
     def __post_init__(self) -> None:
+        super().__post_init__()
         milestones = as_tuple("MultiStep(milestones=...)", self.milestones, "whole numbers")
         for milestone in milestones:
             check_count("MultiStep(milestones=...)", milestone, minimum=1)

@@ -5,6 +5,7 @@ import functools
 import io
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -114,6 +115,30 @@ def test_the_matrix_is_complete():
     public = {vars(lightning_lr.policies)[name] for name in lightning_lr.policies.__all__}
     leaves = {kind for kind in public if isinstance(kind, type)} - {Policy}
     assert {type(policy) for policy in POLICIES} == leaves
+
+
+def of_numpy(value):
+    if isinstance(value, tuple):
+        return [of_numpy(each) for each in value]
+    return {int: np.int64, float: np.float32}.get(type(value), lambda value: value)(value)
+
+
+@each(POLICIES)
+def test_numbers_of_numpy_become_those_of_python(policy):
+    names = [field.name for field in dataclasses.fields(policy) if field.init]
+    arguments = {name: of_numpy(getattr(policy, name)) for name in names}
+    made = type(policy)(**arguments)
+    for name, argument in arguments.items():
+        kept = getattr(made, name)
+        pairs = zip(kept, argument, strict=True) if isinstance(argument, list) else [(kept, argument)]
+        assert all(value == number and not isinstance(value, np.generic) for value, number in pairs)
+
+
+@pytest.mark.parametrize(
+    "policy", [DelayedExponential(np.int64(3), rate=1e300), InverseTime(np.float64(1e300))], ids=repr
+)
+def test_an_overflow_within_a_formula_is_no_warning(policy):
+    assert policy.factor(2**53) < 1e-300
 
 
 @each(POLICIES)

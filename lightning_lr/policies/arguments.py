@@ -1,13 +1,27 @@
-"""Lists as YAML and users give them, made into tuples: a policy is a value, hashable and out of reach."""
+"""Arguments as YAML and users give them, made plain: a policy is a value, hashable and out of reach."""
 
 from collections import abc
 from typing import Any
 
-__all__ = ["as_tuple"]
+import numpy as np
+
+__all__ = ["as_number", "as_tuple"]
+
+
+def as_number(value: Any) -> Any:
+    """Return a number of numpy as Python's own, and anything else as it is.
+
+    A float32 would decide the precision of all that is computed with it, and numpy warns of an overflow.
+
+    Example:
+        >>> as_number(np.float32(0.5))
+        0.5
+    """
+    return value.item() if isinstance(value, np.number) else value
 
 
 def as_tuple(name: str, values: object, content: str) -> tuple[Any, ...]:
-    """Return a list's elements as a tuple.
+    """Return a list's elements as a tuple, numbers as `as_number` has them.
 
     Args:
         name: The argument as the user knows it, such as `MultiStep(milestones=...)`.
@@ -24,4 +38,4 @@ def as_tuple(name: str, values: object, content: str) -> tuple[Any, ...]:
     """
     if isinstance(values, str) or not isinstance(values, abc.Sequence):
         raise TypeError(f"`{name}` must be a list of {content}, got {values!r}.")
-    return tuple(values)
+    return tuple(map(as_number, values))
