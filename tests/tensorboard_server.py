@@ -60,8 +60,7 @@ def serve(folder, *options):
             return re.findall(r"http://127\.0\.0\.1:\d+", Path(said.name).read_text())
 
         try:
-            wait_until(addresses)
-            yield Server(addresses()[0])
+            yield Server(wait_until(addresses)[0])
         finally:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -70,8 +69,9 @@ def serve(folder, *options):
 
 
 def wait_until(condition):
-    """Ask again until the server, which starts and reads the files at its own pace, has got there."""
+    """Ask until the server, which starts and reads at its own pace, has got there; return the answer."""
     deadline = time.monotonic() + PATIENCE
-    while not condition():
+    while not (answer := condition()):
         assert time.monotonic() < deadline, "TensorBoard has not got there in time."
         time.sleep(0.2)
+    return answer

@@ -161,13 +161,13 @@ def test_the_scale_of_a_positive_value_does_not_matter(log_scale, seed):
 @given(log_scale=st.floats(-6, 6), shift=st.floats(-20, -1.1), seed=st.integers(0, 50))
 @settings(max_examples=15, deadline=None)
 def test_neither_scale_nor_shift_of_other_values_matters(log_scale, shift, seed):
-    values = noisy_run(seed, sd=0.002)
+    values = noisy_run(seed, count=90, sd=0.002)
     expected = timeline(SlopeTest(), [value - 1.1 for value in values])
 
     moved = [(value + shift) * 10**log_scale for value in values]
 
     assert timeline(SlopeTest(), moved) == expected
-    assert {".", "i"} <= set(expected) <= {".", "i", "P"}
+    assert set(expected) == {".", "i", "P"}
 
 
 @pytest.mark.parametrize("shift", [0.0, -1.0], ids=["positive", "begins at zero"])

@@ -46,8 +46,8 @@ def points(logger):
     """Return tag and step of every point in the order of the file, which is read to its end."""
     logger.experiment.flush()
     [path] = Path(logger.log_dir).glob("events*")
-    events = EventFileLoader(str(path)).Load()
-    return [(value.tag, event.step) for event in events for value in event.summary.value]
+    read = EventFileLoader(str(path)).Load()
+    return [(value.tag, event.step) for event in read for value in event.summary.value]
 
 
 def test_more_events_than_the_queue_holds_are_written_as_one_block(logger, writes):
