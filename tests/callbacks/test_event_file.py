@@ -1,6 +1,7 @@
 """Blocks of events in TensorBoard's files."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -89,9 +90,21 @@ def test_what_was_handed_over_before_stays_before(logger):
     assert [tag for tag, _ in points(logger)] == ["before"] * 5 + ["loss"] * 50 + ["after"] * 5
 
 
-def test_another_thread_may_write_meanwhile(logger):
+def test_another_thread_may_write_meanwhile(logger, monkeypatch):
     begun = threading.Event()
     assert logger.experiment  # It is made at its first use, which is not for two threads at once.
+    inside = threading.Lock()
+    alone = []
+    append = LocalFileSystem._write
+
+    def slow(self, *arguments):
+        alone.append(inside.acquire(blocking=False))
+        time.sleep(0.001)
+        append(self, *arguments)
+        if alone[-1]:
+            inside.release()
+
+    monkeypatch.setattr(LocalFileSystem, "_write", slow)
 
     def write():
         begun.set()
@@ -105,6 +118,7 @@ def test_another_thread_may_write_meanwhile(logger):
         append_events(logger, events(50))
     thread.join()
     found = points(logger)
+    assert all(alone)
     assert [step for tag, step in found if tag == "another"] == list(range(300))
     assert [step for tag, step in found if tag == "loss"] == list(range(50)) * 30
 
