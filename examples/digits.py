@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from typing_extensions import override
 
 from lightning_lr import LRRangeTest
-from lightning_lr.suggest import Abstention, Decision
+from lightning_lr.finders import Abstention, Decision
 
 Batch = tuple[Tensor, Tensor]
 

@@ -19,7 +19,7 @@ from torch.optim import Adam, Optimizer
 from typing_extensions import override
 
 from lightning_lr import PlateauDetector
-from lightning_lr.record import Record
+from lightning_lr.plateau.record import Record
 
 # So many validations tell the level of a noisy loss.
 _LEVEL = 5

@@ -12,7 +12,7 @@ from digits import DigitsClassifier, DigitsData, describe
 from lightning.pytorch import Trainer, seed_everything
 
 from lightning_lr import LRRangeTest
-from lightning_lr.suggest import Suggestion, read_all
+from lightning_lr.finders import Suggestion, read_all
 
 
 def main() -> None:

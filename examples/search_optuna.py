@@ -34,8 +34,8 @@ from tqdm import tqdm
 from typing_extensions import override
 
 from lightning_lr import LRDecay, LRLogger, LRRangeTest
+from lightning_lr.finders import Suggestion
 from lightning_lr.policies import Linear
-from lightning_lr.suggest import Suggestion
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 

@@ -1,7 +1,10 @@
 """Learning rates for PyTorch Lightning: found at startup, decayed by policy, and shown in TensorBoard."""
 
-from lightning_lr import actions, plateau, policies, suggest
-from lightning_lr.callbacks import LRDecay, LRLogger, LRRangeTest, LRSearch, PlateauDetector
+from lightning_lr import finders, plateau, policies
+from lightning_lr.decay import LRDecay
+from lightning_lr.finders import LRRangeTest, LRSearch
+from lightning_lr.logger import LRLogger
+from lightning_lr.plateau import PlateauDetector
 from lightning_lr.preview import preview
 
 __all__ = [
@@ -10,9 +13,15 @@ __all__ = [
     "LRRangeTest",
     "LRSearch",
     "PlateauDetector",
-    "actions",
+    "__version__",
+    "finders",
     "plateau",
     "policies",
     "preview",
-    "suggest",
 ]
+
+__version__ = "0.1.0"
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -25,7 +25,7 @@ from stalling import Verdicts
 from toy import LRTrace, trainer
 
 from lightning_lr import LRDecay, LRLogger, LRRangeTest, LRSearch, PlateauDetector
-from lightning_lr.actions import ReduceLR
+from lightning_lr.plateau import ReduceLR
 from lightning_lr.policies import Cosine
 
 # Of every reader of a resumed run: that it hides points, which is what it should do.
@@ -34,21 +34,22 @@ logging.getLogger("tensorboard").setLevel(logging.ERROR)
 FINDERS = {"range test": lambda: LRRangeTest(20), "search": lambda: LRSearch(budget=60)}
 # For each place the files whose lines are in it.
 PLACES = {
-    "startup test": [
-        f"lightning_lr/{name}.py"
-        for name in ("dry_run", "steps", "snapshot", "borrowed_batches", "rehearsed_validation", "descent")
-    ],
+    "startup test": ["lightning_lr/dry_run/"],
     "flush": [
-        f"lightning_lr/{name}.py" for name in ("callbacks/points", "callbacks/event_file", "step_buffer")
+        f"lightning_lr/{name}.py" for name in ("output/points", "output/event_file", "logger/step_buffer")
     ],
-    "decision": ["lightning_lr/callbacks/decision_log.py"],
-    "figure": ["lightning_lr/figures", "lightning_lr/callbacks/drawing.py"],
+    "decision": ["lightning_lr/output/decisions.py"],
+    "figure": [
+        f"lightning_lr/{name}.py"
+        for name in ("preview/figure", "plateau/figure", "finders/range_test/figure", "finders/search/figure")
+    ]
+    + ["lightning_lr/output/style.py", "lightning_lr/output/drawing.py"],
     "checkpoint": [
         "callbacks/model_checkpoint.py",
         "connectors/checkpoint_connector.py",
         "utilities/cloud_io",
     ],
-    "hparams": ["lightning_lr/callbacks/hparams.py"],
+    "hparams": ["lightning_lr/logger/hparams.py"],
     "anywhere": ["lightning_lr/"],
     "loops": ["lightning/pytorch/loops/"],
 }

@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, TensorDataset
 from toy import ManualToy, Toy, loader, trainer
 
-from lightning_lr.detector import Detector, Observation, Verdict
+from lightning_lr.plateau.detectors.base import Detector, Observation, Verdict
 
 
 def constant_batches(batches, batch_size=4):

@@ -32,8 +32,8 @@ from torch.utils.data import DataLoader
 from toy import LRTrace, loader
 
 from lightning_lr import LRDecay, LRLogger, LRRangeTest, LRSearch, PlateauDetector
-from lightning_lr.actions import ReduceLR
-from lightning_lr.decisions import Suggestion
+from lightning_lr.finders.suggestion import Suggestion
+from lightning_lr.plateau import ReduceLR
 from lightning_lr.policies import Linear
 
 pytestmark = [

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, Se
 from toy import trainer
 
 from lightning_lr import LRDecay, LRLogger, LRRangeTest, LRSearch, PlateauDetector
-from lightning_lr.actions import Escape, ReduceLR, ReportOnly, RestoreBest, Retune, StartCooldown
+from lightning_lr.plateau import Escape, ReduceLR, ReportOnly, RestoreBest, Retune, StartCooldown
 from lightning_lr.policies import Cosine, Exponential, Linear, WarmupStableDecay
 
 EPOCH = 8  # batches

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_lr.horizon import Horizon
-from lightning_lr.plan import Cooldown, Plan
+from lightning_lr.decay.plan import Cooldown, Plan
+from lightning_lr.fit.horizon import Horizon
 from lightning_lr.policies import Cosine, WarmupStableDecay
 
 EPOCHS, STEPS = 20, 200

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_lr.curve import LossCurve, has_diverged, has_risen, smooth
-from lightning_lr.ramps import model_bounds, ramp
+from lightning_lr.finders.range_test.curve import LossCurve, has_diverged, has_risen, smooth
+from lightning_lr.finders.range_test.ramp import model_bounds, ramp
 
 NAN, INF = math.nan, math.inf
 

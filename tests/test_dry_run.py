@@ -26,10 +26,10 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from toy import Toy, trainer
 from twin import ManualNet, Net, Noisy, assert_same, run
 
-import lightning_lr.dry_run as dry_run_module
-from lightning_lr import rehearsable
-from lightning_lr.dry_run import DryRun
-from lightning_lr.ranks import mean_unless_terminated
+import lightning_lr.dry_run.dry_run as dry_run_module
+from lightning_lr.dry_run import refusals
+from lightning_lr.dry_run.dry_run import DryRun
+from lightning_lr.fit.ranks import mean_unless_terminated
 
 NEEDS_FSDP2_ON_CPU = pytest.mark.skipif(
     not hasattr(torch.cpu.Stream(), "record_event"), reason="torch before 2.7 has no FSDP2 on the CPU"
@@ -389,7 +389,7 @@ def test_lazy_parameters_are_refused():
 
 
 def test_deepspeed_is_refused(monkeypatch):
-    monkeypatch.setattr(rehearsable, "DeepSpeedStrategy", object)
+    monkeypatch.setattr(refusals, "DeepSpeedStrategy", object)
     fit_and_refuse(Toy(), "DeepSpeed.*another strategy")
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lightning_lr.horizon import Horizon, horizon
+from lightning_lr.fit.horizon import Horizon, horizon
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ VALUES = [
     *("", "no", "0.5", "max", "abs", "math.nowhere", "math.exp", b"bytes", 1j, object(), int, len),
     *([], [0], [1, 2], [None], ["a"], [math.nan], (0, 3), {}, {"a": 1}, {1, 2}, range(3), [[]]),
     *(Fraction(1, 3), np.float64(0.5), np.float32(np.nan), np.int64(3), np.bool_(True)),
-    *(policies.Linear(), [policies.Linear()], policies.Linear, package.actions.ReduceLR()),
-    *(package.plateau.Patience(), package.suggest.Basin(), [package.actions.ReportOnly(), None]),
+    *(policies.Linear(), [policies.Linear()], policies.Linear, package.plateau.ReduceLR()),
+    *(package.plateau.Patience(), package.finders.Basin(), [package.plateau.ReportOnly(), None]),
     (number for number in (0, 3)),
 ]
 
@@ -60,8 +60,8 @@ REQUIRED = {
 }
 CLASSES = [
     *of(policies, policies.Policy),
-    *of(package.suggest, package.suggest.Rule),
-    *of(package.actions, package.actions.Action),
+    *of(package.finders, package.finders.Rule),
+    *of(package.plateau, package.plateau.Action),
     *of(package.plateau, package.plateau.Detector),
     *(LRDecay, LRLogger, LRRangeTest, LRSearch, PlateauDetector),
 ]
@@ -76,7 +76,7 @@ ARGUMENTS = [
 def test_the_table_covers_what_is_public():
     assert {each for each, _ in ARGUMENTS} >= {
         policies.Cosine,
-        package.suggest.Basin,
+        package.finders.Basin,
         LRSearch,
         package.plateau.SlopeTest,
     }
@@ -175,11 +175,11 @@ CASES = {
     "PlateauDetector, Patience": lambda: [
         PlateauDetector("loss/val", detector=package.plateau.Patience(patience=0))
     ],
-    "PlateauDetector, ReduceLR": lambda: [acting("ip", package.actions.ReduceLR(0.5, cooldown=5))],
-    "PlateauDetector, Escape": lambda: [acting("ip", package.actions.Escape(2.0, duration=2, patience=2))],
-    "PlateauDetector, RestoreBest": lambda: [acting("iip", package.actions.RestoreBest(0.5))],
+    "PlateauDetector, ReduceLR": lambda: [acting("ip", package.plateau.ReduceLR(0.5, cooldown=5))],
+    "PlateauDetector, Escape": lambda: [acting("ip", package.plateau.Escape(2.0, duration=2, patience=2))],
+    "PlateauDetector, RestoreBest": lambda: [acting("iip", package.plateau.RestoreBest(0.5))],
     "PlateauDetector, Retune": lambda: [
-        acting("ip", package.actions.Retune()),
+        acting("ip", package.plateau.Retune()),
         LRRangeTest(40, min_lr=1e-4, max_lr=1.0, milestones=[]),
     ],
     "LRLogger": lambda: [LRLogger(), LRDecay(policies.Linear(), interval="step", warmup=3)],
@@ -447,7 +447,7 @@ def test_a_checkpoint_is_not_taken_up_by_other_actions(runs, tmp_path):
     with pytest.raises(
         MisconfigurationException, match=r"it was Escape and is ReduceLR now\. Use the actions"
     ):
-        run(tmp_path, [acting("ip", package.actions.ReduceLR())], ckpt_path=tmp_path / "escaping.ckpt")
+        run(tmp_path, [acting("ip", package.plateau.ReduceLR())], ckpt_path=tmp_path / "escaping.ckpt")
     with pytest.raises(MisconfigurationException, match=r"there is no such action now\. Use the actions"):
         run(tmp_path, [acting("ip")], ckpt_path=tmp_path / "escaping.ckpt")
 

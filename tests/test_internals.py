@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import StochasticWeightAveraging
 from toy import Toy, trainer
 
 from lightning_lr import LRRangeTest, LRSearch, PlateauDetector
-from lightning_lr.internals import PRIVATE_NAMES, check_private_names
+from lightning_lr.fit.internals import PRIVATE_NAMES, check_private_names
 
 
 def test_the_private_names_exist():

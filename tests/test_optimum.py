@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from lightning_lr.decisions import Abstention, Suggestion
-from lightning_lr.optimum import read_optimum
-from lightning_lr.trials import Trial, Trials
+from lightning_lr.finders.search.optimum import read_optimum
+from lightning_lr.finders.search.trials import Trial, Trials
+from lightning_lr.finders.suggestion import Abstention, Suggestion
 
 
 def trials_of(losses, *, start=3.0, short=None):

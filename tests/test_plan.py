@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from lightning_lr.horizon import Horizon
-from lightning_lr.plan import Plan
+from lightning_lr.decay.plan import Plan
+from lightning_lr.fit.horizon import Horizon
 from lightning_lr.policies import Constant, Cosine, Exponential, Function, Linear, OneCycle, Polynomial
 
 RUN = Horizon(steps=10, epochs=5)

@@ -19,7 +19,6 @@ from toy import LRTrace, ManualToy, Stream, Toy, trainer
 
 import lightning_lr
 from lightning_lr import LRDecay, LRLogger, LRRangeTest, LRSearch, preview
-from lightning_lr.figures.plan import planned_figure
 from lightning_lr.policies import (
     Constant,
     Cosine,
@@ -31,8 +30,9 @@ from lightning_lr.policies import (
     OneCycle,
     WarmupStableDecay,
 )
-from lightning_lr.preview.rehearsal import preview_of_fit
-from lightning_lr.preview.text import as_text, shortened
+from lightning_lr.preview.figure import planned_figure
+from lightning_lr.preview.of_fit import preview_of_fit
+from lightning_lr.preview.table import as_text, shortened
 from lightning_lr.preview.timeline import lay_out
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

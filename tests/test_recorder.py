@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from lightning_lr.ramps import ramp
-from lightning_lr.recorder import Recorder
+from lightning_lr.finders.range_test.ramp import ramp
+from lightning_lr.finders.range_test.recorder import Recorder
 
 
 def drive(recorder, loss_after, initial=1.0):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_lr.optimum import read_optimum
-from lightning_lr.refine import Refinement, is_lost, trial_factors
-from lightning_lr.trials import Trial, Trials
+from lightning_lr.finders.search.optimum import read_optimum
+from lightning_lr.finders.search.refinement import Refinement, is_lost, trial_factors
+from lightning_lr.finders.search.trials import Trial, Trials
 
 
 def search(refinement, loss_of, start=100.0):

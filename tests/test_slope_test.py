@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from judging import noisy_run, timeline, verdicts
 
 from lightning_lr.plateau import Observation, Patience, SlopeTest
-from lightning_lr.trend import find_jumps, noise_of, slope_error, slope_of, window_for
+from lightning_lr.plateau.detectors.trend import find_jumps, noise_of, slope_error, slope_of, window_for
 
 NAN, INF = math.nan, math.inf
 

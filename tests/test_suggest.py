@@ -9,9 +9,7 @@ from benchmarks.tasks import TUNING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_lr.curve import LossCurve
-from lightning_lr.ramps import ramp
-from lightning_lr.suggest import (
+from lightning_lr.finders import (
     Abstention,
     Basin,
     GiveBack,
@@ -25,6 +23,8 @@ from lightning_lr.suggest import (
     decision_from_dict,
     read_all,
 )
+from lightning_lr.finders.range_test.curve import LossCurve
+from lightning_lr.finders.range_test.ramp import ramp
 
 NAN, INF = math.nan, math.inf
 RULES = [Basin(), GiveBack(), MidDescent(), Steepest(), Valley(), MinimumOver()]
@@ -307,9 +307,9 @@ def test_a_rule_is_chosen_in_yaml():
         return parser.instantiate(parser.parse_object({"owner": {"rule": rule} if rule else {}})).owner.rule
 
     assert chosen(None) == Basin()
-    assert chosen({"class_path": "lightning_lr.suggest.GiveBack", "init_args": {"divisor": 4}}) == GiveBack(4)
+    assert chosen({"class_path": "lightning_lr.finders.GiveBack", "init_args": {"divisor": 4}}) == GiveBack(4)
     for rule in RULES:
-        assert chosen({"class_path": f"lightning_lr.suggest.{type(rule).__name__}"}) == rule
+        assert chosen({"class_path": f"lightning_lr.finders.{type(rule).__name__}"}) == rule
 
 
 def test_a_rule_of_ones_own_needs_one_method():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_lr.thinned import ThinnedCurve
+from lightning_lr.logger.thinned import ThinnedCurve
 
 
 @pytest.mark.parametrize("length", [0, 1, 9, 10, 11, 20, 21, 1000, 12345])

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.optim import LBFGS, SGD, Adagrad, Adam
 
-from lightning_lr.weights import copy_weights, put_back, weights_of_checkpoint
+from lightning_lr.plateau.weights import copy_weights, put_back, weights_of_checkpoint
 
 OPTIMIZERS = {
     "SGD": lambda parameters: SGD(parameters, lr=0.1, momentum=0.9),

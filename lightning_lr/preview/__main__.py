@@ -28,8 +28,8 @@ from typing import Any
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 
+from lightning_lr.preview.of_fit import preview_of_fit
 from lightning_lr.preview.planned import Preview
-from lightning_lr.preview.rehearsal import preview_of_fit
 
 _NO_SCRIPT = (
     "Without a script, `model` and `data` need a `class_path`; where a script fixes the classes, as"

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count, check_number
-from lightning_lr.figures.plan import Curve, planned_figure
-from lightning_lr.horizon import horizon
-from lightning_lr.plan import Interval, Plan
+from lightning_lr.decay.plan import Interval, Plan
+from lightning_lr.fit.horizon import horizon
 from lightning_lr.policies import Policy, check_span
-from lightning_lr.preview.text import as_text, shortened
+from lightning_lr.preview.figure import Curve, planned_figure
+from lightning_lr.preview.table import as_text, shortened
 from lightning_lr.preview.timeline import Timeline, lay_out
 
 if TYPE_CHECKING:

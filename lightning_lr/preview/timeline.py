@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lightning_lr.horizon import Horizon
+from lightning_lr.fit.horizon import Horizon
 
 __all__ = ["Timeline", "lay_out"]
 

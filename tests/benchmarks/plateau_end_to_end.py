@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
 from lightning_lr import LRDecay, PlateauDetector
-from lightning_lr.actions import ReduceLR
+from lightning_lr.plateau import ReduceLR
 from lightning_lr.policies import Linear
 
 SEEDS = range(5)

@@ -8,10 +8,10 @@ from benchmarks.ramps import bounds
 from benchmarks.task import Task
 from torch import nn
 
-from lightning_lr.decisions import Decision
-from lightning_lr.optimum import read_optimum
-from lightning_lr.refine import Proposal, Refinement, is_lost, trial_factors
-from lightning_lr.trials import Outcome, Trial, Trials
+from lightning_lr.finders.search.optimum import read_optimum
+from lightning_lr.finders.search.refinement import Proposal, Refinement, is_lost, trial_factors
+from lightning_lr.finders.search.trials import Outcome, Trial, Trials
+from lightning_lr.finders.suggestion import Decision
 
 __all__ = ["search"]
 

@@ -24,7 +24,7 @@ from benchmarks.tasks import TUNING
 from benchmarks.truth import SEEDS, TRUTH
 from tqdm import tqdm
 
-from lightning_lr.suggest import Suggestion, read_all
+from lightning_lr.finders import Suggestion, read_all
 
 __all__ = ["Judgement", "judge", "suggestions", "table"]
 

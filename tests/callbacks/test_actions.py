@@ -14,10 +14,11 @@ from torch.optim import lr_scheduler as schedulers
 from toy import LRTrace, scalars
 
 from lightning_lr import LRDecay, LRLogger, LRRangeTest, LRSearch, PlateauDetector
-from lightning_lr.actions import (
+from lightning_lr.plateau import (
     Action,
     Effect,
     Escape,
+    Patience,
     ReduceLR,
     ReportOnly,
     RestoreBest,
@@ -25,7 +26,6 @@ from lightning_lr.actions import (
     StartCooldown,
     StopTraining,
 )
-from lightning_lr.plateau import Patience
 from lightning_lr.policies import Cosine, WarmupStableDecay
 
 STEPS_PER_EPOCH = 4
@@ -244,7 +244,7 @@ def test_best_weights_in_files_need_a_checkpoint_of_the_same_monitor(monitor, tm
 
 @pytest.mark.parametrize("action", [RestoreBest(), Escape()])
 def test_weights_that_are_sharded_are_refused(action, monkeypatch):
-    monkeypatch.setattr("lightning_lr.actions.restore.FSDPStrategy", SingleDeviceStrategy)
+    monkeypatch.setattr("lightning_lr.plateau.actions.restore.FSDPStrategy", SingleDeviceStrategy)
     with pytest.raises(MisconfigurationException, match=f"`{type(action).__name__}` keeps whole weights"):
         run(action, "i")
 
@@ -252,7 +252,7 @@ def test_weights_that_are_sharded_are_refused(action, monkeypatch):
 def test_by_default_weights_are_kept_where_they_are_whole(monkeypatch):
     judge, _, _ = run(None, "iod", module=Scores([3.0, 4.0, 5.0, 5.0]))
     assert [len(texts[0].split(", ")) for texts in effects(judge).values()] == [3, 3]
-    monkeypatch.setattr("lightning_lr.actions.restore.FSDPStrategy", SingleDeviceStrategy)
+    monkeypatch.setattr("lightning_lr.plateau.actions.restore.FSDPStrategy", SingleDeviceStrategy)
     judge, _, _ = run(None, "iod", module=Scores([3.0, 4.0, 5.0, 5.0]))
     assert list(effects(judge).values()) == [("LR 0.1 -> 0.03",), ("LR 0.03 -> 0.009",)]
 

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from toy import ManualToy, Toy, trainer
 
 from lightning_lr import LRDecay, LRLogger
-from lightning_lr.callbacks.decision_log import Entry, story_of, tell
+from lightning_lr.output.decisions import Entry, story_of, tell
 
 
 class Tells(Callback):

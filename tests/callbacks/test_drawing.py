@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from toy import Toy, trainer
 
 from lightning_lr import LRDecay, LRLogger, LRRangeTest, PlateauDetector
-from lightning_lr.callbacks.drawing import draw
+from lightning_lr.output.drawing import draw
 
 
 class Draws(Callback):

@@ -11,7 +11,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.tensorflow_stub.io.gfile import LocalFileSystem
 
-from lightning_lr.callbacks.event_file import append_events
+from lightning_lr.output.event_file import append_events
 
 QUEUE = 10  # torch's default
 

@@ -23,8 +23,9 @@ from torch.utils.data import DataLoader
 from toy import LRTrace, Toy, trainer
 from twin import CountHooks, Noisy, run
 
-from lightning_lr import LRRangeTest, rehearsable
-from lightning_lr.suggest import MinimumOver, Suggestion
+from lightning_lr import LRRangeTest
+from lightning_lr.dry_run import refusals
+from lightning_lr.finders import MinimumOver, Suggestion
 
 
 class Scripted(Toy):
@@ -313,7 +314,7 @@ def test_fsdp2_works_and_every_rank_counts(tmp_path):
 
 
 def test_deepspeed_is_refused_and_says_why(monkeypatch):
-    monkeypatch.setattr(rehearsable, "DeepSpeedStrategy", SingleDeviceStrategy)
+    monkeypatch.setattr(refusals, "DeepSpeedStrategy", SingleDeviceStrategy)
     with pytest.raises(MisconfigurationException, match=r"DeepSpeed.*another strategy"):
         fit(Learner(), LRRangeTest(40))
 

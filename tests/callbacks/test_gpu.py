@@ -15,12 +15,12 @@ from toy import LRTrace, Toy, scalars, trainer
 from twin import run
 
 from lightning_lr import LRDecay, LRLogger, LRRangeTest, PlateauDetector
-from lightning_lr.callbacks import search
-from lightning_lr.callbacks.step_hook import StepHook
-from lightning_lr.decisions import Suggestion
-from lightning_lr.dry_run import DryRun
+from lightning_lr.dry_run.dry_run import DryRun
+from lightning_lr.finders import Basin
+from lightning_lr.finders.search import lr_search
+from lightning_lr.finders.suggestion import Suggestion
+from lightning_lr.fit.step_hook import StepHook
 from lightning_lr.rates import adopt_groups, set_factor
-from lightning_lr.suggest import Basin
 
 CUDA = {"accelerator": "cuda", "devices": 1}
 
@@ -86,7 +86,7 @@ def test_a_fit_is_the_one_that_had_started_with_the_lr_found(name, kind_of_test,
     # Whatever the losses are on this device, an LR is found.
     found = Suggestion(0.0123, 0.01, 0.02, "the test's own", "It says so.")
     monkeypatch.setattr(Basin, "suggest", lambda rule, curve: found)
-    monkeypatch.setattr(search, "read_optimum", lambda trials, *, horizon: found)
+    monkeypatch.setattr(lr_search, "read_optimum", lambda trials, *, horizon: found)
 
     def fit_from(root, lr, *extra):
         def build():

@@ -9,8 +9,8 @@ from toy import LRTrace, ManualToy, Toy, scalars, trainer
 from twin import Net
 
 from lightning_lr import LRDecay, LRLogger, LRRangeTest
+from lightning_lr.finders import MinimumOver, Suggestion
 from lightning_lr.policies import Constant
-from lightning_lr.suggest import MinimumOver, Suggestion
 
 BOUNDS = {"min_lr": 1e-4, "max_lr": 10.0, "num_steps": 30, "rule": MinimumOver(), "live": True}
 

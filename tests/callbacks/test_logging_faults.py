@@ -12,8 +12,8 @@ from tensorboard.compat.tensorflow_stub.io.gfile import LocalFileSystem
 from toy import Toy, trainer
 
 from lightning_lr import LRDecay, LRLogger
-from lightning_lr.callbacks import logging_faults
-from lightning_lr.callbacks.logging_faults import write_or_warn
+from lightning_lr.output import faults
+from lightning_lr.output.faults import write_or_warn
 from lightning_lr.policies import Cosine
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -28,7 +28,7 @@ def clock(monkeypatch):
     class Clock:
         now = 0.0
 
-    monkeypatch.setattr(logging_faults.time, "monotonic", lambda: Clock.now)
+    monkeypatch.setattr(faults.time, "monotonic", lambda: Clock.now)
     return Clock
 
 

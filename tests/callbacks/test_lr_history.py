@@ -13,7 +13,7 @@ from torch.optim import SGD, AdamW
 from toy import LRTrace, ManualToy, Stream, Toy, trainer
 
 from lightning_lr import LRDecay, LRLogger, LRRangeTest, PlateauDetector
-from lightning_lr.actions import ReduceLR
+from lightning_lr.plateau import ReduceLR
 from lightning_lr.policies import Constant, Cosine, Linear
 
 TAG = "lr"

@@ -19,16 +19,17 @@ from torch.utils.data import DataLoader
 from toy import LRTrace, Toy, loader, scalars
 
 from lightning_lr import LRDecay, LRLogger, PlateauDetector
-from lightning_lr.actions import (
+from lightning_lr.plateau import (
     Escape,
+    Patience,
     ReduceLR,
     ReportOnly,
     RestoreBest,
     Retune,
+    SlopeTest,
     StartCooldown,
     StopTraining,
 )
-from lightning_lr.plateau import Patience, SlopeTest
 from lightning_lr.policies import Constant, Cosine, Linear, WarmupStableDecay
 
 
@@ -533,7 +534,7 @@ def test_the_figure_can_be_had_without_a_logger():
 
 
 def test_only_the_last_thousand_validations_are_remembered(monkeypatch):
-    monkeypatch.setattr("lightning_lr.callbacks.plateau._REMEMBERED", 3)
+    monkeypatch.setattr("lightning_lr.plateau.plateau_detector._REMEMBERED", 3)
     judge, _ = judged(max_epochs=5)
     assert [record.validation for record in judge._records] == [3, 4, 5]
 
@@ -616,21 +617,21 @@ trainer:
           class_path: lightning_lr.plateau.Patience
           init_args: {patience: 3}
         on_plateau:
-          class_path: lightning_lr.actions.ReduceLR
+          class_path: lightning_lr.plateau.ReduceLR
           init_args: {factor: 0.2, min_lr: 1e-5}
         on_overfitting:
-          - class_path: lightning_lr.actions.RestoreBest
-          - class_path: lightning_lr.actions.StopTraining
+          - class_path: lightning_lr.plateau.RestoreBest
+          - class_path: lightning_lr.plateau.StopTraining
         on_divergence: []
     - class_path: lightning_lr.PlateauDetector
       init_args:
         monitor: third
         detector: {class_path: lightning_lr.plateau.SlopeTest}
-        on_plateau: {class_path: lightning_lr.actions.StartCooldown}
-        on_overfitting: {class_path: lightning_lr.actions.Escape, init_args: {quantity: momentum}}
+        on_plateau: {class_path: lightning_lr.plateau.StartCooldown}
+        on_overfitting: {class_path: lightning_lr.plateau.Escape, init_args: {quantity: momentum}}
         on_divergence:
-          - class_path: lightning_lr.actions.Retune
-          - class_path: lightning_lr.actions.ReportOnly
+          - class_path: lightning_lr.plateau.Retune
+          - class_path: lightning_lr.plateau.ReportOnly
 """)
     monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     monkeypatch.setattr(sys, "argv", ["run.py", "--config", str(config)])

@@ -23,10 +23,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from toy import LRTrace, Stream, Toy, scalars, trainer
 from twin import assert_same, run
 
-import lightning_lr.callbacks.range_test as range_test_module
+import lightning_lr.finders.range_test.lr_range_test as range_test_module
 from lightning_lr import LRRangeTest
-from lightning_lr.curve import SmoothCurve
-from lightning_lr.suggest import Abstention, Basin, GiveBack, MinimumOver, Rule, Suggestion
+from lightning_lr.finders import Abstention, Basin, GiveBack, MinimumOver, Rule, Suggestion
+from lightning_lr.finders.range_test.curve import SmoothCurve
 
 
 def test_the_lr_of_every_step_is_the_one_found():
@@ -440,7 +440,7 @@ trainer:
         milestones: [0, 3]
         mode: linear
         rule:
-          class_path: lightning_lr.suggest.GiveBack
+          class_path: lightning_lr.finders.GiveBack
           init_args: {divisor: 4}
 """)
     monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")

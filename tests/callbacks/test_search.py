@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from toy import LRTrace, Toy, scalars, trainer
 
 from lightning_lr import LRSearch
-from lightning_lr.suggest import Abstention, Suggestion
+from lightning_lr.finders import Abstention, Suggestion
 
 
 class Validated(Learner):

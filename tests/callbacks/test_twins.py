@@ -18,8 +18,8 @@ from toy import scalars
 from twin import assert_same, run
 
 from lightning_lr import LRDecay, LRLogger, LRRangeTest, LRSearch
+from lightning_lr.finders import Suggestion
 from lightning_lr.policies import Cosine
-from lightning_lr.suggest import Suggestion
 
 TESTS_OF_LRS = {
     "LRRangeTest": lambda: LRRangeTest(24),

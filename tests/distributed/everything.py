@@ -12,8 +12,7 @@ from torch.optim import AdamW
 from toy import LRTrace, trainer
 
 from lightning_lr import LRDecay, LRLogger, LRRangeTest, LRSearch, PlateauDetector
-from lightning_lr.actions import ReduceLR
-from lightning_lr.plateau import Patience
+from lightning_lr.plateau import Patience, ReduceLR
 from lightning_lr.policies import Cosine
 
 

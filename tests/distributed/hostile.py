@@ -19,8 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset, Sampler, TensorDataset
 from toy import LRTrace, ManualToy, trainer
 
 from lightning_lr import LRDecay, LRLogger, LRRangeTest, LRSearch, PlateauDetector
-from lightning_lr.actions import ReduceLR, RestoreBest
-from lightning_lr.plateau import Patience
+from lightning_lr.plateau import Patience, ReduceLR, RestoreBest
 from lightning_lr.policies import Cosine
 
 

@@ -1,0 +1,1 @@
+"""Training steps of the running fit that leave no trace."""

@@ -1,0 +1,92 @@
+"""Batches from copies of the run's loaders, whose own iterators, workers and order stay untouched."""
+
+import copy
+from collections.abc import Generator, Iterator
+from itertools import islice
+from typing import Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import CombinedLoader
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
+
+from lightning_lr.fit.internals import is_sequential, private_copy, train_loaders, validation_loaders
+
+__all__ = ["endless_batches", "spread_batches"]
+
+
+def endless_batches(trainer: Trainer) -> Generator[tuple[int, Any], None, None]:
+    """Yield numbered training batches from the start of the loaders, again and again.
+
+    Raises:
+        MisconfigurationException: The loaders have no batches.
+    """
+    loader = _private_copy_of_all(train_loaders(trainer))
+    index = 0
+    try:
+        while True:
+            start = index
+            for batch, _, _ in loader:
+                yield index, batch
+                index += 1
+            if index == start:
+                raise MisconfigurationException(
+                    "The train loader has no batches: there is nothing to rehearse."
+                )
+    finally:
+        loader.reset()
+
+
+def spread_batches(trainer: Trainer, batches: int) -> list[tuple[int, int, Any]]:
+    """Return a few validation batches of every loader, of samples from all over its data.
+
+    A validation set is often sorted, by class for example, so its first batches say little. Where the
+    loader is a stream or has a batch sampler of its own, whole batches are taken as they come.
+
+    Args:
+        trainer: The Trainer of the running fit.
+        batches: How many of each loader, at most.
+
+    Returns:
+        For each batch the number of its loader, its number there, and the batch; none where the fit does
+        not validate.
+    """
+    combined = validation_loaders(trainer)
+    if combined is None:
+        return []
+    if not is_sequential(trainer):
+        return list(
+            islice(((0, index, batch) for batch, index, _ in _private_copy_of_all(combined)), batches)
+        )
+    found = []
+    for number, (loader, limit) in enumerate(zip(combined.flattened, trainer.num_val_batches, strict=True)):
+        spread = _spread(loader, limit, min(batches, limit))
+        found += [(number, index, batch) for index, batch in enumerate(spread)]
+    return found
+
+
+def _private_copy_of_all(combined: CombinedLoader) -> CombinedLoader:
+    loader = copy.copy(combined)
+    loader.flattened = [private_copy(each) for each in loader.flattened]
+    return loader
+
+
+def _spread(loader: Any, limit: float, wanted: float) -> Iterator[Any]:
+    sampler = getattr(loader, "batch_sampler", None)
+    if type(sampler) is not BatchSampler or isinstance(loader.dataset, IterableDataset):
+        return islice(private_copy(loader), int(wanted))
+    indices = [index for batch in islice(sampler, int(limit)) for index in batch]
+    size, count = sampler.batch_size, min(len(indices), int(wanted) * sampler.batch_size)
+    chosen = [indices[place * len(indices) // count] for place in range(count)]
+    return iter(
+        DataLoader(
+            loader.dataset,
+            batch_sampler=[chosen[start : start + size] for start in range(0, count, size)],
+            collate_fn=loader.collate_fn,
+            num_workers=min(loader.num_workers, int(wanted)),
+            worker_init_fn=loader.worker_init_fn,
+            multiprocessing_context=loader.multiprocessing_context,
+            generator=loader.generator,
+            timeout=loader.timeout,
+        )
+    )

@@ -1,0 +1,305 @@
+"""Training steps of the running fit that are made and then forgotten, as if they had never been."""
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Literal
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers.logger import DummyLogger
+from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+from typing_extensions import Self
+
+from lightning_lr.dry_run.batches import endless_batches
+from lightning_lr.dry_run.descent import descent
+from lightning_lr.dry_run.refusals import check_rehearsable
+from lightning_lr.dry_run.silence import deferred_signals
+from lightning_lr.dry_run.snapshot import Snapshot, tensor_bytes
+from lightning_lr.dry_run.steps import optimizer_step, rehearsing, was_skipped
+from lightning_lr.dry_run.validation import RehearsedValidation
+from lightning_lr.fit.internals import all_loaders, check_private_names, train_loaders
+from lightning_lr.fit.ranks import mean_unless_terminated
+from lightning_lr.rates import nested_schedulers, peak_lrs, set_lrs
+
+__all__ = ["DryRun"]
+
+# So many batches in a row without a loss are taken for a module that never gives one.
+_MOST_SKIPPED = 100
+# And so many batches may pass without an optimizer step: the AMP scaler skips some until its scale fits.
+_MOST_UNDONE = 32
+
+
+class DryRun:
+    """A context in which training steps leave no trace: not in the run, its files, loggers or callbacks.
+
+    Entering it copies what a step can change: parameters, buffers, gradients, attributes of the module,
+    optimizers, schedulers, the AMP scaler and random number generators. Leaving it puts everything back, also
+    after an exception. In between the Trainer has no callbacks, its loggers write nothing, and the module's
+    `log` does nothing. Batches come from copies of the train loaders.
+
+    Handlers of SIGUSR1 and SIGUSR2, which save checkpoints, run when it is left.
+    SIGTERM, of which Lightning only takes a note for after the batch, ends it within a step, as it would end
+    a fit between two batches.
+
+    To be entered in `on_train_start`, on every rank.
+
+    Args:
+        trainer: The Trainer of the running fit.
+        pl_module: Its module.
+        keep_on: Where the copy is kept: on each tensor's own `device`, on the `cpu`, or `auto`: on the device
+            where there is room for three copies.
+
+    Raises:
+        MisconfigurationException: This fit cannot be rehearsed; nothing has been changed. The message says
+            what to do instead.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        *,
+        keep_on: Literal["auto", "device", "cpu"] = "auto",
+    ) -> None:
+        check_private_names(trainer=trainer, LightningModule=pl_module)
+        check_rehearsable(trainer, pl_module, train_loaders(trainer).flattened)
+        self._trainer = trainer
+        self._module = pl_module
+        self._keep_on = keep_on
+        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+        self._peaks = peak_lrs(trainer.optimizers, schedulers)
+        if not self.reference_lr:
+            raise MisconfigurationException("Every LR is 0: nothing is trained, so there is no LR to find.")
+        self._snapshot = Snapshot()
+        self._batches = endless_batches(trainer)
+        self._is_at_start = True
+        self._muted = ExitStack()
+
+    @property
+    def reference_lr(self) -> float:
+        """The highest peak LR of all groups; the LR of a step is the one of that group."""
+        return max(lr for lrs in self._peaks for lr in lrs)
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            # First, so that handlers find everything put back.
+            stack.enter_context(deferred_signals())
+            stack.enter_context(rehearsing(self._trainer.optimizers))
+            _mute(stack, self._trainer, self._module)
+            self._snapshot = _take_snapshot(self._trainer, self._module, self._keep_on)
+            self._muted = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            with ExitStack() as stack:
+                # After the wrapper, which spreads the buffers of one rank.
+                stack.callback(self._leave)
+                if kind is None and self._trainer.global_step == 0:
+                    # Not after an error, for which other ranks may wait for ever.
+                    _wrap_anew(self._trainer.strategy)
+        except KeyboardInterrupt:
+            # A second Ctrl-C while everything is being put back must not leave it half done.
+            self._leave()
+            raise
+
+    def steps(self, lrs: Iterable[float], *, skip: int = 0) -> Iterator[tuple[float, float]]:
+        """Make one optimizer step per LR, each time from the start and over the same batches.
+
+        On every rank the losses are the same, and so are all decisions that follow from them alone.
+
+        Args:
+            lrs: The LR of the group with the highest peak; the others keep their ratio to it. They are taken
+                one by one, so that a generator can decide the next one from the losses so far.
+            skip: How many batches to leave out at the start, for other batches than before.
+
+        Yields:
+            The LR and the loss before its update: undivided by accumulation, averaged over the ranks that
+            have one. Where `training_step` gives none on any of them the next batch is taken; NaN after a
+            hundred in a row. So it is where the AMP scaler skips a step, until its scale fits.
+        """
+        self._rewind()
+        for _ in range(skip):
+            next(self._batches)
+        for lr in lrs:
+            self._set_lr(lr)
+            yield lr, self._step_that_happens()
+
+    def validation(self, batches: int) -> RehearsedValidation:
+        """Return what measures the validation loss of the weights after the steps made last.
+
+        Args:
+            batches: How many batches of each validation loader to use, at most.
+
+        Raises:
+            MisconfigurationException: This fit has no validation that could be rehearsed.
+        """
+        self._rewind()
+        return RehearsedValidation(self._trainer, self._module, batches)
+
+    def descents(self, batches: int) -> list[tuple[float, float]]:
+        """Measure how steep the loss is at the start, without moving from it.
+
+        Args:
+            batches: How many optimizer steps' worth of batches to measure.
+
+        Returns:
+            For each the loss and <g, d>, its decrease per unit of LR: with g the gradient, d = g / (1 -
+            momentum) for SGD and d = sign(g) for the adaptive optimizers.
+        """
+        self._rewind()
+        found: list[Tensor] = []
+        strategy = self._trainer.strategy
+        ratios = dict(zip(map(id, self._trainer.optimizers), self._ratios(), strict=True))
+
+        def note(optimizer: Optimizer, *_: Any) -> None:
+            if not was_skipped(optimizer):
+                found.append(descent(optimizer, ratios[id(optimizer)]))
+
+        # After the step: before it, the closure has not made the gradients yet.
+        hooks = [optimizer.register_step_post_hook(note) for optimizer in self._trainer.optimizers]
+        losses, descents = [], []
+        try:
+            for _ in range(batches):
+                self._set_lr(0.0)
+                losses.append(self._step_with_loss())
+                for _ in range(_MOST_UNDONE):
+                    if found:
+                        break
+                    losses[-1] = self._step_with_loss()
+                descents.append(torch.stack(found).sum() if found else torch.tensor(math.nan))
+                found.clear()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        stacked = torch.stack([each.float().to(strategy.root_device) for each in descents])
+        means: Tensor = strategy.reduce(stacked, reduce_op="mean")
+        return list(zip(losses, means.tolist(), strict=True))
+
+    def _leave(self) -> None:
+        self._take_back()
+        self._muted.close()
+
+    def _rewind(self) -> None:
+        if not self._is_at_start:
+            self._take_back()
+            self._batches = endless_batches(self._trainer)
+        self._is_at_start = False
+
+    def _take_back(self) -> None:
+        self._batches.close()
+        for module in self._module.modules():
+            # FSDP2 keeps parameters whole after a forward pass without a backward one.
+            if callable(reshard := getattr(module, "reshard", None)):
+                reshard()
+        self._snapshot.restore()
+
+    def _ratios(self) -> list[list[float]]:
+        return [[peak / self.reference_lr for peak in peaks] for peaks in self._peaks]
+
+    def _set_lr(self, lr: float) -> None:
+        set_lrs(self._trainer.optimizers, [[ratio * lr for ratio in ratios] for ratios in self._ratios()])
+
+    def _step_that_happens(self) -> float:
+        if getattr(self._trainer.precision_plugin, "scaler", None) is None:
+            return self._step_with_loss()
+        happened = list[Optimizer]()
+
+        def note(optimizer: Optimizer, *_: Any) -> None:
+            if not was_skipped(optimizer):
+                happened.append(optimizer)
+
+        hooks = [optimizer.register_step_post_hook(note) for optimizer in self._trainer.optimizers]
+        try:
+            loss = self._step_with_loss()
+            for _ in range(_MOST_UNDONE):
+                # A loss that is not finite never gives gradients that are.
+                if happened or not math.isfinite(loss):
+                    break
+                loss = self._step_with_loss()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return loss
+
+    def _step_with_loss(self) -> float:
+        for _ in range(_MOST_SKIPPED):
+            local = optimizer_step(self._trainer, self._module, self._batches)
+            # Before the next step, or a rank that has a loss would be a step behind one that has none.
+            loss = mean_unless_terminated(self._trainer, None if local is None else local.item())
+            if loss is not None:
+                return loss
+        return math.nan
+
+
+def _mute(stack: ExitStack, trainer: Trainer, pl_module: LightningModule) -> None:
+    """Silence whatever listens to steps, and undo that when the stack is closed."""
+    replacements = {
+        "callbacks": [],
+        "loggers": [DummyLogger()] if trainer.loggers else [],
+        "profiler": PassThroughProfiler(),
+        "should_stop": trainer.should_stop,
+    }
+    for name, replacement in replacements.items():
+        stack.callback(setattr, trainer, name, getattr(trainer, name))
+        setattr(trainer, name, replacement)
+    for name in ("log", "log_dict"):
+        stack.callback(vars(pl_module).pop, name)
+        # An attribute of the instance hides the method of the class.
+        vars(pl_module)[name] = _ignore
+
+
+def _wrap_anew(strategy: Strategy) -> None:
+    """Give DDP a new wrapper: after its first step it sums gradients in another order, which rounds."""
+    if isinstance(strategy, DDPStrategy) and isinstance(strategy.model, DistributedDataParallel):
+        # The old one has to be gone before, since both would listen to the same gradients.
+        strategy.model = strategy.model.module
+        strategy.configure_ddp()
+
+
+def _ignore(*args: Any, **kwargs: Any) -> None:
+    pass
+
+
+def _take_snapshot(
+    trainer: Trainer, pl_module: LightningModule, keep_on: Literal["auto", "device", "cpu"]
+) -> Snapshot:
+    on_cpu = keep_on == "cpu" or (keep_on == "auto" and _is_short_of_memory(trainer, pl_module))
+    snapshot = Snapshot(torch.device("cpu") if on_cpu else None)
+    snapshot.ignore(trainer)
+    snapshot.add_module(pl_module)
+    schedulers = nested_schedulers(config.scheduler for config in trainer.lr_scheduler_configs)
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    for stateful in [*trainer.optimizers, *schedulers, *([scaler] if scaler else [])]:
+        snapshot.add(stateful)
+    for loader in all_loaders(trainer):
+        # Not the loader itself: the workers of its live iterator share its attributes.
+        parts = ("dataset", "sampler", "batch_sampler", "generator", "collate_fn", "worker_init_fn")
+        sources = (
+            [getattr(loader, part, None) for part in parts] if isinstance(loader, DataLoader) else [loader]
+        )
+        snapshot.add_references(sources)
+    snapshot.add_references(getattr(trainer, "datamodule", None))
+    snapshot.add_global_generators()
+    return snapshot
+
+
+def _is_short_of_memory(trainer: Trainer, pl_module: LightningModule) -> bool:
+    device = trainer.strategy.root_device
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return free < 3 * tensor_bytes([*pl_module.parameters(), *pl_module.buffers()])

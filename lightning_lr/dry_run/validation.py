@@ -1,0 +1,114 @@
+"""The validation loss on a few batches, outside of Lightning's validation loop and the user's metrics."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
+from torch import Tensor
+from torchmetrics import Metric
+
+from lightning_lr.dry_run.batches import spread_batches
+from lightning_lr.dry_run.steps import validation_step
+from lightning_lr.fit.internals import is_sequential, validation_loaders
+from lightning_lr.fit.losses import ValidationLoss
+from lightning_lr.fit.ranks import mean_unless_terminated
+
+__all__ = ["RehearsedValidation"]
+
+
+class RehearsedValidation:
+    """Judges the weights of the module, as they are at the moment, on the same samples every time.
+
+    To be used inside of a DryRun, which takes back whatever `validation_step` changes.
+
+    Args:
+        trainer: The Trainer of the running fit.
+        pl_module: Its module.
+        batches: How many batches of each validation loader, at most.
+
+    Raises:
+        MisconfigurationException: The fit does not validate, or its `validation_step` takes the batches
+            itself.
+    """
+
+    def __init__(self, trainer: Trainer, pl_module: LightningModule, batches: int) -> None:
+        loaders = validation_loaders(trainer)
+        if loaders is None:
+            raise MisconfigurationException(
+                "There is no validation loss: the fit has no validation loader, no `validation_step`, or"
+                " `limit_val_batches=0`."
+            )
+        if is_param_in_hook_signature(pl_module.validation_step, "dataloader_iter", explicit=True):
+            raise MisconfigurationException(
+                "`validation_step(dataloader_iter)` takes its batches itself, so they cannot be rehearsed."
+            )
+        self._trainer = trainer
+        self._module = pl_module
+        self._loaders = len(loaders.flattened) if is_sequential(trainer) else 1
+        self._batches = spread_batches(trainer, batches)
+
+    def loss(self) -> float:
+        """Return the mean of the losses over samples, then over loaders, then over the ranks that have one.
+
+        Raises:
+            MisconfigurationException: None has one: no batches, or no loss from `validation_step`.
+        """
+        measured, logged = ValidationLoss(), dict[str, list[Tensor]]()
+        measured.start({}, loaders=self._loaders)
+        with _evaluating(self._trainer, self._module):
+            for loader, index, batch in self._batches:
+                suffix = f"/dataloader_idx_{loader}" if self._loaders > 1 else ""
+                with _recording(self._module, logged, suffix):
+                    # A step may change its batch in place.
+                    fresh = copy.deepcopy(batch)
+                    number = loader if self._loaders > 1 else None
+                    outputs = validation_step(self._trainer, self._module, fresh, index, loader=number)
+                measured.add(outputs, batch, loader=loader)
+        means = {name: torch.stack(values).mean() for name, values in logged.items()}
+        losses, problem = measured.finish(means, reduce=None)
+        mean = mean_unless_terminated(self._trainer, sum(losses.values()) / len(losses) if losses else None)
+        if mean is None:
+            raise MisconfigurationException(
+                problem if self._batches else "The validation loader has no batches."
+            )
+        return mean
+
+
+@contextmanager
+def _evaluating(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
+    modes = {module: module.training for module in pl_module.modules()}
+    trainer.validating = True
+    try:
+        pl_module.on_validation_model_eval()
+        with torch.no_grad():
+            yield
+    finally:
+        trainer.training = True
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def _recording(pl_module: LightningModule, logged: dict[str, list[Tensor]], suffix: str) -> Iterator[None]:
+    """Take what a step logs instead of letting it through."""
+
+    def log(name: str, value: Any, *_: Any, **__: Any) -> None:
+        # A metric object stands for a whole validation, and its value for one batch would change it.
+        if not isinstance(value, Metric) and torch.as_tensor(value).numel() == 1:
+            logged.setdefault(name + suffix, []).append(torch.as_tensor(value).detach().float().reshape(()))
+
+    def log_dict(dictionary: Mapping[str, Any], *_: Any, **__: Any) -> None:
+        for name, value in dictionary.items():
+            log(name, value)
+
+    muted = {name: vars(pl_module)[name] for name in ("log", "log_dict")}
+    vars(pl_module).update(log=log, log_dict=log_dict)
+    try:
+        yield
+    finally:
+        vars(pl_module).update(muted)

@@ -1,0 +1,41 @@
+"""LRRangeTest and LRSearch: which base LR to train with, and what they are made of.
+
+A rule of your own is a subclass of `Rule`.
+"""
+
+from lightning_lr.finders.range_test.curve import LossCurve
+from lightning_lr.finders.range_test.lr_range_test import LRRangeTest
+from lightning_lr.finders.range_test.rule import Rule
+from lightning_lr.finders.range_test.rules import (
+    Basin,
+    GiveBack,
+    MidDescent,
+    MinimumOver,
+    Steepest,
+    Valley,
+    read_all,
+)
+from lightning_lr.finders.search.lr_search import LRSearch
+from lightning_lr.finders.search.trials import Trial, Trials
+from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, combine, decision_from_dict
+
+__all__ = [
+    "Abstention",
+    "Basin",
+    "Decision",
+    "GiveBack",
+    "LRRangeTest",
+    "LRSearch",
+    "LossCurve",
+    "MidDescent",
+    "MinimumOver",
+    "Rule",
+    "Steepest",
+    "Suggestion",
+    "Trial",
+    "Trials",
+    "Valley",
+    "combine",
+    "decision_from_dict",
+    "read_all",
+]

@@ -1,0 +1,66 @@
+"""The figure of a range test: the curve, the LR that was chosen, and what other rules say."""
+
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lightning_lr.finders.range_test.curve import LossCurve, smooth
+from lightning_lr.finders.range_test.rules import read_all
+from lightning_lr.finders.suggestion import Decision, Suggestion
+from lightning_lr.output.style import COLORS, dress, entitle, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["range_test_figure"]
+
+_OTHERS = (COLORS["green"], COLORS["orange"], COLORS["purple"], COLORS["sky"], "0.3")
+
+
+def range_test_figure(curve: LossCurve, decision: Decision) -> "Figure":
+    """Draw the losses of a range test over their LRs, and the LR of every rule.
+
+    Args:
+        curve: What the test recorded.
+        decision: What was decided.
+
+    Returns:
+        A figure of its own, of no canvas but matplotlib's default.
+
+    Example:
+        >>> from lightning_lr.finders.suggestion import Abstention
+        >>> figure = range_test_figure(
+        ...     LossCurve((0.1, 0.2, 0.4), (1.0, 0.9, 2.0)), Abstention("Basin", "Few.")
+        ... )
+        >>> figure.axes[0].get_xlabel()
+        'learning rate (log scale)'
+    """
+    figure = new_figure()
+    axes = figure.add_subplot()
+    dress(axes)
+    losses = np.array(curve.losses)
+    axes.plot(curve.lrs, losses, ".", color="0.6", label="each step")
+    if np.isfinite(losses).sum() >= 3:
+        smoothed = smooth(curve)
+        axes.plot(10**smoothed.log_lrs, smoothed.losses, color=COLORS["blue"], linewidth=2, label="smoothed")
+        drop = max(abs(smoothed.drop), 6 * smoothed.noise, 1e-12)
+        axes.set_ylim(smoothed.losses.min() - 0.3 * drop, smoothed.initial + 1.5 * drop)
+    for (name, other), color in zip(read_all(curve).items(), cycle(_OTHERS)):
+        if isinstance(other, Suggestion) and name != decision.rule:
+            axes.axvline(other.lr, color=color, linestyle=":", label=f"{name}: {other.lr:.2g}")
+    if isinstance(decision, Suggestion):
+        color, label = COLORS["vermilion"], f"chosen: {decision.lr:.2g}"
+        axes.axvspan(decision.low, decision.high, color=color, alpha=0.15)
+        axes.axvline(decision.lr, color=color, linewidth=2, label=label)
+    axes.set(xscale="log", xlabel="learning rate (log scale)", ylabel="training loss")
+    entitle(axes, _title(decision))
+    # Outside, where it hides no part of the curve.
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small", frameon=False)
+    return figure
+
+
+def _title(decision: Decision) -> str:
+    if isinstance(decision, Suggestion):
+        return f"LR range test: {decision.lr:.3g} by {decision.rule}"
+    return f"LR range test: no LR by {decision.rule}"

@@ -1,0 +1,235 @@
+"""LRRangeTest: raises the LR over training steps that are then forgotten, and reads one LR off the loss."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from lightning.pytorch import LightningModule, Trainer
+from typing_extensions import override
+
+from lightning_lr.checks import check_choice, check_count, check_flag, check_number
+from lightning_lr.dry_run.dry_run import DryRun
+from lightning_lr.finders.bounds import find_bounds
+from lightning_lr.finders.finder import StartupTest
+from lightning_lr.finders.progress import Advance, progress_bar
+from lightning_lr.finders.range_test.curve import LossCurve
+from lightning_lr.finders.range_test.evidence import curve_points, report_range_test
+from lightning_lr.finders.range_test.figure import range_test_figure
+from lightning_lr.finders.range_test.live import LiveRamp
+from lightning_lr.finders.range_test.ramp import ramp
+from lightning_lr.finders.range_test.recorder import Recorder
+from lightning_lr.finders.range_test.rule import Rule
+from lightning_lr.finders.range_test.rules import Basin
+from lightning_lr.finders.suggestion import Abstention, Decision, combine
+from lightning_lr.fit.saved_state import Read, optional
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["LRRangeTest"]
+
+_DEFAULT_RULE = Basin()
+
+
+class LRRangeTest(StartupTest):
+    """Find the base LR at startup with a range test that leaves no trace, and train with it.
+
+    Before the first batch the LR is raised from step to step until the loss blows up, and one LR is read off
+    the curve of the losses. Then the steps are taken back: weights, buffers, optimizers, schedulers, random
+    numbers, data loaders, counters, loggers and callbacks are as if there had been none, and the fit is, bit
+    for bit, one that had started with the LR found. A common multiplier is ramped, so groups and optimizers
+    keep their ratios; LRs below are those of the group with the highest one. Torch schedulers start again
+    from the LR found, as their base or, for OneCycleLR and CyclicLR, as their peak.
+
+    With too little to go by the LR stays what it is, and the reason is told. A resumed fit is not tested
+    again.
+
+    | logged | meaning | when |
+    |---|---|---|
+    | text `range_test` | the LR chosen, by which rule and why, and what the other rules say | after a test |
+    | figure `range_test` | losses over LRs, the smoothed curve and every rule's LR | after a test |
+    | `range_test/lr`, `range_test/loss` | the recorded curve, from the step of the fit on | after a test |
+
+    Args:
+        num_steps: Steps of the ramp, at least 2.
+        min_lr: Where the ramp starts, in (0, inf); None to start from the model's own scale.
+        max_lr: Where it ends, above `min_lr`; None to let it go on until the loss has risen again.
+        mode: Raise the LR by a constant factor or by a constant amount per step.
+        rule: How the LR is read off the curve.
+        repeats: How often to ramp, each time over other batches, to take the mean of the LRs on the log axis.
+        milestones: Epochs at whose start to test, 0 for the start of the fit.
+        apply: Whether to train with the LR found.
+        stop_after: Whether to end the fit after the test, to look only.
+        live: Ramp over the first real batches of the fit instead, for what cannot be rehearsed: streams that
+            can be read once and `training_step(dataloader_iter)`. It needs both bounds. When the ramp has
+            ended, weights, buffers, optimizers and schedulers go back to the start. Such a test does leave
+            a trace: its batches are used, counters, random numbers and the module's own attributes go on,
+            and callbacks and loggers have seen its steps.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of its range.
+        MisconfigurationException: At the test: its steps could not be taken back, and why.
+
+    Source:
+        Smith (2015), arXiv 1506.01186, for the test.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning_lr import LRRangeTest
+        >>> trainer = Trainer(callbacks=[LRRangeTest()], logger=False, enable_checkpointing=False)
+
+        The same in YAML:
+
+        ```yaml
+        trainer:
+          callbacks:
+            - class_path: lightning_lr.LRRangeTest
+              init_args: {num_steps: 100}
+        ```
+    """
+
+    def __init__(
+        self,
+        num_steps: int = 100,
+        *,
+        min_lr: float | None = None,
+        max_lr: float | None = None,
+        mode: Literal["exponential", "linear"] = "exponential",
+        rule: Rule = _DEFAULT_RULE,
+        repeats: int = 1,
+        milestones: Sequence[int] = (0,),
+        apply: bool = True,
+        stop_after: bool = False,
+        live: bool = False,
+    ) -> None:
+        check_count("LRRangeTest(num_steps=...)", num_steps, minimum=2)
+        check_count("LRRangeTest(repeats=...)", repeats, minimum=1)
+        check_choice("LRRangeTest(mode=...)", mode, ("exponential", "linear"))
+        if min_lr is not None:
+            check_number("LRRangeTest(min_lr=...)", min_lr, "(0, inf)")
+        if max_lr is not None:
+            check_number("LRRangeTest(max_lr=...)", max_lr, f"({float(min_lr or 0)}, inf)")
+        if not isinstance(rule, Rule):
+            raise TypeError(
+                f"`LRRangeTest(rule=...)` must be a Rule of `lightning_lr.finders`, got {rule!r}."
+            )
+        check_flag("LRRangeTest(live=...)", live)
+        super().__init__(milestones=milestones, apply=apply, stop_after=stop_after)
+        if live and (min_lr is None or max_lr is None or repeats > 1 or self.milestones != (0,)):
+            raise ValueError(
+                "`LRRangeTest(live=True)` ramps once, over the first batches: give it `min_lr` and `max_lr`,"
+                " and leave `repeats` and `milestones` as they are."
+            )
+        self.num_steps = num_steps
+        self.min_lr = min_lr
+        self.max_lr = max_lr
+        self.mode: Literal["exponential", "linear"] = mode
+        self.rule = rule
+        self.repeats = repeats
+        self.live = live
+        self._live_ramp: LiveRamp | None = None
+        self.curve: LossCurve | None = None
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        self._live_ramp = None
+
+    @override
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self.live and trainer.global_step == 0 and self._live_ramp is None and self._may_run(trainer):
+            bounds = cast("tuple[float, float]", (self.min_lr, self.max_lr))
+            self._live_ramp = LiveRamp(trainer, pl_module, self._recorder(bounds))
+        if self._live_ramp is not None and not self._live_ramp.begin_batch():
+            self._end_live(trainer, pl_module, self._live_ramp)
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._live_ramp is not None:
+            self._live_ramp.end_batch(outputs)
+
+    @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._live_ramp is not None:
+            self._end_live(trainer, pl_module, self._live_ramp)
+        super().on_train_end(trainer, pl_module)
+
+    @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if self._live_ramp is not None:
+            self._live_ramp.end()
+            self._live_ramp = None
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"curve": self.curve.to_dict() if self.curve else None}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.curve = self._entries()["curve"](state_dict["curve"])
+
+    @override
+    def _entries(self) -> dict[str, Read]:
+        return super()._entries() | {"curve": optional(LossCurve.from_dict)}
+
+    @override
+    def run_test(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        with (
+            progress_bar(trainer, "LR range test", self.num_steps * self.repeats) as advance,
+            DryRun(trainer, pl_module) as dry,
+        ):
+            old, curves = dry.reference_lr, list[LossCurve]()
+            bounds = find_bounds(dry, self.min_lr, self.max_lr)
+            if isinstance(bounds, str):
+                decision: Decision = Abstention(type(self.rule).__name__, bounds)
+            else:
+                skips = [repeat * self.num_steps for repeat in range(self.repeats)]
+                curves = [_ramp_up(dry, self._recorder(bounds), skip=skip, advance=advance) for skip in skips]
+                decision = combine([self.rule.suggest(curve) for curve in curves])
+        self._finish(trainer, pl_module, curves, decision, old=old)
+
+    def plot(self) -> "Figure":
+        """Draw the curve of the last test with what every rule reads off it.
+
+        Raises:
+            RuntimeError: There has been no test.
+        """
+        if self.curve is None or self.suggestion is None:
+            raise RuntimeError("LRRangeTest has nothing to plot before `Trainer.fit` has run the test.")
+        return range_test_figure(self.curve, self.suggestion)
+
+    def _end_live(self, trainer: Trainer, pl_module: LightningModule, ramp: LiveRamp) -> None:
+        self._live_ramp = None
+        ramp.end()
+        curve = ramp.recorder.curve()
+        self._finish(trainer, pl_module, [curve], self.rule.suggest(curve), old=ramp.reference_lr)
+
+    def _finish(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        curves: Sequence[LossCurve],
+        decision: Decision,
+        *,
+        old: float,
+    ) -> None:
+        self.curve = curves[0] if curves else None
+        applied = self._follow(trainer, pl_module, decision, old=old)
+        points = self._place(trainer, curve_points(self.curve)) if self.curve else []
+        report_range_test(trainer, self.curve, decision, points=points, old=old, applied=applied)
+
+    def _recorder(self, bounds: tuple[float, float]) -> Recorder:
+        lrs = ramp(*bounds, self.num_steps, mode=self.mode)
+        return Recorder(lrs, extend=self.max_lr is None and self.mode == "exponential")
+
+
+def _ramp_up(dry: DryRun, recorder: Recorder, *, skip: int, advance: Advance) -> LossCurve:
+    for _, loss in dry.steps(iter(recorder.next_lr, None), skip=skip):
+        advance()
+        recorder.add_loss(loss)
+    return recorder.curve()

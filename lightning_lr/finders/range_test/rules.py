@@ -1,0 +1,264 @@
+"""Rules that read one LR off the loss curve of a range test, or say why they cannot.
+
+A rule sees only the smoothed curve, hence answers with the same LR at any scale or shift of the loss and any
+number of steps.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from typing_extensions import override
+
+from lightning_lr.checks import check_number
+from lightning_lr.finders.range_test.curve import LossCurve, SmoothCurve
+from lightning_lr.finders.range_test.rule import Rule
+from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, combine, decision_from_dict
+
+__all__ = [
+    "Abstention",
+    "Basin",
+    "Decision",
+    "GiveBack",
+    "MidDescent",
+    "MinimumOver",
+    "Rule",
+    "Steepest",
+    "Suggestion",
+    "Valley",
+    "combine",
+    "decision_from_dict",
+    "read_all",
+]
+
+# A ramp that ends sooner after 95 % of the fall has not shown that the fall is over.
+_SETTLED_DECADES = 0.5
+
+
+@dataclass(frozen=True)
+class Basin(Rule):
+    """The log-mean of the basin's two walls and its floor, at a distance from the far wall.
+
+    `lr = min((d50 f5 u50)^(1/3), u50 / margin)`, where the loss has first fallen by half of its drop at `d50`
+    and has given half of it back at `u50`, and `f5` is the log-mean of all LRs where it is within 5 % of its
+    drop above the minimum. The end of the ramp stands in for a `u50` beyond it.
+
+    Where the basin is wide, some trainings want its near end and some its far one, and the curve does not
+    tell which: its middle errs least. `u50` is close to the largest LR that is stable after a warm-up, and
+    the margin keeps clear of it.
+
+    Args:
+        margin: How far below `u50` the LR must stay, in [1, inf).
+
+    Raises:
+        ValueError: `margin` is below 1.
+
+    Source:
+        Smith (2018), arXiv 1803.09820; Kalra and Barkeshli (2024), arXiv 2406.09405; weights and margin from
+        `tests/benchmarks/suggestions.py`.
+
+    Example:
+        >>> from lightning_lr.finders.range_test.curve import LossCurve
+        >>> from lightning_lr.finders.range_test.ramp import ramp
+        >>> lrs = ramp(1e-5, 10.0, 100)
+        >>> curve = LossCurve(lrs, tuple(1 / (1 + 300 * lr) + lr**2 for lr in lrs))
+        >>> decision = Basin().suggest(curve)
+        >>> print(f"{decision.lr:.2f}")
+        0.06
+        >>> decision.reason[:73]
+        'The loss fell from 0.992 to 0.0465, half of that by LR 0.0031, was lowest'
+    """
+
+    margin: float = 3.0
+
+    def __post_init__(self) -> None:
+        check_number("Basin(margin=...)", self.margin, "[1, inf)")
+
+    @override
+    def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
+        near, floor, far = curve.fallen(0.5), curve.floor(0.05), curve.risen(0.5)
+        given_back = "had given half back"
+        if far is None:
+            given_back, far = "had not given half back", float(curve.log_lrs[-1])
+            if far - curve.fallen(0.95) < _SETTLED_DECADES:
+                return _still_falling(curve)
+        reason = (
+            f"{_descent(curve)}, half of that by LR {10**near:.2g}, was lowest around {10**floor:.2g} and "
+            f"{given_back} by {10**far:.2g}."
+        )
+        log_lr = min((near + floor + far) / 3, far - math.log10(self.margin))
+        return 10**log_lr, reason
+
+
+@dataclass(frozen=True)
+class GiveBack(Rule):
+    """A fraction of the LR at which the loss, after its minimum, has given back half of its drop.
+
+    `lr = u50 / divisor`: `u50` estimates the largest LR that is stable after a warm-up.
+
+    Args:
+        divisor: In (0, inf).
+
+    Raises:
+        ValueError: `divisor` is not positive.
+
+    Source:
+        Kalra and Barkeshli (2024), arXiv 2406.09405; Smith (2015), arXiv 1506.01186.
+
+    Example:
+        >>> from lightning_lr.finders.range_test.curve import LossCurve
+        >>> curve = LossCurve(
+        ...     tuple(10 ** (k / 10) for k in range(-40, 1)), (1.0,) * 20 + (0.5,) * 11 + (2.0,) * 10
+        ... )
+        >>> print(f"{GiveBack().suggest(curve).lr:.3f}")
+        0.015
+    """
+
+    divisor: float = 5.6
+
+    def __post_init__(self) -> None:
+        check_number("GiveBack(divisor=...)", self.divisor, "(0, inf)")
+
+    @override
+    def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
+        back = curve.risen(0.5)
+        if back is None:
+            return (
+                f"{_descent(curve)}, and had not given half of that back at the highest LR "
+                f"{10 ** curve.log_lrs[-1]:.3g}: raise `max_lr`."
+            )
+        lr = 10**back
+        return lr / self.divisor, f"{_descent(curve)} and had given half back by LR {lr:.3g}."
+
+
+@dataclass(frozen=True)
+class MidDescent(Rule):
+    """The middle of the descending slope: where the loss has first fallen by half of its drop.
+
+    Example:
+        >>> from lightning_lr.finders.range_test.curve import LossCurve
+        >>> curve = LossCurve(tuple(10 ** (k / 10) for k in range(-40, 1)), (1.0,) * 20 + (0.5,) * 21)
+        >>> print(f"{MidDescent().suggest(curve).lr:.3f}")
+        0.009
+    """
+
+    @override
+    def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
+        lr = 10 ** curve.fallen(0.5)
+        return lr, f"{_descent(curve)}, half of that by LR {lr:.3g}."
+
+
+@dataclass(frozen=True)
+class Steepest(Rule):
+    """Where the smoothed loss falls fastest over the logarithm of the LR.
+
+    Example:
+        >>> from lightning_lr.finders.range_test.curve import LossCurve
+        >>> curve = LossCurve(tuple(10 ** (k / 10) for k in range(-40, 1)), (1.0,) * 20 + (0.5,) * 21)
+        >>> print(f"{Steepest().suggest(curve).lr:.3f}")
+        0.009
+    """
+
+    @override
+    def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
+        slopes = np.diff(curve.losses)
+        lr = 10 ** float(curve.log_lrs[int(np.argmin(slopes))])
+        return lr, f"{_descent(curve)}, fastest at LR {lr:.3g}."
+
+
+@dataclass(frozen=True)
+class Valley(Rule):
+    """The middle of the longest decreasing subsequence of the smoothed losses.
+
+    Source:
+        fastai, `fastai.callback.schedule.valley`.
+
+    Example:
+        >>> from lightning_lr.finders.range_test.curve import LossCurve
+        >>> curve = LossCurve(tuple(10 ** (k / 10) for k in range(-40, 1)), (1.0,) * 20 + (0.5,) * 21)
+        >>> print(f"{Valley().suggest(curve).lr:.3f}")
+        0.009
+    """
+
+    @override
+    def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
+        # What differs by less than the noise is level, or ripples would count as a descent.
+        levels = np.round((curve.losses - curve.initial) / max(curve.noise, curve.drop / 100))
+        first, last = _longest_descent(levels.tolist())
+        low, high = float(curve.log_lrs[first]), float(curve.log_lrs[last])
+        return 10 ** ((low + high) / 2), f"The longest descent goes from LR {10**low:.3g} to {10**high:.3g}."
+
+
+@dataclass(frozen=True)
+class MinimumOver(Rule):
+    """A fraction of the LR at the minimum of the smoothed loss.
+
+    Args:
+        divisor: In (0, inf).
+
+    Raises:
+        ValueError: `divisor` is not positive.
+
+    Source:
+        fastai, `fastai.callback.schedule.minimum`.
+
+    Example:
+        >>> from lightning_lr.finders.range_test.curve import LossCurve
+        >>> lrs = tuple(10 ** (k / 10) for k in range(-40, 1))
+        >>> curve = LossCurve(lrs, tuple((math.log10(lr) + 1) ** 2 for lr in lrs))
+        >>> print(f"{MinimumOver().suggest(curve).lr:.3f}")
+        0.010
+    """
+
+    divisor: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_number("MinimumOver(divisor=...)", self.divisor, "(0, inf)")
+
+    @override
+    def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
+        if len(curve.losses) - curve.lowest == 1:
+            return _still_falling(curve)
+        lr = 10 ** float(curve.log_lrs[curve.lowest])
+        return lr / self.divisor, f"The loss is lowest at LR {lr:.3g}."
+
+
+def read_all(curve: LossCurve) -> dict[str, Decision]:
+    """Return what every rule of this module, with its defaults, reads off one curve, by its name.
+
+    Example:
+        >>> curve = LossCurve((0.1, 0.2), (1.0, 0.9))
+        >>> list(read_all(curve))
+        ['Basin', 'GiveBack', 'MidDescent', 'Steepest', 'Valley', 'MinimumOver']
+    """
+    rules = (Basin(), GiveBack(), MidDescent(), Steepest(), Valley(), MinimumOver())
+    return {type(rule).__name__: rule.suggest(curve) for rule in rules}
+
+
+def _descent(curve: SmoothCurve) -> str:
+    return f"The loss fell from {curve.initial:.3g} to {curve.initial - curve.drop:.3g}"
+
+
+def _still_falling(curve: SmoothCurve) -> str:
+    highest = 10 ** float(curve.log_lrs[-1])
+    return f"{_descent(curve)} and was still falling at the highest LR {highest:.3g}: raise `max_lr`."
+
+
+def _longest_descent(levels: Sequence[float]) -> tuple[int, int]:
+    """Return the first and last index of the longest strictly decreasing subsequence, by patience sorting."""
+    tails: list[float] = []
+    firsts: list[int] = []
+    span = (0, 0)
+    for index, level in enumerate(levels):
+        length = bisect_left(tails, -level)
+        # The predecessor is the latest there is, so that a descent starts at the end of a plateau.
+        first = firsts[length - 1] if length else index
+        if length == len(tails):
+            tails.append(-level)
+            firsts.append(first)
+            span = (first, index)
+        else:
+            tails[length], firsts[length] = -level, first
+    return span

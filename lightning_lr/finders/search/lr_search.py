@@ -1,0 +1,231 @@
+"""LRSearch: finds the base LR by short trainings that are then forgotten, coarse to fine on the log axis."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningModule, Trainer
+from typing_extensions import override
+
+from lightning_lr.checks import check_choice, check_count, check_number
+from lightning_lr.dry_run.dry_run import DryRun
+from lightning_lr.dry_run.validation import RehearsedValidation
+from lightning_lr.finders.bounds import PROBED_STEPS, find_bounds
+from lightning_lr.finders.finder import StartupTest
+from lightning_lr.finders.progress import progress_bar
+from lightning_lr.finders.search.evidence import report_search, trial_points
+from lightning_lr.finders.search.figure import search_figure
+from lightning_lr.finders.search.optimum import read_optimum
+from lightning_lr.finders.search.refinement import Refinement
+from lightning_lr.finders.search.runner import START_STEPS, TrialRunner
+from lightning_lr.finders.search.trials import Trials
+from lightning_lr.finders.suggestion import Abstention, Decision
+from lightning_lr.fit.run_length import run_length
+from lightning_lr.fit.saved_state import Read, optional
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["LRSearch"]
+
+# What the progress bar expects where there is no budget.
+_USUAL_STEPS = 500
+
+
+class LRSearch(StartupTest):
+    """Find the base LR at startup with short trial runs that leave no trace, and train with it.
+
+    Before the first batch the model is trained for a few steps with each of several LRs, always from the same
+    start and over the same batches: 16x apart over the plausible range, then 4x and 2x apart around the best,
+    then for longer around it. Each trial has the shape of a run: a ramp up, then a linear decay; it is judged
+    by a few validation batches. Then all of it is taken back, and the fit is, bit for bit, one that had
+    started with the LR found. Groups and optimizers keep their ratios; LRs below are those of the group with
+    the highest one. Torch schedulers start again from the LR found, as their base or, for OneCycleLR and
+    CyclicLR, as their peak.
+
+    It takes more steps than `LRRangeTest` and finds better LRs. A trial that falls far behind is cut short.
+    Where the trials do not tell, the LR stays what it is, and the reason is told. A resumed fit is not
+    searched again.
+
+    | logged | meaning | when |
+    |---|---|---|
+    | text `search` | the LR chosen and why, and every trial | after a search |
+    | figure `search` | loss over LR of the trials by stage, and the LR chosen | after a search |
+    | `search/lr`, `search/loss`, `search/steps` | the trials, from the step of the fit on | after a search |
+
+    Args:
+        low: Lowest LR of the plausible range, in (0, inf), and lowest tried; None for the model's own scale.
+        high: Highest one, above `low`.
+        steps_per_trial: Optimizer steps of a trial, at least 1.
+        final_steps: Optimizer steps of the last, longer trials; fewer where the budget asks for it.
+        budget: Optimizer steps of the whole search, at most: a count, or a share of the run; None for as many
+            as it takes, about 500 with the defaults.
+        score: What a trial is judged by: the loss on validation batches (`val`), the mean training loss of
+            its last steps (`train`), or the former where there is a validation (`auto`).
+        warmup: Share of each trial that ramps up, in [0, 1).
+        validation_batches: How many batches of each validation loader to judge by, at most, of samples from
+            all over it.
+        milestones: Epochs at whose start to search, 0 for the start of the fit.
+        apply: Whether to train with the LR found.
+        stop_after: Whether to end the fit after the search, to look only.
+
+    Attributes:
+        suggestion: What the last search decided; None before the first.
+        trials: Its trials, with `to_csv` and `to_json`; None before the first.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of its range.
+        MisconfigurationException: At the search: its steps could not be taken back, there is no validation
+            to judge by, or the budget is too small.
+
+    Source:
+        Common random numbers and early stopping of lost trials as in racing algorithms, Maron & Moore (1997).
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning_lr import LRSearch
+        >>> trainer = Trainer(callbacks=[LRSearch(budget=300)], logger=False, enable_checkpointing=False)
+
+        The same in YAML:
+
+        ```yaml
+        trainer:
+          callbacks:
+            - class_path: lightning_lr.LRSearch
+              init_args: {budget: 300}
+        ```
+    """
+
+    def __init__(
+        self,
+        low: float | None = None,
+        high: float | None = None,
+        *,
+        steps_per_trial: int = 15,
+        final_steps: int = 150,
+        budget: int | float | None = None,
+        score: Literal["auto", "val", "train"] = "auto",
+        warmup: float = 0.1,
+        validation_batches: int = 16,
+        milestones: Sequence[int] = (0,),
+        apply: bool = True,
+        stop_after: bool = False,
+    ) -> None:
+        super().__init__(milestones=milestones, apply=apply, stop_after=stop_after)
+        if low is not None:
+            check_number("LRSearch(low=...)", low, "(0, inf)")
+        if high is not None:
+            check_number("LRSearch(high=...)", high, f"({float(low or 0)}, inf)")
+        check_count("LRSearch(steps_per_trial=...)", steps_per_trial, minimum=1)
+        check_count("LRSearch(final_steps=...)", final_steps, minimum=1)
+        if isinstance(budget, float) and budget > 1 and budget.is_integer():
+            # A parser of configurations may have made it one.
+            budget = int(budget)
+        if isinstance(budget, float):
+            check_number("LRSearch(budget=...)", budget, "(0, 1]")
+        elif budget is not None:
+            check_count("LRSearch(budget=...)", budget, minimum=1)
+        check_choice("LRSearch(score=...)", score, ("auto", "val", "train"))
+        check_number("LRSearch(warmup=...)", warmup, "[0, 1)")
+        check_count("LRSearch(validation_batches=...)", validation_batches, minimum=1)
+        self.low = low
+        self.high = high
+        self.steps_per_trial = steps_per_trial
+        self.final_steps = final_steps
+        self.budget = budget
+        self.score: Literal["auto", "val", "train"] = score
+        self.warmup = warmup
+        self.validation_batches = validation_batches
+        self.trials: Trials | None = None
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"trials": self.trials.to_dict() if self.trials else None}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.trials = self._entries()["trials"](state_dict["trials"])
+
+    @override
+    def _entries(self) -> dict[str, Read]:
+        return super()._entries() | {"trials": optional(Trials.from_dict)}
+
+    @override
+    def run_test(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        length = run_length(trainer, manual=not pl_module.automatic_optimization).steps
+        budget = self._steps_of_budget(length)
+        trials: Trials | None = None
+        with (
+            progress_bar(trainer, "LR search", budget or _USUAL_STEPS) as advance,
+            DryRun(trainer, pl_module) as dry,
+        ):
+            old = dry.reference_lr
+            bounds = find_bounds(dry, self.low, self.high)
+            if isinstance(bounds, str):
+                decision: Decision = Abstention("LRSearch", bounds)
+            else:
+                refinement = self._refinement(bounds, budget, length)
+                validation, judged_by = self._judge(dry)
+                runner = TrialRunner(dry, validation, warmup=self.warmup, advance=advance)
+                trials = Trials(runner.start_loss(), judged_by)
+                while (proposal := refinement.propose(trials)) is not None:
+                    trials = trials.with_trial(runner.run(proposal))
+                decision = read_optimum(trials, horizon=length)
+        self.trials = trials
+        applied = self._follow(trainer, pl_module, decision, old=old)
+        points = self._place(trainer, trial_points(trials)) if trials else []
+        report_search(trainer, trials, decision, points=points, old=old, applied=applied)
+
+    def plot(self) -> "Figure":
+        """Draw the trials of the last search and the LR that was chosen.
+
+        Raises:
+            RuntimeError: There has been no search.
+        """
+        if self.trials is None or self.suggestion is None:
+            raise RuntimeError("LRSearch has nothing to plot before `Trainer.fit` has run the search.")
+        return search_figure(self.trials, self.suggestion)
+
+    def _steps_of_budget(self, length: float) -> int | None:
+        if not isinstance(self.budget, float):
+            return self.budget
+        if math.isinf(length):
+            raise MisconfigurationException(
+                f"`LRSearch(budget={self.budget})` is a share of the run, and this one has no end. Give the"
+                " Trainer `max_steps` or `max_epochs`, or the budget as a count of steps."
+            )
+        return int(self.budget * length)
+
+    def _judge(self, dry: DryRun) -> tuple[RehearsedValidation | None, str]:
+        """Return what trials are judged by, and that in words."""
+        if self.score == "train":
+            return None, "training loss"
+        try:
+            validation = dry.validation(self.validation_batches)
+            # Whether `validation_step` gives a loss is known only after it was called.
+            validation.loss()
+        except MisconfigurationException as error:
+            if self.score == "auto":
+                return None, f"training loss ({error})"
+            raise MisconfigurationException(
+                f"`LRSearch(score='val')` has nothing to judge by. {error} Or judge by the training loss with"
+                " `score='train'`."
+            ) from error
+        return validation, "validation loss"
+
+    def _refinement(self, bounds: tuple[float, float], budget: int | None, length: float) -> Refinement:
+        measured = PROBED_STEPS * (self.low is None or self.high is None) + START_STEPS
+        try:
+            return Refinement(
+                *bounds,
+                # A trial that is longer than the run would be one of another run.
+                steps_per_trial=int(min(self.steps_per_trial, length)),
+                final_steps=int(min(self.final_steps, length)),
+                budget=None if budget is None else max(1, budget - measured),
+                can_extend=(self.low is None, self.high is None),
+            )
+        except ValueError as error:
+            raise MisconfigurationException(f"LRSearch: {error}") from error

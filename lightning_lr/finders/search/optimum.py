@@ -1,0 +1,166 @@
+"""Reads one LR off the trials of a search."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_lr.finders.search.trials import Trial, Trials
+from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion
+
+__all__ = ["read_optimum"]
+
+_RULE = "LRSearch"
+# How fast a trial's weight falls with its distance.
+_TOLERANCE = 0.04
+# What a parabola is fitted to: trials up to about a third above the best, the short ones at half weight. It
+# is trusted as much as the other center where its root mean square error is 7 % of the loss.
+_BREADTH, _SHORT, _FIT, _LEAST_CURVATURE = 0.3, 0.5, 0.005, 1e-4
+# Octaves per doubling of the training's length (Bjorck et al. 2024, arXiv 2409.19913: 0.32), and the share
+# of the fall seen between short and long trials that goes on beyond them.
+_FALL, _SHARE = -0.2, 0.5
+# No further than the trials can tell: an octave per doubling, and three doublings.
+_STEEPEST, _MOST_DOUBLINGS = -1.0, 3.0
+# Trials whose loss is less than that above the best are as good as it, for the span that is told.
+_GOOD = 0.1
+# Losses are float32 numbers: what differs by less is the same.
+_ROUNDING = 1e-6
+
+
+def read_optimum(trials: Trials, *, horizon: float) -> Decision:
+    """Return the LR at which trainings of a given length come out best, or why the trials do not tell.
+
+    Read off the longest trials is the mean of log2 LR, weighted by `exp(-z / 0.04)` with `z = (loss - best) /
+    min(best, start - best)`, or in parts of the drop alone where losses may be negative. The better a
+    parabola in (log LR, log loss) describes all trials, the more its lowest point counts instead. The LR is
+    then lowered, because the best one falls with the length of a training: per doubling by half of what it
+    fell from the short trials to the long ones, and a fifth of an octave more.
+
+    Args:
+        trials: All trials of the search.
+        horizon: Optimizer steps of the training that the LR is for; infinite where it has no end.
+
+    Example:
+        >>> losses = {0.01: 2.0, 0.02: 1.0, 0.04: 2.0}
+        >>> trials = Trials(
+        ...     3.0, "validation loss", tuple(Trial(lr, loss, 50, 50, "final") for lr, loss in losses.items())
+        ... )
+        >>> round(read_optimum(trials, horizon=50).lr, 6)
+        0.02
+    """
+    finished = [trial for trial in trials if trial.outcome == "finished"]
+    if not finished:
+        return Abstention(
+            _RULE,
+            f"Each of the {len(trials)} trials diverged, down to an LR of {_lowest(trials):.2g}: look for the"
+            " cause in the data or the model.",
+        )
+    losses = [trial.loss for trial in finished]
+    spread = max(losses) - min(losses)
+    if len(losses) > 1 and spread <= _ROUNDING * max(map(abs, losses)):
+        return Abstention(_RULE, f"The loss stays at {losses[0]:.4g} whatever the LR is.")
+    best = min(finished, key=lambda trial: trial.loss)
+    if not best.loss < trials.start_loss:
+        return Abstention(
+            _RULE,
+            f"No LR brought the loss below the {trials.start_loss:.4g} of the start: try longer trials.",
+        )
+    long = [trial for trial in finished if trial.stage == "final"]
+    short = [trial for trial in finished if trial.stage != "final"]
+    read = long if len(long) > 1 or not short else short
+    center = _blend(read, short, trials.start_loss)
+    fall = _fall(read, short, trials.start_loss)
+    doublings = max(0.0, min(_MOST_DOUBLINGS, math.log2(horizon / read[0].length)))
+    octave = center + fall * doublings
+    good = _span_of_good(read, trials.start_loss)
+    return Suggestion(
+        lr=2.0**octave,
+        low=2.0 ** min(octave, good[0]),
+        high=2.0 ** max(octave, good[1]),
+        rule=_RULE,
+        reason=_reason(trials, best, 2.0**center, octave - center),
+    )
+
+
+def _lowest(trials: Trials) -> float:
+    return min(trial.lr for trial in trials)
+
+
+def _heights(trials: Sequence[Trial], start_loss: float) -> NDArray[np.float64]:
+    """Return how far each loss is above the best one, in parts of the drop from the start."""
+    losses: NDArray[np.float64] = np.array([trial.loss for trial in trials])
+    # The best of other trials may lie below the start where none of these does.
+    best = float(losses.min())
+    scale = max(start_loss - best, math.ulp(0.0))
+    if best > 0:
+        scale = min(scale, best)
+    heights: NDArray[np.float64] = (losses - best) / scale
+    return heights
+
+
+def _center(trials: Sequence[Trial], start_loss: float) -> float:
+    weights = np.exp(-_heights(trials, start_loss) / _TOLERANCE)
+    octaves = np.log2([trial.lr for trial in trials])
+    return float(weights @ octaves / weights.sum())
+
+
+def _blend(long: Sequence[Trial], short: Sequence[Trial], start_loss: float) -> float:
+    center, vertex = _center(long, start_loss), _vertex(long, short, start_loss)
+    if vertex is None:
+        return center
+    octave, error = vertex
+    trust = _FIT / (_FIT + error)
+    # A real curve is steeper above its best LR, which draws a parabola upwards.
+    return (1 - trust) * center + trust * max(center - 1.0, min(center + 0.5, octave))
+
+
+def _vertex(long: Sequence[Trial], short: Sequence[Trial], start_loss: float) -> tuple[float, float] | None:
+    """Return the lowest point of a parabola, in octaves, and its mean squared error, in log loss.
+
+    The trials of either length have a level of their own.
+
+    Returns:
+        None where there are too few trials for one, or it opens downwards.
+    """
+    groups = [long] if short is long else [long, short]
+    heights = np.concatenate([_heights(group, start_loss) for group in groups if group])
+    octaves = np.log2([trial.lr for group in groups for trial in group])
+    is_short = np.repeat([0.0, 1.0], [len(long), len(heights) - len(long)])
+    weights = np.exp(-heights / _BREADTH) * np.where(is_short, _SHORT, 1.0)
+    columns = [np.ones_like(octaves), octaves, octaves**2, *([is_short] if is_short.any() else [])]
+    if np.sum(weights > 1e-3) < len(columns):
+        return None
+    design, logs = np.stack(columns, axis=1), np.log1p(heights)
+    scale = np.sqrt(weights)
+    solution, *_ = np.linalg.lstsq(design * scale[:, None], logs * scale, rcond=None)
+    _, slope, curvature, *_ = solution.tolist()
+    if not curvature > _LEAST_CURVATURE:
+        return None
+    error = float(weights @ (logs - design @ solution) ** 2 / weights.sum())
+    return -slope / (2 * curvature), error
+
+
+def _fall(long: Sequence[Trial], short: Sequence[Trial], start_loss: float) -> float:
+    """Return the octaves by which the best LR falls per doubling of the length, as a number below zero."""
+    seen = 0.0
+    if short and long[0].length > short[0].length:
+        fallen = _center(long, start_loss) - _center(short, start_loss)
+        seen = fallen / math.log2(long[0].length / short[0].length)
+    return max(_STEEPEST, min(0.0, _SHARE * seen + _FALL))
+
+
+def _span_of_good(trials: Sequence[Trial], start_loss: float) -> tuple[float, float]:
+    heights = _heights(trials, start_loss)
+    octaves = [math.log2(trial.lr) for trial, height in zip(trials, heights, strict=True) if height <= _GOOD]
+    return min(octaves) - 0.5, max(octaves) + 0.5
+
+
+def _reason(trials: Trials, best: Trial, center: float, shift: float) -> str:
+    told = (
+        f"Of {len(trials)} trials in {trials.steps} steps the one at {best.lr:.2g} brought the loss from"
+        f" {trials.start_loss:.4g} to {best.loss:.4g}; their center is {center:.2g}"
+    )
+    if shift:
+        told += f", lowered {2**-shift:.2g}x because the run is longer than the trials"
+    return f"{told}."

@@ -1,0 +1,272 @@
+"""From coarse to fine on the log axis: which LR to try next, given the trials so far, and when to stop.
+
+Trials start 16x apart over the plausible range, then go 4x and 2x apart around the best one, and end with
+longer ones around it. A range that ends too early is extended; an LR above one that diverged is not tried.
+The same trials always lead to the same proposal, so ranks agree and a search can be replayed.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from lightning_lr.checks import check_count, check_number
+from lightning_lr.finders.search.trials import Stage, Trial, Trials
+
+__all__ = ["Proposal", "Refinement", "is_lost", "trial_factors"]
+
+# In octaves: 16x, then 4x, then 2x.
+_COARSE = 4
+_FINE = (2, 1)
+# The budget left is shared among so many final trials, to have one on either side of the best.
+_FINALS = 3
+_MOST_FINALS = 6
+# The coarse trials may take a third of the budget, at most; and a trial of fewer steps tells little.
+_LEAST_ROUNDS = 3
+_SHORTEST = 5
+# So far beyond the plausible range a search may go, in octaves.
+_FURTHEST = 32
+# A trial is lost when it is behind the best one, at the same step, by so much of what that one has gained.
+_MARGIN = 0.6
+# Not before this share of it, and over as many steps' mean.
+_EARLIEST, _AVERAGED = 0.25, 6
+# Final trials whose losses differ by less are on a plateau, whose end lies farther away.
+_FLAT = 0.05
+# A gain is one when it is so many standard deviations of the batches' losses.
+_SIGNIFICANT = 3.0
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The next trial to make.
+
+    Args:
+        lr: Its peak LR.
+        length: Its optimizer steps.
+        stage: What it is for.
+        reason: Why this LR, as a sentence.
+    """
+
+    lr: float
+    length: int
+    stage: Stage
+    reason: str
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """The rules of a search.
+
+    Args:
+        low: Lowest LR of the plausible range, in (0, inf).
+        high: Highest, above `low`.
+        steps_per_trial: Steps of a coarse or fine trial, at least 1.
+        final_steps: Steps of a final trial, at most; fewer where the budget asks for it.
+        budget: Steps of all trials together, at most; None for as many as the search takes.
+        can_extend: Whether LRs outside of `low` and `high` may be tried: below, above.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of its range, or the budget does not suffice for the coarse trials.
+
+    Example:
+        >>> refinement = Refinement(1e-4, 1.0, steps_per_trial=15, final_steps=150)
+        >>> refinement.propose(Trials(2.3, "validation loss")).lr
+        0.01
+        >>> refinement.coarse_lrs
+        (0.000625, 0.01, 0.16)
+    """
+
+    low: float
+    high: float
+    steps_per_trial: int = 15
+    final_steps: int = 150
+    budget: int | None = None
+    can_extend: tuple[bool, bool] = (True, True)
+
+    def __post_init__(self) -> None:
+        check_number("Refinement(low=...)", self.low, "(0, inf)")
+        check_number("Refinement(high=...)", self.high, f"({self.low}, inf)")
+        check_count("Refinement(steps_per_trial=...)", self.steps_per_trial, minimum=1)
+        check_count("Refinement(final_steps=...)", self.final_steps, minimum=1)
+        if self.budget is None:
+            return
+        check_count("Refinement(budget=...)", self.budget, minimum=1)
+        least = len(self.coarse_lrs) * min(self.steps_per_trial, _SHORTEST) * _LEAST_ROUNDS
+        if self.budget < least:
+            raise ValueError(
+                f"`Refinement(budget=...)` must be at least {least} steps for {len(self.coarse_lrs)} coarse"
+                f" trials from {self.low:.2g} to {self.high:.2g} and what follows them, got {self.budget}."
+                " Give it more steps, or narrow the range."
+            )
+
+    @property
+    def coarse_lrs(self) -> tuple[float, ...]:
+        """The LRs of the coarse trials, 16x apart and rising."""
+        reach = math.floor(math.log2(self.high / self.low) / 2 / _COARSE)
+        return tuple(self._lr(_COARSE * place) for place in range(-reach, reach + 1))
+
+    @property
+    def exploring_steps(self) -> int:
+        """The length of a coarse or fine trial, which leaves the larger part of the budget to final ones."""
+        if self.budget is None:
+            return self.steps_per_trial
+        return min(self.steps_per_trial, max(self.budget // (_LEAST_ROUNDS * len(self.coarse_lrs)), 1))
+
+    def propose(self, trials: Trials) -> Proposal | None:
+        """Return the next trial, or None where the search has ended."""
+        if trials.at_stage("final"):
+            return self._final(trials)
+        return self._coarse(trials) or self._fine(trials) or self._final(trials)
+
+    def _coarse(self, trials: Trials) -> Proposal | None:
+        tried = self._by_octave(trials.at_stage("coarse", "fine"))
+        octaves = sorted(map(self._octave, self.coarse_lrs), key=lambda octave: (abs(octave), octave))
+        for octave in octaves:
+            if octave not in tried and not _is_ruled_out(octave, tried):
+                return self._exploring(trials, octave, "coarse", "16x apart over the plausible range")
+        best = _best(tried)
+        if best is None:
+            return self._exploring(trials, min(tried) - _COARSE, "coarse", "every LR so far has diverged")
+        if best == max(tried):
+            return self._exploring(trials, best + _COARSE, "coarse", "the highest LR so far is the best")
+        if best == min(tried):
+            return self._exploring(trials, best - _COARSE, "coarse", "the lowest LR so far is the best")
+        return None
+
+    def _fine(self, trials: Trials) -> Proposal | None:
+        tried = self._by_octave(trials.at_stage("coarse", "fine"))
+        best = _best(tried)
+        if best is None:
+            return None
+        for step in _FINE:
+            for octave in (best - step, best + step):
+                if octave not in tried and not _is_ruled_out(octave, tried):
+                    reason = f"{2**step}x {'below' if octave < best else 'above'} the best so far"
+                    proposal = self._exploring(trials, octave, "fine", reason)
+                    if proposal is not None:
+                        return proposal
+        return None
+
+    def _final(self, trials: Trials) -> Proposal | None:
+        explored = _best(self._by_octave(trials.at_stage("coarse", "fine")))
+        finals = trials.at_stage("final")
+        left = math.inf if self.budget is None else self.budget - trials.steps
+        length = finals[0].length if finals else int(min(self.final_steps, left // _FINALS))
+        if explored is None or length <= self.exploring_steps or length > left or len(finals) >= _MOST_FINALS:
+            return None
+        tried = self._by_octave(finals)
+        octave, reason = _next_final(explored, tried)
+        if octave is None or not self._is_allowed(octave):
+            return None
+        return Proposal(self._lr(octave), length, "final", f"A longer trial: {reason}.")
+
+    def _exploring(self, trials: Trials, octave: int, stage: Stage, reason: str) -> Proposal | None:
+        spent = trials.steps + self.exploring_steps
+        if not self._is_allowed(octave) or (self.budget is not None and spent > self.budget):
+            return None
+        return Proposal(self._lr(octave), self.exploring_steps, stage, f"{reason[0].upper()}{reason[1:]}.")
+
+    def _by_octave(self, trials: Sequence[Trial]) -> dict[int, Trial]:
+        return {self._octave(trial.lr): trial for trial in trials}
+
+    def _octave(self, lr: float) -> int:
+        return round(math.log2(lr / self._middle))
+
+    def _lr(self, octave: int) -> float:
+        return self._middle * 2.0**octave
+
+    @property
+    def _middle(self) -> float:
+        return math.sqrt(self.low) * math.sqrt(self.high)
+
+    def _is_allowed(self, octave: int) -> bool:
+        lr, (below, above) = self._lr(octave), self.can_extend
+        lowest = self.low / 2.0**_FURTHEST if below else self.low
+        highest = self.high * 2.0**_FURTHEST if above else self.high
+        return lowest <= lr <= highest
+
+
+def trial_factors(length: int, warmup: float = 0.1) -> tuple[float, ...]:
+    """Return the factor of a trial's peak LR at each of its steps: a linear ramp up, then down towards zero.
+
+    `min((s + 1) / W, (K - s) / (K - W))` at step s of K with `W = ceil(warmup K)`. A trial that ends on a low
+    LR is not judged by the noise of a high one, and has the shape of the run that it stands for.
+
+    Args:
+        length: The steps K of the trial.
+        warmup: The share of the ramp, in [0, 1).
+
+    Example:
+        >>> [round(factor, 2) for factor in trial_factors(5, warmup=0.4)]
+        [0.5, 1.0, 1.0, 0.67, 0.33]
+    """
+    check_number("trial_factors(warmup=...)", warmup, "[0, 1)")
+    ramp = max(1, math.ceil(warmup * length))
+    decay = max(1, length - ramp)
+    return tuple(min((step + 1) / ramp, (length - step) / decay) for step in range(length))
+
+
+def is_lost(losses: Sequence[float], best_losses: Sequence[float], length: int) -> bool:
+    """Tell whether a trial has fallen so far behind the best one that to go on would tell nothing.
+
+    Both have seen the same batches, so losses of the same step can be compared.
+
+    Args:
+        losses: Its training losses so far.
+        best_losses: Those of the best trial of the same length.
+        length: The steps of a whole trial.
+
+    Example:
+        >>> best = [2.3, 2.0, 1.7, 1.4, 1.1, 0.9, 0.8, 0.7]
+        >>> is_lost([2.3, 2.3, 2.3, 2.2, 2.2, 2.3, 2.2], best, length=8)
+        True
+        >>> is_lost([2.3, 2.1, 1.8, 1.5, 1.2, 1.1, 0.9], best, length=8)
+        False
+    """
+    count = len(losses)
+    if count < max(_AVERAGED + 1, _EARLIEST * length) or count >= length:
+        return False
+    ours, theirs = losses[count - _AVERAGED : count], best_losses[count - _AVERAGED : count]
+    gained = losses[0] - fmean(theirs)
+    behind = [our - their for our, their in zip(ours, theirs, strict=True)]
+    # One of the two may be on its way down, or out of control.
+    noise = min(stdev(ours), stdev(theirs))
+    return min(behind) > 0 and fmean(behind) > _MARGIN * gained > _MARGIN * _SIGNIFICANT * noise
+
+
+def _best(tried: dict[int, Trial]) -> int | None:
+    finished = [octave for octave, trial in tried.items() if trial.outcome == "finished"]
+    return min(finished, key=lambda octave: tried[octave].loss, default=None)
+
+
+def _is_ruled_out(octave: int, tried: dict[int, Trial]) -> bool:
+    """Tell whether an LR lies above one that diverged, or beyond one that was lost against the best."""
+    if any(trial.outcome == "diverged" and octave >= other for other, trial in tried.items()):
+        return True
+    best = _best(tried)
+    lost = [other for other, trial in tried.items() if trial.outcome == "lost"]
+    return best is not None and any(best < other < octave or octave < other < best for other in lost)
+
+
+def _next_final(center: int, tried: dict[int, Trial]) -> tuple[int | None, str]:
+    best = _best(tried)
+    if not tried:
+        return center, "the best short one goes first"
+    if best is None:
+        return min(tried) - 1, "the ones above have diverged"
+    if len(tried) == 1:
+        return best - 1, "2x below, as an optimum falls with the length of a training"
+    losses = {octave: trial.loss for octave, trial in tried.items() if trial.outcome == "finished"}
+    is_flat = len(losses) > 1 and max(losses.values()) - min(losses.values()) < _FLAT * abs(losses[best])
+    # On a plateau the other end may be the way out.
+    falls_downwards = losses[min(losses)] < losses[max(losses)]
+    stride = 2 if is_flat else 1
+    options = [(best - 1, "2x below the best long one"), (best + 1, "2x above the best long one")]
+    if best == max(tried) or (is_flat and not falls_downwards):
+        options.insert(0, (max(tried) + stride, "further up, where the loss falls"))
+    if best == min(tried) or (is_flat and falls_downwards):
+        options.insert(0, (min(tried) - stride, "further down, where the loss falls"))
+    return next(
+        (each for each in options if each[0] not in tried and not _is_ruled_out(each[0], tried)), (None, "")
+    )

@@ -1,0 +1,301 @@
+"""LRLogger: every learning rate and every loss of a fit, in the Trainer's loggers."""
+
+import math
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.optim import Optimizer
+from typing_extensions import override
+
+from lightning_lr.fit.losses import ValidationLoss, batch_size, returned_loss
+from lightning_lr.fit.ranks import epochs_are_in_step, rank_sum, validations_are_in_step
+from lightning_lr.fit.saved_state import Read, each_of, number, read_state, weight
+from lightning_lr.fit.step_hook import StepHook
+from lightning_lr.logger.charts import write_layout
+from lightning_lr.logger.epoch_loss import EpochLoss
+from lightning_lr.logger.group_rates import GroupRates, point_of
+from lightning_lr.logger.hparams import announce_columns, write_row
+from lightning_lr.logger.lr_history import LRHistory
+from lightning_lr.logger.resumption import continue_curves, tell_resumption
+from lightning_lr.logger.step_buffer import StepBuffer
+from lightning_lr.output.decisions import Story, read_told, story_of
+from lightning_lr.output.points import Point, next_step, save_loggers, write_points
+
+__all__ = ["LRLogger"]
+
+
+class LRLogger(Callback):
+    """Log every LR of every parameter group and every loss; nothing in the module has to call `self.log`.
+
+    | tag | meaning | when |
+    |---|---|---|
+    | `lr/AdamW` | the LR a group's step was made with, one curve per group | every optimizer step |
+    | `lr_base/AdamW` | base LR, where there is one: LRDecay and schedulers give one | see below |
+    | `lr_factor/AdamW` | LR / base LR | with the base LR |
+    | `momentum/AdamW` | momentum or beta1, with `log_momentum=True` | every optimizer step |
+    | `weight_decay/AdamW` | weight decay, with `log_weight_decay=True` | every optimizer step |
+    | `loss/train` | training loss: mean over micro-batches and ranks | every optimizer step |
+    | `loss/train_epoch` | mean of the training loss over the samples of an epoch | every epoch |
+    | `loss/val` | mean validation loss over the samples | every validation |
+    | figure `lr` | LRs as LRDecay has planned them, and as they were used | when a fit starts and ends |
+    | text `decisions` | all decisions about the LR in their order, with reason and effect | with each |
+    | custom scalars | charts of the above and of the other callbacks' curves | when a fit starts |
+    | hparams | how the LR was found and set, and the last metrics as `final/...` | when a fit ends |
+
+    The groups have the names that `LearningRateMonitor` gives them, with `lr/` for `lr-`: `lr/AdamW-1`
+    for the second AdamW, `lr/AdamW/pg2` for a second group. Several validation loaders have a curve
+    each: `loss/val/dataloader_idx_0`. The x is the one of what the module logs itself in that step. Base LRs
+    are logged at the first step of an epoch and every `log_every_n_steps` steps.
+
+    The training loss is what `training_step` returns. The validation loss is what `validation_step`
+    returns (a tensor, or a dict with `loss`), or else what it logs under a name with `loss` in it.
+
+    Losses stay on the device and are read every `Trainer(log_every_n_steps=...)` steps, with one reduction
+    under DDP; what is left is written at the end of an epoch, before a checkpoint is saved, and when the
+    fit ends, by an exception or Ctrl-C too. After an exception the last unread steps show the loss of
+    rank 0, since other ranks may never answer. A step that the AMP scaler skipped has a loss but no LR.
+    Where epochs may end with different steps on the ranks (loaders without a length, or of different ones),
+    none waits for the others there: `loss/train_epoch` is over rank 0's epochs, and `loss/val` is rank 0's
+    own unless validations come by steps (`Trainer(check_val_every_n_epoch=None)`).
+
+    **Resume.** A run that resumes into the folder of the interrupted one (`TensorBoardLogger(version=...)`)
+    continues its curves: TensorBoard no longer shows the points beyond the checkpoint, which are made again.
+    Into another folder it writes what comes after the checkpoint. The decisions so far are in checkpoints, so
+    that `decisions` tells them all. CSVLogger deletes the `metrics.csv` of a folder that it is given again:
+    give it a new one. The row of HParams is a run of its own, `hparams` in the run's folder, so that it does
+    not displace what the module or you log; it holds these hyperparameters too.
+
+    **Faults.** An `OSError` of a logger (a full disk, a lost server) becomes a warning, and the run goes on;
+    any other error of a logger ends it. What the module logs itself is Lightning's, and ends it always.
+
+    Args:
+        log_momentum: Also log the momentum of every group.
+        log_weight_decay: Also log the weight decay of every group.
+
+    Raises:
+        MisconfigurationException: At fit start: the Trainer has no logger, or two groups of one optimizer
+            have the same name.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning.pytorch.loggers import TensorBoardLogger
+        >>> from lightning_lr import LRLogger
+        >>> trainer = Trainer(logger=TensorBoardLogger("logs"), callbacks=[LRLogger()])
+
+        The same in YAML:
+
+        ```yaml
+        trainer:
+          logger: {class_path: lightning.pytorch.loggers.TensorBoardLogger, init_args: {save_dir: logs}}
+          callbacks:
+            - class_path: lightning_lr.LRLogger
+        ```
+    """
+
+    def __init__(self, *, log_momentum: bool = False, log_weight_decay: bool = False) -> None:
+        for name, value in (("log_momentum", log_momentum), ("log_weight_decay", log_weight_decay)):
+            if not isinstance(value, bool):
+                raise TypeError(f"`LRLogger({name}=...)` must be True or False, got {value!r}.")
+        self.log_momentum = log_momentum
+        self.log_weight_decay = log_weight_decay
+        self._rates = GroupRates([*(["momentum"] * log_momentum), *(["weight_decay"] * log_weight_decay)])
+        self._buffer = StepBuffer()
+        self._validation_loss = ValidationLoss()
+        self._story = Story()
+        self._epoch_loss = EpochLoss()
+        self._history = LRHistory()
+        self._hook = StepHook(self._record_rates)
+        self._step = 0
+        self._complete_before = 0
+        self._base_is_due = False
+        self._has_resumed = False
+        self._epochs_in_step = self._validations_in_step = True
+        self._warned: set[str] = set()
+        self._results: dict[str, float] = {}
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._buffer = StepBuffer()
+        # Other stages load the callbacks' states too, which then are not those of a run that goes on.
+        self._story = story_of(trainer) if stage == TrainerFn.FITTING else Story()
+        self._story.begin_fit()
+        self._epoch_loss.reset()
+        self._history = LRHistory()
+        self._warned = set()
+        self._results = {}
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.loggers:
+            raise MisconfigurationException(
+                "LRLogger has nowhere to write: the Trainer has no logger. Give it one, for example"
+                " `Trainer(logger=TensorBoardLogger('logs'))`, or remove LRLogger."
+            )
+        if trainer.is_global_zero:
+            announce_columns(trainer, pl_module)
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        scheduled = [(each.scheduler.optimizer, each.name) for each in trainer.lr_scheduler_configs]
+        self._rates.begin(trainer.optimizers, scheduled)
+        self._warn_of_missing()
+        self._hook.attach(trainer.optimizers)
+        self._step = next_step(trainer) - 1
+        self._has_resumed = next_step(trainer) > 0
+        self._epochs_in_step = epochs_are_in_step(trainer)
+        self._validations_in_step = validations_are_in_step(trainer)
+        if trainer.is_global_zero:
+            continue_curves(trainer)
+            write_layout(trainer)
+
+    @override
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self._has_resumed:
+            # Not before: now every callback has set the LR that the run goes on with.
+            self._has_resumed = False
+            tell_resumption(trainer, self._rates.lrs())
+        self._hook.in_batch = True
+        # As `logged_step` has it, at less cost: this is called for every batch.
+        automatic = pl_module.automatic_optimization
+        self._step = trainer.global_step if automatic else trainer.fit_loop.epoch_loop.total_batch_idx
+        self._base_is_due |= batch_idx == 0 or self._is_due(trainer, self._step)
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._hook.in_batch = False
+        self._history.begin(trainer, self._step)
+        automatic = pl_module.automatic_optimization
+        accumulate = trainer.accumulate_grad_batches if automatic else 1
+        loss = returned_loss(outputs)
+        if loss is None:
+            self._warn_once("`training_step` returns no loss for some batches: LRLogger shows none for them.")
+        elif not automatic:
+            # Lightning has copied the loss of an automatic step, and not that of a manual one.
+            loss = loss.clone()
+        self._buffer.add_batch(self._step, loss, scale=accumulate, weight=batch_size(batch))
+        if accumulate > 1 and trainer.global_step == self._step:
+            return  # More micro-batches of this step are to come.
+        self._base_is_due = False
+        self._complete_before = self._step + 1
+        if self._is_due(trainer, self._complete_before):
+            self._flush(trainer, before=self._complete_before)
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epoch_loss.end_epoch(self._step)
+        if self._epochs_in_step:
+            self._flush(trainer)
+
+    @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._end(trainer)
+
+    @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._hook.detach()
+        self._end(trainer, over_ranks=False)
+
+    @override
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validation_loss.start(trainer.callback_metrics, loaders=len(trainer.num_val_batches))
+
+    @override
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._validation_loss.add(outputs, batch, loader=dataloader_idx)
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        reduce = rank_sum(trainer) if self._validations_in_step else None
+        losses, problem = self._validation_loss.finish(trainer.callback_metrics, reduce=reduce)
+        if problem:
+            self._warn_once(f"LRLogger shows no validation loss: {problem}")
+        self._results |= losses
+        self._write(trainer, [Point(self._step, time.time(), losses)])
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        # A run that is killed after this and resumed from here misses no point. Lightning has asked for
+        # our state before, so it has to be replaced.
+        if trainer.is_last_batch and not self._hook.in_batch:
+            # Lightning does not end this epoch again where a run resumes from here.
+            self._epoch_loss.end_epoch(self._step)
+        self._flush(trainer, before=self._complete_before)
+        save_loggers(trainer.loggers if trainer.is_global_zero else [])
+        checkpoint["callbacks"][self.state_key] = self.state_dict()
+
+    @override
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._hook.detach()
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        told, lrs = self._story.entries, self._history.state()
+        return {**self._epoch_loss.state_dict(), "decisions": told, "lrs": lrs}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        entries: dict[str, Read] = {
+            "epoch_loss": number,
+            "epoch_weight": weight,
+            "decisions": each_of(read_told),
+            "lrs": self._history.restore,
+        }
+        state = read_state(self, state_dict, entries)
+        self._epoch_loss.load_state_dict(state)
+        self._story.restore(state["decisions"])
+
+    def _warn_of_missing(self) -> None:
+        for key, without in self._rates.missing().items():
+            if without:
+                rank_zero_warn(f"`LRLogger(log_{key}=True)` has nothing to show for {', '.join(without)}.")
+
+    def _is_due(self, trainer: Trainer, step: int) -> bool:
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        return every > 0 and step % every == 0
+
+    def _record_rates(self, optimizer: Optimizer) -> None:
+        for tag, value in self._rates.read(optimizer, with_base=self._base_is_due):
+            self._buffer.add_rate(self._step, tag, value)
+
+    def _flush(self, trainer: Trainer, *, before: float = math.inf, over_ranks: bool = True) -> None:
+        records = self._buffer.drain(before, reduce=rank_sum(trainer) if over_ranks else None)
+        ended = self._epoch_loss.add(records)
+        self._history.add(records)
+        self._write(trainer, [*map(point_of, records), *ended])
+        self._results |= {tag: value for point in ended for tag, value in point.values.items()}
+
+    def _write(self, trainer: Trainer, points: Iterable[Point]) -> None:
+        if trainer.is_global_zero:
+            write_points(trainer.loggers, points)
+
+    def _end(self, trainer: Trainer, *, over_ranks: bool = True) -> None:
+        self._flush(trainer, over_ranks=over_ranks)
+        self._history.draw(trainer, self._step)
+        if trainer.is_global_zero and trainer.optimizers and self._results:
+            write_row(trainer, self._results, self._step)
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            rank_zero_warn(message)

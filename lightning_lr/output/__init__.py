@@ -1,0 +1,1 @@
+"""Where anything is told: points, texts, figures and decisions."""

@@ -1,0 +1,39 @@
+"""PlateauDetector: a verdict on every validation, and what follows from it.
+
+A detector of your own is a subclass of `Detector`. An action of your own is a subclass of `Action`; what it
+has to remember it keeps in `situation.memory`, which is saved in checkpoints.
+"""
+
+from lightning_lr.plateau.actions.base import Action, Effect, Situation
+from lightning_lr.plateau.actions.escape import Escape
+from lightning_lr.plateau.actions.others import Retune, StartCooldown
+from lightning_lr.plateau.actions.reduce import ReduceLR
+from lightning_lr.plateau.actions.restore import RestoreBest
+from lightning_lr.plateau.actions.stop import ReportOnly, StopTraining
+from lightning_lr.plateau.detectors.base import Detector, Mode, Observation, State, Verdict
+from lightning_lr.plateau.detectors.patience import Patience
+from lightning_lr.plateau.detectors.slope_test import SlopeTest
+from lightning_lr.plateau.plateau_detector import PlateauDetector
+from lightning_lr.plateau.record import Record
+
+__all__ = [
+    "Action",
+    "Detector",
+    "Effect",
+    "Escape",
+    "Mode",
+    "Observation",
+    "Patience",
+    "PlateauDetector",
+    "Record",
+    "ReduceLR",
+    "ReportOnly",
+    "RestoreBest",
+    "Retune",
+    "Situation",
+    "SlopeTest",
+    "StartCooldown",
+    "State",
+    "StopTraining",
+    "Verdict",
+]

@@ -1,0 +1,103 @@
+"""Multiplies the learning rates, whatever schedule they follow."""
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+from lightning.pytorch import Trainer
+from typing_extensions import override
+
+from lightning_lr.checks import check_count, check_number
+from lightning_lr.plateau.actions.base import Action, Effect, Situation
+from lightning_lr.plateau.detectors.base import check_entries, is_count
+from lightning_lr.rates import peak_lrs, rescale
+
+__all__ = ["ReduceLR", "base_lr", "change_lr", "current_lr", "multiply_lr"]
+
+# Less than this is rounding and no reduction.
+_LEAST_CHANGE = 1e-6
+
+
+@dataclass(frozen=True)
+class ReduceLR(Action):
+    """Multiply the LR by `factor`.
+
+    It is the base LR that is multiplied, with all that torch's schedulers derive from it: LRDecay or a
+    scheduler goes on from there, on its own curve, and groups keep their ratios.
+
+    Args:
+        factor: What the LR is multiplied by, in (0, 1).
+        min_lr: How low the base LR of the group with the highest one may get, in [0, inf).
+        cooldown: For how many validations after a reduction there is no other one, at least 0.
+
+    Raises:
+        TypeError: An argument is no number.
+        ValueError: One is out of range.
+
+    Example:
+        >>> ReduceLR(0.1)
+        ReduceLR(factor=0.1, min_lr=0.0, cooldown=0)
+    """
+
+    factor: float = 0.3
+    _: KW_ONLY
+    min_lr: float = 0.0
+    cooldown: int = 0
+
+    def __post_init__(self) -> None:
+        check_number("ReduceLR(factor=...)", self.factor, "(0, 1)")
+        check_number("ReduceLR(min_lr=...)", self.min_lr, "[0, inf)")
+        check_count("ReduceLR(cooldown=...)", self.cooldown, minimum=0)
+
+    @override
+    def check_memory(self, memory: Mapping[str, Any]) -> None:
+        check_entries("ReduceLR", memory, {"resting": is_count} if memory else {})
+
+    @override
+    def watch(self, situation: Situation) -> None:
+        resting = situation.memory.pop("resting", 0)
+        if resting > 1:
+            situation.memory["resting"] = resting - 1
+
+    @override
+    def act(self, situation: Situation) -> Effect | None:
+        if "resting" in situation.memory:
+            return None
+        effect = multiply_lr(situation.trainer, self.factor, min_lr=self.min_lr)
+        if effect is not None:
+            situation.memory["resting"] = self.cooldown + 1
+        return effect
+
+
+def base_lr(trainer: Trainer) -> float:
+    """Return the base LR of the group with the highest one, or its peak under OneCycleLR and CyclicLR."""
+    return max((lr for lrs in peak_lrs(trainer.optimizers, _schedulers(trainer)) for lr in lrs), default=0.0)
+
+
+def current_lr(trainer: Trainer) -> float:
+    """Return the LR of the group with the highest one."""
+    return max(float(group["lr"]) for optimizer in trainer.optimizers for group in optimizer.param_groups)
+
+
+def multiply_lr(trainer: Trainer, factor: float, *, min_lr: float = 0.0) -> Effect | None:
+    """Multiply the base LR of every group by `factor`, or by more where it would get below `min_lr`."""
+    old = base_lr(trainer)
+    return change_lr(trainer, max(old * factor, min(old, min_lr)))
+
+
+def change_lr(trainer: Trainer, new: float) -> Effect | None:
+    """Make `new` the base LR of the group with the highest one, and change the others in proportion.
+
+    Returns:
+        What has been done; None where there is nothing to do, or nothing is trained.
+    """
+    old = base_lr(trainer)
+    if not old or abs(new / old - 1) < _LEAST_CHANGE:
+        return None
+    name = "LR" if current_lr(trainer) == old else "base LR"
+    rescale(trainer.optimizers, _schedulers(trainer), old=old, new=new)
+    return Effect(f"{name} {old:.4g} -> {new:.4g}", starts_afresh=True)
+
+
+def _schedulers(trainer: Trainer) -> list[Any]:
+    return [config.scheduler for config in trainer.lr_scheduler_configs]

@@ -1,0 +1,116 @@
+"""Goes back to the best weights seen."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from typing_extensions import override
+
+from lightning_lr.checks import check_choice, check_number
+from lightning_lr.plateau.actions.base import Action, Effect, Situation
+from lightning_lr.plateau.actions.reduce import multiply_lr
+from lightning_lr.plateau.detectors.base import Mode
+from lightning_lr.plateau.weights import Weights, put_back, weights_of_checkpoint
+
+__all__ = ["RestoreBest", "check_weights_can_be_kept", "is_sharded"]
+
+
+@dataclass(frozen=True)
+class RestoreBest(Action):
+    """Go back to the weights of the best validation, with the optimizer states of then, and reduce the LR.
+
+    Where this validation is the best, or none had a finite value, only the LR is reduced.
+
+    Args:
+        factor: What the LR is multiplied by, in (0, 1]; 1 keeps it.
+        source: Where the best weights are kept. `memory`: on the CPU, copied whenever a validation is the
+            best so far, and in the checkpoints, so that a resumed run has them; both grow by the size of
+            weights and optimizer states. `checkpoint`: in the files of the Trainer's ModelCheckpoint, which
+            has to monitor the same value.
+
+    Raises:
+        TypeError: `factor` is no number.
+        ValueError: An argument is out of range.
+        MisconfigurationException: At fit start: no such ModelCheckpoint, or weights that are sharded over
+            ranks.
+
+    Example:
+        >>> RestoreBest()
+        RestoreBest(factor=0.3, source='memory')
+    """
+
+    factor: float = 0.3
+    _: KW_ONLY
+    source: Literal["memory", "checkpoint"] = "memory"
+
+    def __post_init__(self) -> None:
+        check_number("RestoreBest(factor=...)", self.factor, "(0, 1]")
+        check_choice("RestoreBest(source=...)", self.source, ("memory", "checkpoint"))
+
+    @property
+    @override
+    def keeps_best(self) -> bool:
+        return self.source == "memory"
+
+    @override
+    def check(self, trainer: Trainer, *, monitor: str, mode: Mode) -> None:
+        check_weights_can_be_kept(trainer, self)
+        if self.source == "checkpoint" and _saver(trainer, monitor, mode) is None:
+            raise MisconfigurationException(
+                "`RestoreBest(source='checkpoint')` needs a ModelCheckpoint that saves the best: add"
+                f" `ModelCheckpoint(monitor={monitor!r}, mode={mode!r})` to the Trainer's callbacks, or use"
+                " `source='memory'`."
+            )
+
+    @override
+    def act(self, situation: Situation) -> Effect | None:
+        texts = []
+        weights = self._weights(situation)
+        if weights is not None and situation.best is not None:
+            put_back(weights, situation.pl_module, situation.trainer.optimizers)
+            texts.append(
+                f"weights back to those of validation {situation.best.validation}, the best with"
+                f" {situation.best.value:.4g}"
+            )
+        reduction = multiply_lr(situation.trainer, self.factor) if self.factor < 1 else None
+        if reduction is not None:
+            texts.append(reduction.text)
+        return Effect(", ".join(texts), starts_afresh=True) if texts else None
+
+    def _weights(self, situation: Situation) -> Weights | None:
+        best, trainer = situation.best, situation.trainer
+        if best is None or best.validation == situation.validation:
+            return None
+        if self.source == "memory":
+            return best.weights
+        saver = _saver(trainer, situation.monitor, situation.mode)
+        if saver is None or not saver.best_model_path:
+            return None
+        checkpoint = trainer.strategy.load_checkpoint(saver.best_model_path, weights_only=False)
+        return weights_of_checkpoint(checkpoint)
+
+
+def is_sharded(trainer: Trainer) -> bool:
+    """Tell whether the strategy keeps on every rank a part of the weights only."""
+    return isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy)
+
+
+def check_weights_can_be_kept(trainer: Trainer, action: Action) -> None:
+    """Refuse strategies under which one rank's weights are not those of all.
+
+    Raises:
+        MisconfigurationException: It is one of them.
+    """
+    if is_sharded(trainer):
+        raise MisconfigurationException(
+            f"`{type(action).__name__}` keeps whole weights, and {type(trainer.strategy).__name__} shards"
+            " them over the ranks. Take another action, such as `ReduceLR`."
+        )
+
+
+def _saver(trainer: Trainer, monitor: str, mode: Mode) -> ModelCheckpoint | None:
+    savers = [each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
+    return next((each for each in savers if (each.monitor, each.mode) == (monitor, mode)), None)

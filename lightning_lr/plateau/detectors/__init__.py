@@ -1,0 +1,1 @@
+"""What judges the validations: pure functions of a plain state, without a Trainer."""

@@ -1,0 +1,132 @@
+"""Reads the value that a validation gave for a name: of this validation, and the same on every rank."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from lightning_lr.fit.losses import ValidationLoss, returned_loss
+from lightning_lr.fit.ranks import gather_from_ranks, mean_over_ranks, rank_sum, sum_over_ranks
+from lightning_lr.fit.run_length import check_epochs_end_together
+from lightning_lr.fit.saved_state import count, number, read_entries
+
+__all__ = ["MonitoredValue", "TrainingLoss", "check_validations"]
+
+RETURNED = "loss/val"
+
+
+def check_validations(trainer: Trainer) -> None:
+    """Refuse a fit in which no validation can be judged; to be called on every rank when training starts.
+
+    Raises:
+        MisconfigurationException: A rank has no validation batches, or ranks validate after different steps.
+    """
+    # Where the first epoch is not validated, the loaders are not there yet.
+    is_empty = trainer.val_dataloaders is not None and sum(trainer.num_val_batches) == 0
+    empty = [rank for rank, value in enumerate(gather_from_ranks(trainer, is_empty)) if value]
+    if empty:
+        ranks = f" on ranks {', '.join(map(str, empty))}" if trainer.world_size > 1 else ""
+        raise MisconfigurationException(
+            f"PlateauDetector has no validation to judge: the validation loaders are empty{ranks}."
+        )
+    if trainer.check_val_every_n_epoch is not None:
+        check_epochs_end_together(
+            trainer,
+            "PlateauDetector judges with all ranks at once",
+            otherwise="they wait for each other for ever",
+            remedy="Validate by steps, with `Trainer(check_val_every_n_epoch=None, val_check_interval=...)`",
+        )
+
+
+class MonitoredValue:
+    """Finds a value among what a validation logged and returned.
+
+    The Trainer keeps what was logged once for ever, under the same tensor. So a value is of this validation
+    where it is another tensor than the one that was there when the validation began.
+
+    Args:
+        name: A name that is logged; `loss/val`, the mean of the losses that `validation_step` returns (or
+            logs), also under `val_loss` where the module logs nothing by that name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._stale: dict[str, Tensor] = {}
+        self._loss = ValidationLoss()
+
+    def start(self, trainer: Trainer) -> None:
+        """Begin a validation."""
+        self._stale = dict(trainer.callback_metrics)
+        self._loss.start(self._stale, loaders=len(trainer.num_val_batches))
+
+    def add(self, outputs: Any, batch: Any, *, loader: int) -> None:
+        """Take what `validation_step` returned for a batch."""
+        self._loss.add(outputs, batch, loader=loader)
+
+    def finish(self, trainer: Trainer) -> tuple[float | None, list[str]]:
+        """End the validation; to be called on every rank.
+
+        Returns:
+            The value, averaged over the ranks that have it, or None where none has; and all names there are.
+        """
+        metrics = trainer.callback_metrics
+        fresh = {name: value for name, value in metrics.items() if value is not self._stale.get(name)}
+        losses, _ = self._loss.finish(metrics, reduce=rank_sum(trainer))
+        if self._name == "val_loss" and self._name not in fresh and RETURNED in losses:
+            losses["val_loss"] = losses[RETURNED]
+        logged = fresh.get(self._name)
+        value = mean_over_ranks(trainer, None if logged is None else float(logged))
+        if value is None:
+            # Each rank has its own where the loss was not returned but logged.
+            value = mean_over_ranks(trainer, losses.get(self._name))
+        return value, sorted({*fresh, *losses})
+
+    def missing(self, trainer: Trainer, names: Iterable[str]) -> MisconfigurationException:
+        """Return the error for a validation without the value."""
+        there = ", ".join(map(repr, names)) or "nothing"
+        known = self._name in trainer.callback_metrics
+        where = "is logged, but not by this validation" if known else "is nothing that this validation gave"
+        return MisconfigurationException(
+            f"`PlateauDetector(monitor={self._name!r})`: {self._name!r} {where}. It gave {there}. Monitor"
+            f" one of these; or call `self.log({self._name!r}, ...)` in `validation_step`; or return the loss"
+            " from it and monitor 'loss/val'."
+        )
+
+
+class TrainingLoss:
+    """The mean training loss since it was last asked for, kept on the device until then."""
+
+    def __init__(self) -> None:
+        self._sum: Tensor | float = 0.0
+        self._count = 0
+
+    def add(self, outputs: Any, *, scale: float) -> None:
+        """Take what a training batch gave; `scale` undoes a division."""
+        loss = returned_loss(outputs)
+        if loss is not None:
+            # Half precision must not round the sum.
+            self._sum = loss.reshape(()).float() * scale + self._sum
+            self._count += 1
+
+    def take(self, trainer: Trainer) -> float:
+        """Return the mean over batches and ranks and begin anew; NaN where there was no loss."""
+        sums = torch.tensor([float(self._sum), self._count], dtype=torch.float64)
+        self._sum, self._count = 0.0, 0
+        total, count = sum_over_ranks(trainer, sums).tolist()
+        return total / count if count else float("nan")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint has to hold."""
+        return {"sum": float(self._sum), "count": self._count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            ValueError: The state is none of this class.
+        """
+        values = read_entries(state, {"sum": number, "count": count})
+        self._sum, self._count = values["sum"], values["count"]

@@ -1,0 +1,304 @@
+"""PlateauDetector: judges every validation, and does something about it where that is wanted."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, get_args
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from typing_extensions import override
+
+from lightning_lr.checks import check_choice
+from lightning_lr.fit.internals import keep_swa_lrs
+from lightning_lr.fit.neighbors import check_not_restarted
+from lightning_lr.fit.saved_state import Read, count, each_of, one_of, read_state
+from lightning_lr.output.points import next_step
+from lightning_lr.plateau.actions.base import Action, Effect
+from lightning_lr.plateau.actions.reduce import current_lr
+from lightning_lr.plateau.detectors.base import Detector, Mode, Observation, State, Verdict, VerdictState
+from lightning_lr.plateau.detectors.slope_test import SlopeTest
+from lightning_lr.plateau.figure import plateau_figure
+from lightning_lr.plateau.monitored import MonitoredValue, TrainingLoss, check_validations
+from lightning_lr.plateau.reactions import Reactions, checked_actions, tell_default, write_schedules
+from lightning_lr.plateau.record import Record
+from lightning_lr.plateau.report import read_record, sum_up, tell_verdict, write_verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["PlateauDetector"]
+
+_DEFAULT_DETECTOR = SlopeTest()
+# So many validations are remembered, for `verdicts` and the figure.
+_REMEMBERED = 1000
+
+
+class PlateauDetector(Callback):
+    """Judge every validation, improving, plateau, overfitting, diverging or undecided yet, and act on that.
+
+    A plateau is where more of the same is not worth waiting for. Overfitting is told from divergence by the
+    training loss, which the callback reads itself.
+
+    **What is monitored** is a value that the validation logged: one that is left from an earlier validation,
+    or was logged in training, is never counted. `loss/val` is the mean of the losses that `validation_step`
+    returns, and `val_loss` means the same where nothing is logged by that name. Validations may come several
+    times per epoch or every few epochs: time is counted in validations. The sanity check is not one.
+
+    **Actions** follow a verdict in their order, all of them, and multiply the base LR whatever schedule there
+    is. By default a plateau multiplies it by 0.3, and so do overfitting and divergence, after going back to
+    the best weights, which for that are kept in memory and in checkpoints (not where they are sharded over
+    ranks). Where LRDecay, a torch scheduler or SWA sets the LR anyway, the default is to report only, which
+    is said when the fit starts. After a change of LR or weights the history starts afresh.
+
+    **Resume.** Everything is kept in checkpoints: a run that is interrupted after any validation and resumed
+    has the verdicts and the LRs of the uninterrupted one.
+
+    **Ranks** decide together, on the mean over the ranks, also of what was logged without `sync_dist`. So all
+    have to validate after the same steps: where their loaders may have different lengths, with
+    `Trainer(check_val_every_n_epoch=None, val_check_interval=...)`.
+
+    | logged | meaning | when |
+    |---|---|---|
+    | `plateau/val_loss/verdict` | the verdict as a number, see below | every validation |
+    | `plateau/val_loss/slope` | improvement per validation, as the detector measures it | where estimated |
+    | `plateau/val_loss/noise` | standard deviation of one validation, in the same units | where estimated |
+    | `plateau/val_loss/threshold` | the slope below which it is a plateau | where there is one |
+    | `plateau/val_loss/upper_threshold` | the slope that surely is worth waiting for | where there is one |
+    | figure `plateau/val_loss` | the curve colored by verdict, with the LR | when the fit ends |
+    | a decision | changes of verdict and actions, with their evidence; a summary | with each; at the end |
+
+    The numbers are 0 undecided, 1 improving, 2 plateau, 3 overfitting and 4 diverging.
+
+    Args:
+        monitor: The name of the value.
+        mode: Whether smaller or larger values are better.
+        detector: Judges the values; one of `lightning_lr.plateau`, or a subclass of `Detector`.
+        on_plateau: What to do about a plateau: an action of `lightning_lr.plateau` or several; an empty list
+            for nothing; None for the default.
+        on_overfitting: The same about overfitting.
+        on_divergence: The same about divergence.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: `mode` is neither `min` nor `max`.
+        MisconfigurationException: At fit start: there is no validation, the ranks validate after different
+            steps, or an action lacks what it needs. At the first validation: the value is not there, and
+            what is.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning_lr import PlateauDetector
+        >>> from lightning_lr.plateau import ReduceLR, RestoreBest, StopTraining
+        >>> detector = PlateauDetector(
+        ...     "val_loss",
+        ...     on_plateau=ReduceLR(0.3, min_lr=1e-5),
+        ...     on_overfitting=[RestoreBest(), StopTraining()],
+        ... )
+        >>> trainer = Trainer(callbacks=[detector], logger=False, enable_checkpointing=False)
+
+        The same in YAML:
+
+        ```yaml
+        trainer:
+          callbacks:
+            - class_path: lightning_lr.PlateauDetector
+              init_args:
+                monitor: val_loss
+                on_plateau:
+                  class_path: lightning_lr.plateau.ReduceLR
+                  init_args: {factor: 0.3, min_lr: 1e-5}
+                on_overfitting:
+                  - class_path: lightning_lr.plateau.RestoreBest
+                  - class_path: lightning_lr.plateau.StopTraining
+        ```
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        *,
+        mode: Mode = "min",
+        detector: Detector = _DEFAULT_DETECTOR,
+        on_plateau: Action | Sequence[Action] | None = None,
+        on_overfitting: Action | Sequence[Action] | None = None,
+        on_divergence: Action | Sequence[Action] | None = None,
+    ) -> None:
+        if not isinstance(monitor, str):
+            raise TypeError(f"`PlateauDetector(monitor=...)` must be a name, got {monitor!r}.")
+        check_choice("PlateauDetector(mode=...)", mode, ("min", "max"))
+        if not isinstance(detector, Detector):
+            wanted = "a Detector of `lightning_lr.plateau`"
+            raise TypeError(f"`PlateauDetector(detector=...)` must be {wanted}, got {detector!r}.")
+        self.monitor = monitor
+        self.mode: Mode = mode
+        self.detector = detector
+        self.on_plateau = checked_actions("on_plateau", on_plateau)
+        self.on_overfitting = checked_actions("on_overfitting", on_overfitting)
+        self.on_divergence = checked_actions("on_divergence", on_divergence)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._state: State = self.detector.begin()
+        self._value = MonitoredValue(self.monitor)
+        self._training_loss = TrainingLoss()
+        self._reactions = Reactions(
+            {"plateau": self.on_plateau, "overfitting": self.on_overfitting, "diverging": self.on_divergence}
+        )
+        self._count = 0
+        self._told = ""
+        self._records: list[Record] = []
+        self._step = 0
+
+    @property
+    @override
+    def state_key(self) -> str:
+        return self._generate_state_key(monitor=self.monitor, mode=self.mode)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict on the last validation; None before the first one."""
+        return self._records[-1].verdict if self._records else None
+
+    @property
+    def records(self) -> list[Record]:
+        """The last 1000 validations, each with its value, its verdict and what was done."""
+        return list(self._records)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """The verdicts on the last 1000 validations."""
+        return [record.verdict for record in self._records]
+
+    def plot(self) -> "Figure":
+        """Draw the monitored curve, its parts colored by the verdict on them, and the LR.
+
+        Raises:
+            RuntimeError: There has been no validation.
+        """
+        if not self._records:
+            raise RuntimeError("PlateauDetector has nothing to plot before the first validation of a fit.")
+        return plateau_figure(self._records, self.monitor)
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == TrainerFn.FITTING:
+            self._forget()
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.enable_validation:
+            raise MisconfigurationException(
+                "PlateauDetector has no validation to judge. Give the fit a validation loader, the module a"
+                " `validation_step`, and the Trainer `limit_val_batches` above 0; or remove PlateauDetector."
+            )
+        self._reactions.begin(trainer, monitor=self.monitor, mode=self.mode)
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        keep_swa_lrs(trainer)
+        check_not_restarted(trainer, self, loaded=self._count > 0)
+        check_validations(trainer)
+        if next_step(trainer) == 0 and None in (self.on_plateau, self.on_overfitting, self.on_divergence):
+            tell_default(trainer)
+
+    @override
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        automatic = pl_module.automatic_optimization
+        self._step = trainer.global_step if automatic else trainer.fit_loop.epoch_loop.total_batch_idx
+        if self._reactions.has_acted:
+            effects = self._reactions.before_batch(trainer, pl_module, self._records[-1])
+            self._follow_up(trainer, effects)
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        automatic = pl_module.automatic_optimization
+        self._training_loss.add(outputs, scale=trainer.accumulate_grad_batches if automatic else 1)
+
+    @override
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._value.start(trainer)
+
+    @override
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._value.add(outputs, batch, loader=dataloader_idx)
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        value, names = self._value.finish(trainer)
+        training_loss = self._training_loss.take(trainer)
+        if value is not None:
+            self._judge(trainer, pl_module, Observation(value, training_loss))
+        elif not self._count:
+            raise self._value.missing(trainer, names)
+
+    @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        sum_up(trainer, self.monitor, self._records)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "detector": self._state,
+            "training_loss": self._training_loss.state_dict(),
+            "reactions": self._reactions.state_dict(),
+            "count": self._count,
+            "told": self._told,
+            "records": [record.to_dict() for record in self._records],
+        }
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        entries: dict[str, Read] = {
+            "detector": self._checked_state,
+            "training_loss": self._training_loss.load_state_dict,
+            "reactions": self._reactions.load_state_dict,
+            "count": count,
+            "told": one_of(("", *get_args(VerdictState))),
+            "records": each_of(read_record),
+        }
+        state = read_state(self, state_dict, entries)
+        self._state, self._count, self._told = state["detector"], state["count"], state["told"]
+        self._records = state["records"]
+        if self._reactions.has_acted and not self._records:
+            raise MisconfigurationException(
+                "PlateauDetector cannot go on from this checkpoint: an action has acted on no validation."
+            )
+
+    def _checked_state(self, state: State) -> State:
+        self.detector.check_state(state)
+        return state
+
+    def _judge(self, trainer: Trainer, pl_module: LightningModule, observation: Observation) -> None:
+        self._count += 1
+        self._state, verdict = self.detector.judge(self._state, observation, mode=self.mode)
+        lr = current_lr(trainer)
+        record = Record(self._count, self._step, observation.value, observation.training_loss, lr, verdict)
+        effects = self._reactions.react(trainer, pl_module, record)
+        record = replace(record, effects=tuple(effect.text for effect in effects))
+        self._records = [*self._records, record][-_REMEMBERED:]
+        write_verdict(trainer, self.monitor, record)
+        changed = verdict.state not in (self._told, "undecided")
+        if changed or effects:
+            self._told = verdict.state
+            tell_verdict(trainer, self.monitor, record)
+        self._follow_up(trainer, effects)
+
+    def _follow_up(self, trainer: Trainer, effects: Sequence[Effect]) -> None:
+        if any(effect.starts_afresh for effect in effects):
+            self._state = self.detector.after_change(self._state)
+            write_schedules(trainer)

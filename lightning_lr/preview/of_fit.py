@@ -1,0 +1,155 @@
+"""The plan of a real Trainer, read where its fit would begin: no step is made and nothing is written.
+
+The model and the data are those of the run, on a Trainer of one CPU process that has its bounds. What LRDecay
+makes of them is LRDecay's own plan, so the preview cannot differ from the fit.
+"""
+
+from typing import Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.loggers.logger import DummyLogger
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from typing_extensions import override
+
+from lightning_lr.decay.lr_decay import LRDecay
+from lightning_lr.finders.finder import StartupTest
+from lightning_lr.fit.internals import uses_distributed_sampler
+from lightning_lr.preview.planned import Preview
+from lightning_lr.preview.planned_run import planned_run
+
+__all__ = ["preview_of_fit"]
+
+
+def preview_of_fit(
+    trainer: Trainer, model: LightningModule, train_dataloaders: Any = None, datamodule: Any = None
+) -> Preview:
+    """Return the plan of `trainer.fit(model, train_dataloaders, datamodule=datamodule)`.
+
+    Hooks of the module and the data run up to where training starts: `prepare_data`, `setup`,
+    `configure_model`, `configure_optimizers`, `on_fit_start`; of callbacks LRDecay's alone. Of a Trainer of
+    several processes, the share of one of them is counted.
+
+    Raises:
+        MisconfigurationException: There is no LRDecay, it refuses, or the run has no end.
+    """
+    reader = _Reader(fast=bool(trainer.fast_dev_run))  # type: ignore[attr-defined]
+    rehearsal = _OneOfMany(trainer)
+    # Not to the constructor, which refuses checkpoint callbacks and progress bars where there are to be none.
+    rehearsal.callbacks = [reader, *trainer.callbacks]  # type: ignore[attr-defined]
+    try:
+        rehearsal.fit(model, train_dataloaders, datamodule=datamodule)
+    except _Read as read:
+        return read.preview
+    raise MisconfigurationException(
+        "This fit trains nothing: the training loader has no batches, or the Trainer's bounds allow no step."
+    )
+
+
+class _OneOfMany(Trainer):
+    """A Trainer with the bounds of another one, in one of its processes, which the others are not told."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        super().__init__(
+            strategy=_Alone(trainer.world_size),
+            max_epochs=trainer.max_epochs,
+            max_steps=trainer.max_steps,
+            limit_train_batches=trainer.limit_train_batches,
+            limit_val_batches=0,
+            accumulate_grad_batches=trainer.accumulate_grad_batches,
+            use_distributed_sampler=uses_distributed_sampler(trainer),
+            default_root_dir=trainer.default_root_dir,
+            logger=DummyLogger(),
+            log_every_n_steps=1,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+
+    @property
+    @override
+    def distributed_sampler_kwargs(self) -> dict[str, Any]:
+        return {"num_replicas": self.world_size, "rank": 0}
+
+
+class _Alone(SingleDeviceStrategy):
+    """The first of several processes, without the others."""
+
+    def __init__(self, world_size: int) -> None:
+        super().__init__("cpu", accelerator=CPUAccelerator())
+        self.world_size = world_size
+
+    @property
+    def is_distributed(self) -> bool:
+        """Whether each process gets a share of the data; Lightning asks strategies that are not its own."""
+        return self.world_size > 1
+
+
+class _Read(Exception):  # noqa: N818 (no error: it ends the fit)
+    """The plan has been read, and no step is to be made."""
+
+    def __init__(self, preview: Preview) -> None:
+        super().__init__()
+        self.preview = preview
+
+
+class _Reader(Callback):
+    """Keeps the other callbacks out of the fit and ends it before the first step."""
+
+    def __init__(self, *, fast: bool) -> None:
+        self._fast = fast
+        self._decay: LRDecay | None = None
+        self._found_by = ""
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        # Here, for the module's own callbacks have joined by now.
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        for callback in callbacks:
+            if isinstance(callback, LRDecay):
+                self._decay = callback
+            elif isinstance(callback, StartupTest) and callback.apply and not self._fast:
+                self._found_by = type(callback).__name__
+        # In place: the hooks that Lightning is about to call are those of this list.
+        callbacks[:] = [
+            self,
+            *(each for each in callbacks if isinstance(each, GradientAccumulationScheduler)),
+        ]
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._decay_of(trainer).on_fit_start(trainer, pl_module)
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        decay = self._decay_of(trainer)
+        decay.on_train_start(trainer, pl_module)
+        decay.teardown(trainer, pl_module, "fit")
+        try:
+            preview = planned_run(trainer, decay.plan, found_by=self._found_by)
+        except ValueError as error:
+            raise MisconfigurationException(
+                f"{error} Set `Trainer(max_epochs=...)` or `Trainer(max_steps=...)`; a stream without length"
+                " gets one by `Trainer(limit_train_batches=...)`."
+            ) from error
+        raise _Read(preview)
+
+    def _decay_of(self, trainer: Trainer) -> LRDecay:
+        if self._decay is None:
+            raise MisconfigurationException(_no_plan(trainer))
+        return self._decay
+
+
+def _no_plan(trainer: Trainer) -> str:
+    if trainer.lr_scheduler_configs:
+        scheduler = type(trainer.lr_scheduler_configs[0].scheduler).__name__
+        return (
+            f"The LR is set by the scheduler {scheduler} of `configure_optimizers`, which is not previewed:"
+            " only LRDecay knows its LRs beforehand. Put `lightning_lr.LRDecay` with a policy in its place."
+        )
+    return (
+        "There is no LRDecay among the callbacks, so there is nothing to preview: the LR stays what the"
+        " optimizer is made with. Add `lightning_lr.LRDecay` to `trainer.callbacks`."
+    )
