@@ -141,7 +141,7 @@ class Look(Callback):
     def on_train_batch_start(self, *args):
         assert "matplotlib.backends.backend_agg" in sys.modules
 
-assert "matplotlib" not in sys.modules
+assert "matplotlib.backends.backend_agg" not in sys.modules
 trainer(LRLogger(), Look(), root=sys.argv[1], max_epochs=1).fit(Toy(batches=2))
 """
     command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)]
