@@ -17,10 +17,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pickle import UnpicklingError
 
+import lightning
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
+import lightning_lr
 from helpers.logged_run import Repeating, curves, decisions, shown
 from helpers.scripted import Verdicts
 from helpers.toy import LRTrace, trainer
@@ -32,9 +34,9 @@ from lightning_lr.policies import Cosine
 logging.getLogger("tensorboard").setLevel(logging.ERROR)
 
 FINDERS = {"range test": lambda: LRRangeTest(20), "search": lambda: LRSearch(budget=60)}
-# For each place the files whose lines are in it.
+# For each place its files and folders, below the folder of the package that they are in.
 PLACES = {
-    "startup test": ["lightning_lr/dry_run/"],
+    "startup test": ["lightning_lr/dry_run"],
     "flush": [
         f"lightning_lr/{name}.py" for name in ("output/points", "output/event_file", "logger/step_buffer")
     ],
@@ -45,14 +47,15 @@ PLACES = {
     ]
     + ["lightning_lr/output/style.py", "lightning_lr/output/drawing.py"],
     "checkpoint": [
-        "callbacks/model_checkpoint.py",
-        "connectors/checkpoint_connector.py",
-        "utilities/cloud_io",
+        "lightning/pytorch/callbacks/model_checkpoint.py",
+        "lightning/pytorch/trainer/connectors/checkpoint_connector.py",
+        "lightning/fabric/utilities/cloud_io.py",
     ],
     "hparams": ["lightning_lr/logger/hparams.py"],
-    "anywhere": ["lightning_lr/"],
-    "loops": ["lightning/pytorch/loops/"],
+    "anywhere": ["lightning_lr"],
+    "loops": ["lightning/pytorch/loops"],
 }
+ROOTS = {package.__name__: Path(package.__file__).parents[1] for package in (lightning, lightning_lr)}
 STEPS, EPOCH, SAVE_EVERY = 24, 8, 5
 PRELOADED = ["helpers.interrupted", "matplotlib.backends.backend_agg", "torch.utils.tensorboard"]
 LOGGED = ("events.out.tfevents", "hparams.yaml", "decisions.jsonl")
@@ -86,18 +89,27 @@ class Job:
         return self.folder / "saved" / "last.ckpt"
 
 
+def paths_of(place):
+    """Return the files and folders of a place, or of one path; no line would ever run in one that is not there."""
+    names = PLACES.get(place, [place])
+    paths = [ROOTS.get(name.partition("/")[0], Path()) / name for name in names]
+    if missing := [name for name, path in zip(names, paths, strict=True) if not path.exists()]:
+        raise FileNotFoundError(f"Mend `PLACES`: there is no {' and no '.join(missing)}.")
+    return tuple(f"{path}{os.sep}" if path.is_dir() else str(path) for path in paths)
+
+
 class Tripwire:
     """Counts the lines that run in some files, in every thread, and calls something at one of them."""
 
     def __init__(self, place, at=0, call=None):
-        self.files, self.at, self.call = PLACES[place], at, call
+        self.paths, self.at, self.call = paths_of(place), at, call
         self.lines = 0
         self.known = {}
 
     def __call__(self, frame, event, arg):
         code = frame.f_code
         if code not in self.known:
-            self.known[code] = any(part in code.co_filename for part in self.files)
+            self.known[code] = code.co_filename.startswith(self.paths)
         return self.line if self.known[code] else None
 
     def line(self, frame, event, arg):
@@ -185,12 +197,15 @@ def perform(job):
 
 
 def lines_in(job, place):
-    """Return how many lines of a place an uninterrupted run goes through."""
-    counted = replace(job, folder=job.folder / f"count {place}", count=place)
+    """Return how many lines of a place an uninterrupted run goes through; there are some."""
+    paths_of(place)
+    counted = replace(job, folder=job.folder / f"count {place.replace('/', ' ')}", count=place)
     counted.folder.mkdir()
     if perform(counted):
         raise RuntimeError((counted.folder / "output.txt").read_text())
-    return torch.load(counted.folder / "result.pt")["lines"]
+    if not (lines := torch.load(counted.folder / "result.pt")["lines"]):
+        raise LookupError(f"Mend `PLACES`: the run goes through no line of {place}.")
+    return lines
 
 
 class Interrupted:

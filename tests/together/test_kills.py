@@ -54,6 +54,14 @@ def test_a_run_that_a_signal_ends_goes_on_as_if_it_had_not(moment, wholes, tmp_p
     assert run.finish() == []
 
 
+def test_a_place_that_no_run_comes_to_is_refused(tmp_path):
+    for place in ("lightning_lr/no_such_file.py", "misspelt"):
+        with pytest.raises(FileNotFoundError, match=f"there is no {place}"):
+            lines_in(Job(tmp_path), place)
+    with pytest.raises(LookupError, match="goes through no line of lightning_lr/preview/__main__"):
+        lines_in(Job(tmp_path), "lightning_lr/preview/__main__.py")
+
+
 def test_a_run_that_is_ended_again_and_again_comes_to_the_same_end(wholes, tmp_path):
     run = Interrupted(Job(tmp_path / "run"), wholes["range test"])
     for number, lines in ((signal.SIGTERM, 7000), (signal.SIGKILL, 4000), (signal.SIGINT, 2000)):
