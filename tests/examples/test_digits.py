@@ -1,0 +1,204 @@
+"""The examples, run as the README says, in a directory of their own."""
+
+import csv
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+IMAGES = 1797
+VAL_FRACTION = 0.2  # the default of DigitsData
+NUMBER = r"[\d.]+(?:e-?\d+)?"
+
+
+@pytest.fixture
+def directory(tmp_path):
+    shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def digits(directory, *arguments, config="examples/digits.yaml"):
+    """Run the example and return what it left: return code, stdout, stderr."""
+    command = [sys.executable, "examples/digits.py", "fit", "--config", config, *arguments]
+    environment = os.environ | {"COLUMNS": "100"}
+    return subprocess.run(
+        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def edited(directory, old, new):
+    """Write the example's config with one text replaced; return its path."""
+    text = (directory / "examples/digits.yaml").read_text()
+    assert text.count(old) == 1
+    (directory / "edited.yaml").write_text(text.replace(old, new))
+    return "edited.yaml"
+
+
+def points(directory, version="version_0"):
+    """Return the points of every curve as a list of (x, y)."""
+    folder = directory / "logs/digits" / version
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    return {
+        tag: [(point.step, point.value) for point in events.Scalars(tag)] for tag in events.Tags()["scalars"]
+    }
+
+
+def expected_steps(config):
+    """Return the optimizer steps of one epoch and of the run, from the sizes alone."""
+    train_images = IMAGES - math.ceil(VAL_FRACTION * IMAGES)
+    per_epoch = math.ceil(train_images / config["data"]["batch_size"])
+    return per_epoch, per_epoch * config["trainer"]["max_epochs"]
+
+
+def found_lr(line):
+    """Return the LR that the line about the range test tells, and what follows its numbers."""
+    lr, low, high, rest = re.fullmatch(
+        rf"LR found: ({NUMBER}) \(({NUMBER}) to ({NUMBER})\) by Basin\. (.+)", line
+    ).groups()
+    # The ends are rounded to two digits.
+    assert 0.95 * float(low) <= float(lr) <= 1.05 * float(high)
+    return float(lr), rest
+
+
+def test_digits_learns_and_says_which_lr_it_found_and_used(directory):
+    config = yaml.safe_load((directory / "examples/digits.yaml").read_text())
+    epochs = config["trainer"]["max_epochs"]
+    per_epoch, steps = expected_steps(config)
+
+    run = digits(directory)
+
+    assert run.returncode == 0, run.stderr
+    # Lightning prints a warning as the file it comes from, the line and the message.
+    assert not re.findall(r".*\.py:\d+: .*", run.stderr)
+    curves = points(directory)
+    lrs = [lr for _, lr in curves["lr/AdamW"]]
+    found, learning_rate, accuracy, tensorboard = run.stdout.splitlines()[-4:]
+    base, reason = found_lr(found)
+    assert base != config["model"]["optimizer"]["init_args"]["lr"]
+    assert reason.startswith("The loss fell from ")
+    assert reason in run.stderr
+    assert learning_rate == (
+        f"Learning rate: base {base:.3g}, highest used {max(lrs):.3g}, last used {lrs[-1]:.3g}"
+        f" (lr/AdamW, {steps} steps)"
+    )
+    assert float(re.fullmatch(r"Validation accuracy: ([\d.]+)%", accuracy)[1]) >= 97
+    assert tensorboard == "To see the curves: tensorboard --logdir logs"
+
+    every_step = list(range(steps))
+    ends = [epoch * per_epoch - 1 for epoch in range(1, epochs + 1)]
+    assert [x for x, _ in curves["lr/AdamW"]] == every_step
+    assert [x for x, _ in curves["loss/train"]] == every_step
+    # The test has left its curve and not one step more in the others.
+    assert len(curves["range_test/lr"]) == len(curves["range_test/loss"]) >= 100
+    for tag in ("loss/train_epoch", "loss/val", "val_acc"):
+        assert [x for x, _ in curves[tag]] == ends, tag
+    assert all(math.isfinite(y) for curve in curves.values() for _, y in curve)
+    batch = config["data"]["batch_size"]
+    train_images = IMAGES - math.ceil(VAL_FRACTION * IMAGES)
+    sizes = [batch] * (per_epoch - 1) + [train_images - batch * (per_epoch - 1)]
+    losses = [y for _, y in curves["loss/train"]]
+    means = [
+        sum(size * loss for size, loss in zip(sizes, losses[end + 1 - per_epoch :], strict=False))
+        / train_images
+        for end in ends
+    ]
+    assert [y for _, y in curves["loss/train_epoch"]] == pytest.approx(means, rel=1e-4)
+    assert lrs[0] == 0
+    # The ramp ends between two steps, and the line has three digits.
+    assert max(lrs) == pytest.approx(base, rel=6e-3)
+
+
+def test_the_command_line_overrides_the_config(directory):
+    policy = "--trainer.callbacks.init_args.policy"
+    run = digits(
+        directory,
+        "--trainer.max_epochs=1",
+        "--trainer.logger.init_args.save_dir=elsewhere",
+        "--trainer.callbacks.init_args.warmup=0.0",
+        f"{policy}=lightning_lr.policies.Constant",
+        "--model.optimizer=torch.optim.SGD",
+        "--model.optimizer.init_args.lr=0.05",
+    )
+
+    assert run.returncode == 0, run.stderr
+    per_epoch, _ = expected_steps(yaml.safe_load((directory / "examples/digits.yaml").read_text()))
+    found, learning_rate, _, tensorboard = run.stdout.splitlines()[-4:]
+    base, _ = found_lr(found)
+    assert learning_rate == (
+        f"Learning rate: base {base:.3g}, highest used {base:.3g}, last used {base:.3g}"
+        f" (lr/SGD, {per_epoch} steps)"
+    )
+    assert tensorboard.endswith("--logdir elsewhere")
+    assert not (directory / "logs").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "returncode", "message"),
+    [
+        ("interval: step", "intervall: step", 2, "'intervall' is not accepted"),
+        ("floor: 0.01", "floor: 1.5", 1, "`Cosine(floor=...)` must be in [0, 1], got 1.5."),
+    ],
+    ids=["misspelt key", "policy out of range"],
+)
+def test_a_bad_value_in_yaml_is_named_before_any_step(directory, old, new, returncode, message):
+    run = digits(directory, config=edited(directory, old, new))
+
+    assert run.returncode == returncode
+    assert message in run.stderr
+    assert "Epoch" not in run.stdout
+    assert not (directory / "logs").exists()
+
+
+def test_without_a_logger_the_error_names_the_fix_every_time(directory):
+    (directory / "config.yaml").write_text("left over from an earlier run")
+
+    run = digits(directory, "--trainer.logger=false")
+
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].endswith(
+        "LRLogger has nowhere to write: the Trainer has no logger. Give it one, for example"
+        " `Trainer(logger=TensorBoardLogger('logs'))`, or remove LRLogger."
+    )
+    assert "Epoch" not in run.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["elsewhere.png"]], ids=["default", "path"])
+def test_range_test_shows_the_curve_and_trains_nothing(directory, arguments):
+    figure = directory / (arguments[0] if arguments else "range_test.png")
+    command = [sys.executable, "examples/range_test.py", *arguments]
+
+    run = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300, check=False)
+
+    assert run.returncode == 0, run.stderr
+    assert not re.findall(r".*\.py:\d+: .*", run.stderr)
+    lines = run.stdout.strip().splitlines()
+    lr, reason = found_lr(lines[-9])
+    assert reason.startswith("The loss fell from ")
+    assert lines[-8] == "What every rule says:"
+    rules = {name: (value, says) for name, value, says in (line.split(maxsplit=2) for line in lines[-7:-1])}
+    assert list(rules) == ["Basin", "GiveBack", "MidDescent", "Steepest", "Valley", "MinimumOver"]
+    assert rules["Basin"] == (f"{lr:.3g}", reason)
+    for value, says in rules.values():
+        assert value == "none" or float(value) > 0
+        assert says.endswith(".")
+    curve = figure.with_suffix(".csv")
+    assert lines[-1] == f"The figure is in {figure.name}, the curve in {curve.name}."
+    assert figure.read_bytes().startswith(b"\x89PNG\r\n")
+    with curve.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    lrs = [float(row["lr"]) for row in rows]
+    assert len(rows) >= 50
+    assert lrs == sorted(lrs)
+    assert lrs[0] < lr < lrs[-1]
+    # The loss of a classifier of ten digits that has learnt nothing.
+    assert float(rows[0]["loss"]) == pytest.approx(math.log(10), abs=0.5)
+    left = {path.name for path in directory.iterdir()}
+    assert left == {"examples", figure.name, curve.name}

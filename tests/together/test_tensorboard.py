@@ -1,0 +1,123 @@
+"""What a run logs, read from the real TensorBoard server over HTTP, as a browser does."""
+
+import json
+import re
+import urllib.parse
+import urllib.request
+
+import pytest
+from helpers.logged_run import STEPS, run_apart
+from helpers.tensorboard import serve, wait_until
+
+BAND = {"value": "slope", "lower": "threshold", "upper": "upper_threshold"}
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("logs")
+    run_apart(folder, "whole")
+    run_apart(folder, "resumed", "--kill-at", 27, killed=True)
+    run_apart(folder, "resumed", "--resume", folder / "saved resumed" / "step=20.ckpt")
+    return folder
+
+
+# The usual server reads the files with a program of its own; where that is not to be had, Python does.
+@pytest.fixture(scope="module", params=["true", "false"], ids=["fast", "python"])
+def server(request, logs):
+    with serve(str(logs), "--load_fast", request.param) as running:
+        wait_until(lambda: _has_read_all(running))
+        yield running
+
+
+def _has_read_all(server):
+    tags = server.json("plugin/scalars/tags")
+    runs = ("whole", "resumed", "whole/hparams", "resumed/hparams")
+    if not all(tags.get(run) for run in runs):
+        return False
+    return all(server.curve(f"{run}/hparams", "final/val_acc") for run in ("whole", "resumed")) and all(
+        "loss/train_epoch" in tags[run] and len(server.curve(run, "loss/train_epoch")) == 3
+        for run in ("whole", "resumed")
+    )
+
+
+def test_every_curve_is_there_and_a_resumed_run_has_the_same_ones(server):
+    whole, resumed = server.curves("whole"), server.curves("resumed")
+    for tag in ("lr/AdamW", "loss/train"):
+        assert [x for x, _ in whole[tag]] == list(range(STEPS))
+    assert [x for x, _ in whole["loss/val"]] == [9, 19, 29]
+    assert {"lr_base/AdamW", "lr_factor/AdamW", "range_test/lr", "plateau/val_acc/verdict"} <= whole.keys()
+    assert resumed == whole
+
+
+def test_the_layout_has_every_chart_and_each_finds_its_curves(server):
+    layout = server.json("plugin/custom_scalars/layout")
+    charts = {category["title"]: category["chart"] for category in layout["category"]}
+    assert list(charts) == ["Learning rate", "Loss", "Plateau", "Range test"]
+    found = {}
+    for chart in (chart for of_category in charts.values() for chart in of_category):
+        for regex in chart.get("multiline", {"tag": []})["tag"]:
+            answer = server.json("plugin/custom_scalars/scalars", run="whole", tag=regex)
+            assert answer["regex_valid"]
+            found.setdefault(chart["title"], set()).update(answer["tag_to_events"])
+    assert found["LR, every group"] == {"lr/AdamW"}
+    assert found["Factor: LR / base LR"] == {"lr_factor/AdamW"}
+    assert found["Training loss per epoch, and validation loss"] == {"loss/train_epoch", "loss/val"}
+    # The detector estimates no slope and no noise from three validations.
+    assert [title for title, tags in found.items() if not tags] == ["Noise of one validation"]
+    [band] = [chart["margin"] for chart in charts["Plateau"] if "margin" in chart]
+    names = {end: f"plateau/val_acc/{name}" for end, name in BAND.items()}
+    assert band["series"] == [names]
+
+
+def test_the_figures_are_there(server):
+    tags = server.json("plugin/images/tags")["whole"]
+    assert tags.keys() == {"range_test", "plateau/val_acc", "lr"}
+    for tag in tags:
+        *_, image = server.json("plugin/images/images", run="whole", tag=tag, sample=0)
+        picture = server.get("plugin/images/individualImage", **dict(urllib.parse.parse_qsl(image["query"])))
+        assert picture.startswith(b"\x89PNG")
+        assert len(picture) > 5000
+
+
+def test_the_story_is_one_text_from_top_to_bottom(server):
+    texts = server.json("plugin/text/text", run="resumed", tag="decisions/text_summary")
+    items = re.findall(r"<li>(.*?)</li>", texts[-1]["text"], re.DOTALL)
+    what = [
+        found[0] for item in items if (found := re.search("LRRangeTest, range test|LRLogger, resume", item))
+    ]
+    assert what == ["LRRangeTest, range test", "LRLogger, resume"]
+    assert all(re.match(r"(<p>)?<strong>Step \d+, epoch \d: .*LR .*\.</strong>", item) for item in items)
+
+
+def test_hyperparameters_of_runs_compare(server, logs):
+    names = ["lr_base", "lr_found", "lr_found_by", "lr_schedule", "plateau_detector", "width", "nested/lr"]
+    experiment = server.post("plugin/hparams/experiment", {"experimentName": ""})
+    assert set(names) <= {info["name"] for info in experiment["hparamInfos"]}
+    metrics = [info["name"] for info in experiment["metricInfos"]]
+    request = {
+        "experimentName": "",
+        "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"],
+        "colParams": [{"metric": name} for name in metrics],
+        "startIndex": 0,
+        "sliceSize": 100,
+    }
+    groups = server.post("plugin/hparams/session_groups", request)["sessionGroups"]
+    ours = [
+        {**group["hparams"], "name": session["name"]}
+        for group in groups
+        for session in group["sessions"]
+        if session["name"].endswith("/hparams")
+    ]
+    assert {row["name"] for row in ours} == {"whole/hparams", "resumed/hparams"}
+    assert ours[0]["lr_base"] == pytest.approx(ours[1]["lr_base"])
+    told = map(json.loads, (logs / "whole/decisions.jsonl").read_text().splitlines())
+    [lr] = [each["evidence"]["lr"] for each in told if each["kind"] == "range test"]
+    assert [row["lr_found"] for row in ours] == pytest.approx([lr, lr])
+    assert [row["lr_found_by"] for row in ours] == ["LRRangeTest, Basin"] * 2
+    assert ours[0]["lr_schedule"].startswith("LRDecay(policy=Cosine(floor=0.01)")
+    assert ours[0]["plateau_detector"] == "PlateauDetector(monitor='val_acc', mode='max')"
+    assert ours[0]["width"] == 4
+    for run in ("whole", "resumed"):
+        values = server.curves(f"{run}/hparams")
+        assert values["final/val_acc"][-1] == server.curve(run, "val_acc")[-1]
+        assert values["final/loss/val"][-1] == server.curve(run, "loss/val")[-1]
