@@ -1,8 +1,7 @@
-"""The learning rates inside torch optimizers and schedulers: read here, and written nowhere else.
+"""Reads the learning rates in torch optimizers and schedulers; no other file writes them.
 
-Every parameter group has a base LR, `group["initial_lr"]` (torch's own convention), and an LR, which is
-the base times a factor. Callbacks that only ever set the factor or rescale the base multiply each other's
-work instead of overwriting it.
+Every parameter group has a base LR, `group["initial_lr"]` (torch's convention), and LR = base LR x factor. A
+callback that only sets the factor or rescales the base does not overwrite the work of another.
 """
 
 import math
@@ -43,7 +42,7 @@ __all__ = [
 
 ParamGroup: TypeAlias = dict[str, Any]
 
-# Rescaling rounds base and LR apart by a few units in the last place of a float32 tensor.
+# Rescaling rounds base and LR separately: their ratio changes by a few units in the last place of a float32.
 _ROUNDING = 1e-6
 _lent: set[Optimizer] = set()
 
@@ -51,18 +50,15 @@ _lent: set[Optimizer] = set()
 def adopt_groups(
     optimizers: Iterable[Optimizer], *, factor: float = 1.0, as_base: bool = True
 ) -> list[tuple[float, float]]:
-    """Give every group that has no base LR one, and the LR that follows from it.
+    """Give every group without a base LR one, and set LR = base LR x factor.
 
-    Args:
-        optimizers: The optimizers to write to.
-        factor: The factor in force, LR = base LR x factor; at least 0.
-        as_base: Whether a group's LR is its base LR, or else the base LR times `factor` (unless that is 0).
+    The group's `lr` is its base LR or, with `as_base=False`, already includes the factor (unless that is 0).
 
     Returns:
-        For each such group the LR it had and its base LR.
+        For each such group its old LR and its base LR.
 
     Raises:
-        ValueError: A group has no `lr`, or one that is negative or no finite number.
+        ValueError: A group has no `lr`, or its `lr` is not in [0, inf).
 
     Example:
         >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
@@ -101,22 +97,22 @@ def _base_lr(optimizer: Optimizer, group: ParamGroup) -> float:
 def set_factor(
     optimizers: Iterable[Optimizer], factor: float, *, previous: float | None = None
 ) -> list[tuple[float, float]]:
-    """Set the LR of every group to its base LR times `factor`.
+    """Set the LR of every group to its base LR x `factor`.
 
-    An LR that is not `previous` times its base was changed by somebody else since. That change is kept:
-    it becomes a change of the base, so that what follows multiplies it. A tensor LR on an accelerator is
-    not compared, which would wait for the device. A group without a base LR is adopted first.
+    If an LR is not its base LR x `previous`, other code has changed it. The change is kept as a change of the
+    base LR, so that later factors multiply it. A tensor LR on an accelerator is not compared, since that
+    would wait for the device. The LR of a group without a base LR becomes its base LR.
 
     Args:
-        optimizers: The optimizers to write to.
+        optimizers: Those of the run.
         factor: The new factor, finite and at least 0.
-        previous: The factor set last; None to take the base LRs as they are.
+        previous: The factor set last; None to keep the base LRs.
 
     Returns:
-        For each change by somebody else the LR expected and the LR found.
+        For each change by other code the expected LR and the LR found.
 
     Raises:
-        ValueError: A group without a base has no LR to take for it.
+        ValueError: A group without a base LR has no valid `lr`.
 
     Example:
         >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
@@ -138,9 +134,9 @@ def set_factor(
 
 
 def peak_lrs(optimizers: Iterable[Optimizer], schedulers: Iterable[Any] = ()) -> list[list[float]]:
-    """Return the LR that every group reaches at its schedule's highest point, by optimizer.
+    """Return, for each optimizer, the highest LR of every group's schedule.
 
-    That is the base LR, or the maximum that the group was given with a OneCycleLR or CyclicLR.
+    It is the base LR, or the maximum LR of a OneCycleLR or CyclicLR.
 
     Example:
         >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
@@ -159,23 +155,18 @@ def peak_lrs(optimizers: Iterable[Optimizer], schedulers: Iterable[Any] = ()) ->
 
 
 def base_lr(trainer: Trainer) -> float:
-    """Return the base LR of the group with the highest one, or its peak under OneCycleLR and CyclicLR."""
+    """Return the highest of the `peak_lrs` of all groups."""
     peaks = peak_lrs(trainer.optimizers, schedulers_of(trainer))
     return max((lr for lrs in peaks for lr in lrs), default=0.0)
 
 
 def current_lr(trainer: Trainer) -> float:
-    """Return the LR of the group with the highest one."""
+    """Return the highest LR of all groups."""
     return max(float(group["lr"]) for optimizer in trainer.optimizers for group in optimizer.param_groups)
 
 
 def set_lrs(optimizers: Iterable[Optimizer], lrs: Iterable[Iterable[float]]) -> None:
-    """Set the LR of every group, leaving its base as it is: for steps that will be forgotten.
-
-    Args:
-        optimizers: The optimizers to write to.
-        lrs: For each optimizer one LR per group.
-    """
+    """Set the LR of every group but not its base LR, for a dry run; `lrs` has a list for each optimizer."""
     for optimizer, group_lrs in zip(optimizers, lrs, strict=True):
         for group, lr in zip(optimizer.param_groups, group_lrs, strict=True):
             _write(group, "lr", lr)
@@ -183,7 +174,7 @@ def set_lrs(optimizers: Iterable[Optimizer], lrs: Iterable[Iterable[float]]) -> 
 
 @contextmanager
 def lent(optimizers: Iterable[Optimizer]) -> Iterator[None]:
-    """Let a test over real steps have the LRs to itself; other writers ask `are_lent`."""
+    """Reserve the LRs for a test over real steps; other writers check `are_lent`."""
     borrowed = list(optimizers)
     _lent.update(borrowed)
     try:
@@ -193,27 +184,20 @@ def lent(optimizers: Iterable[Optimizer]) -> Iterator[None]:
 
 
 def are_lent(optimizers: Iterable[Optimizer]) -> bool:
-    """Tell whether a test over real steps has the LRs of one of the optimizers to itself."""
+    """Return whether a test over real steps has reserved the LRs of one of the optimizers."""
     return not _lent.isdisjoint(optimizers)
 
 
 def rescale(optimizers: Iterable[Optimizer], schedulers: Iterable[Any], *, old: float, new: float) -> None:
-    """Multiply the base LR of every group, and all that torch's schedulers derive from it, by `new / old`.
+    """Multiply the base LR of every group, and what torch's schedulers derive from it, by `new / old`.
 
-    A base LR of `old` becomes exactly `new`, and a scheduler that has not stepped yet starts again from
-    there, so that the run is the one that had started with `new`. A scheduler on its way continues its curve
-    from the new base. Group ratios stay, frozen groups (LR 0) stay frozen, and absolute floors that the user
-    set (`eta_min`, `min_lrs`) stay what they are. What an SWALR anneals to (`swa_lr`) keeps its ratio to the
-    base: it is no floor, but what is trained with from then on.
-
-    Args:
-        optimizers: The optimizers of the run.
-        schedulers: Their LR schedulers, if any; nested ones are found.
-        old: In (0, inf).
-        new: In (0, inf).
+    A base LR of `old` becomes exactly `new`. A scheduler that has not stepped yet starts again from there, as
+    if the run had started with `new`; any other continues its curve from the new base. Group ratios stay,
+    frozen groups (LR 0) stay frozen, and the user's absolute floors (`eta_min`, `min_lrs`) do not change. The
+    target LR of an SWALR (`swa_lr`) is no floor but the LR of the rest of the run, so it keeps its ratio.
 
     Raises:
-        ValueError: `old` or `new` is out of range.
+        ValueError: `old` or `new` is not in (0, inf).
 
     Example:
         >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
@@ -239,12 +223,12 @@ def rescale(optimizers: Iterable[Optimizer], schedulers: Iterable[Any], *, old: 
         for key in {"base_lrs", "max_lrs", LAST_LRS} & vars(scheduler).keys():
             setattr(scheduler, key, [_scaled(lr, old, new) for lr in getattr(scheduler, key)])
     if all(getattr(scheduler, "last_epoch", 0) <= 0 for scheduler in nested):
-        # Not SWALR, which starts from wherever the LR is: StochasticWeightAveraging brings it in mid-run.
+        # Not SWALR, which StochasticWeightAveraging adds during the run: it starts from the current LR.
         _start_again(optimizers, [each for each in schedulers if not isinstance(each, SWALR)])
 
 
 def nested_schedulers(schedulers: Iterable[Any]) -> list[Any]:
-    """Return the schedulers and those inside a SequentialLR or ChainedScheduler, at any depth."""
+    """Return the schedulers and, at any depth, those inside a SequentialLR or ChainedScheduler."""
     found = []
     for scheduler in schedulers:
         found += [scheduler, *nested_schedulers(inner_schedulers(scheduler))]
@@ -253,14 +237,14 @@ def nested_schedulers(schedulers: Iterable[Any]) -> list[Any]:
 
 def _scaled(lr: float | Tensor, old: float, new: float) -> float | Tensor:
     if isinstance(lr, Tensor):
-        # In Python's precision: a GPU divides by a number as it multiplies by its rounded reciprocal.
+        # In Python's precision: a GPU divides by multiplying with the rounded reciprocal.
         return torch.full_like(lr, float(lr) / old * new)
     return lr / old * new
 
 
 def _rescale_one_cycle(group: ParamGroup, old: float, new: float) -> None:
-    """Rescale what OneCycleLR keeps in a group, given that `initial_lr` is rescaled already."""
-    # Twelve digits give back the divisors as the user wrote them, and so the values that torch would compute.
+    """Rescale the LRs of OneCycleLR in a group whose `initial_lr` is already rescaled."""
+    # Rounding to 12 digits recovers the divisors that the user wrote, and so the values of torch.
     before = group["initial_lr"] / new * old
     divisor, final_divisor = (
         float(f"{ratio:.12g}") for ratio in (group["max_lr"] / before, before / group["min_lr"])
@@ -271,12 +255,12 @@ def _rescale_one_cycle(group: ParamGroup, old: float, new: float) -> None:
 
 
 def _start_again(optimizers: list[Optimizer], schedulers: list[Any]) -> None:
-    """Make the first step of each scheduler again, as its constructor did."""
+    """Repeat the first step of each scheduler, which its constructor made."""
     scheduled = [scheduler.optimizer for scheduler in nested_schedulers(schedulers)]
     for optimizer in optimizers:
         if optimizer in scheduled:
             for group in optimizer.param_groups:
-                # ReduceLROnPlateau alone does without a base LR.
+                # With ReduceLROnPlateau alone there is no base LR.
                 _write(group, "lr", group.get("initial_lr", group["lr"]))
     for scheduler in schedulers:
         _make_first_step(scheduler)
@@ -303,7 +287,7 @@ def _differ(found: float | Tensor, expected: float | Tensor) -> bool:
 def _write(group: ParamGroup, key: str, value: float | Tensor) -> None:
     current = group[key]
     if isinstance(current, Tensor):
-        # In place: compiled steps and CUDA graphs hold on to the tensor itself.
+        # In place: compiled steps and CUDA graphs hold the tensor itself.
         with torch.no_grad():
             current.copy_(value) if isinstance(value, Tensor) else current.fill_(value)
     else:

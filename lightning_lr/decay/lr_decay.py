@@ -1,4 +1,4 @@
-"""LRDecay: the learning rate of every step, as a closed form of time."""
+"""LRDecay: the learning rate of every step as a closed form of time."""
 
 import math
 from dataclasses import asdict
@@ -44,36 +44,36 @@ _ENTRIES: dict[str, Read] = {
 class LRDecay(Callback):
     """Set the LR of every parameter group to its base LR times a policy of time.
 
-    LR = base LR x ramp(step) x policy(time). The base LR is the one the optimizer was made with
-    (`group["initial_lr"]`, torch's convention), so the ratios between groups stay. The LR of a step is
-    written before any callback's `on_train_batch_start` sees that step.
+    LR = base LR x ramp(step) x policy(time). The base LR is the one the optimizer was created with
+    (`group["initial_lr"]`, torch's convention), so the groups keep their ratios. The LR of a step is written
+    before the `on_train_batch_start` of any callback sees that step.
 
-    **Time** is counted in epochs completed or in optimizer steps made: a batch that only accumulates
-    gradients and a step that the AMP scaler skipped do not count. Under manual optimization the Trainer
-    cannot know how many steps a batch makes, so time runs in the unit that bounds the run: optimizer
-    steps of all optimizers together, as the Trainer counts them, with `max_steps`; batches otherwise.
+    **Time** is counted in completed epochs or in optimizer steps. A batch that only accumulates gradients and
+    a step that the AMP scaler skips do not count. Under manual optimization the Trainer cannot know how many
+    steps a batch makes, so time is counted in the unit that bounds the run: with `max_steps`, the steps of
+    all optimizers together, as the Trainer counts them; otherwise batches.
 
-    **Resume** needs nothing: the LR is recomputed from the time and the base LRs in the checkpoint, and
-    equals that of the uninterrupted run bit for bit. A run resumed with another `max_epochs` or
-    `max_steps` continues on the plan of the new length and says so.
+    **Resume** needs no setup: the LR is recomputed from the time and the base LRs in the checkpoint, and is
+    that of the uninterrupted run bit for bit. A run resumed with another `max_epochs` or `max_steps`
+    continues on the plan of the new length, with a warning.
 
-    **Others.** A group added during the run takes its `lr` as base, and one that a finetuning callback of
-    Lightning thaws takes it for the LR of now; a warning says so. An LR changed by other code is not
-    overwritten but taken as a change of the base, with a warning. With an LR scheduler in
-    `configure_optimizers`, fit refuses to start.
+    **Other code.** The `lr` of a group added during the run is its base LR; if a finetuning callback of
+    Lightning thaws the group, it is the current LR. A warning says which. If other code changes an LR, the
+    change is kept as a change of the base LR, with a warning. A fit with an LR scheduler in
+    `configure_optimizers` is refused.
 
     Args:
-        policy: The decay, one of `lightning_lr.policies` or a subclass of `Policy`.
+        policy: The decay: a policy of `lightning_lr.policies`, or a subclass of `Policy`.
         interval: Whether the policy's time is counted in epochs or in optimizer steps.
-        warmup: Length of a linear ramp from 0 at the start of the run, as a count of optimizer steps
-            (int) or a share of the run in [0, 1] (float), Lightning's convention for
-            `limit_train_batches`. Step s of W runs at s / W, as in transformers, so the first step
-            runs at zero. With `interval="step"` the policy's clock starts when the ramp ends.
+        warmup: Length of a linear ramp from 0 at the start of the run, as a count of optimizer steps (int) or
+            a share of the run in [0, 1] (float), Lightning's convention for `limit_train_batches`. Step s of
+            W runs at s / W, as in transformers, so the first step runs at zero. With `interval="step"`, the
+            policy's clock starts when the ramp ends.
 
     Raises:
-        TypeError: `policy` is no policy, `warmup` no number.
-        ValueError: `interval` or `warmup` out of range.
-        MisconfigurationException: At fit start: there is an LR scheduler, or SWA; the policy or a `warmup`
+        TypeError: `policy` is not a Policy, or `warmup` not a number.
+        ValueError: `interval` or `warmup` is out of range.
+        MisconfigurationException: At fit start: there is an LR scheduler or SWA, or the policy or a `warmup`
             share needs an end that the Trainer does not set.
 
     Example:
@@ -98,7 +98,7 @@ class LRDecay(Callback):
                 warmup: 0.05
         ```
 
-    It logs nothing itself: `LRLogger` and `LearningRateMonitor` show the LRs it sets.
+    It logs no values itself: `LRLogger` and `LearningRateMonitor` show the LRs.
     """
 
     hparams_column = "lr_schedule"
@@ -166,14 +166,13 @@ class LRDecay(Callback):
         self._plan = self._make_plan(trainer, manual=manual)
         batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
         self._step = self._loaded.get("step", batches if self._counts_batches else trainer.global_step)
-        # `current_epoch` lags behind where a checkpoint was saved at the end of an epoch.
+        # `current_epoch` lags behind if the checkpoint was saved at the end of an epoch.
         self._epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
         self._factor = None
         self._is_warming_up = self._step < self._plan.warmup_steps
         old = self._loaded.get("horizon", self._plan.horizon)
         warn_of_new_horizon(self._plan, old, step=self._step, epoch=self._epoch)
-        self.write(trainer)
-        self._end_cooldown(trainer)
+        self._update(trainer)
         self._hook.attach([] if self._counts_batches else trainer.optimizers)
 
     @override
@@ -191,17 +190,16 @@ class LRDecay(Callback):
         self._hook.in_batch = False
         if self._counts_batches:
             self._step += 1
-        self.write(trainer)
-        if self._is_warming_up:
-            self._is_warming_up = not tell_warmup_end(trainer, self.plan, self._step)
-        self._end_cooldown(trainer)
+        self._update(trainer)
+        if self._is_warming_up and self._step >= self.plan.warmup_steps:
+            self._is_warming_up = False
+            tell_warmup_end(trainer, self.plan)
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Not counted up: the hook is called again where a run resumes from the end of an epoch.
+        # Set and not incremented: the hook runs again if a run resumes from the end of an epoch.
         self._epoch = trainer.current_epoch + 1
-        self.write(trainer)
-        self._end_cooldown(trainer)
+        self._update(trainer)
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -224,7 +222,7 @@ class LRDecay(Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        # Empty where it was saved before the first step.
+        # Empty if it was saved before the first step.
         self._loaded = read_state(self, state_dict, _ENTRIES) if state_dict != {} else {}
         self._saved = dict(state_dict)
 
@@ -239,17 +237,17 @@ class LRDecay(Callback):
         return isinstance(self.policy, WarmupStableDecay)
 
     def start_cooldown(self, trainer: Trainer) -> str | None:
-        """Begin the cooldown of `WarmupStableDecay` now, and end the run with it.
+        """Begin the cooldown of `WarmupStableDecay` now and end the run with it.
 
-        It has the length that was planned, also where that is a share of the run. When it is over, the fit is
-        stopped by `trainer.should_stop`, which `min_epochs` and `min_steps` can delay. Start and length are
-        kept in checkpoints; the LR stays a closed form of time and of these two.
+        The cooldown keeps its planned length, even if that is a share of the run. At its end, LRDecay stops
+        the fit by `trainer.should_stop`, which `min_epochs` and `min_steps` can delay. Start and length are
+        saved in checkpoints; the LR remains a closed form of time.
 
         Returns:
-            What that means for the run, as text; None where the LR is warming up or cooling down already.
+            A text that says what happens; None if the LR is still warming up or already cooling down.
 
         Raises:
-            RuntimeError: There is no cooldown to begin: no fit runs, or the policy is another one.
+            RuntimeError: No fit is running, or the policy is not `WarmupStableDecay`.
         """
         if not self.has_cooldown:
             raise RuntimeError(f"`LRDecay(policy={self.policy!r})` has no cooldown: use `WarmupStableDecay`.")
@@ -263,10 +261,10 @@ class LRDecay(Callback):
         return f"LR cools down over {length} {self.interval}s, and the run ends with that"
 
     def write(self, trainer: Trainer) -> None:
-        """Write the current LRs from the current base LRs; before training starts this does nothing.
+        """Write the current LRs from the current base LRs; does nothing before training starts.
 
-        LRDecay does so at every step. Code that changes base LRs between steps calls it, for those who read
-        LRs before the next one.
+        LRDecay calls this at every step. Code that changes base LRs between steps calls it too, so that the
+        LRs are right before the next step.
         """
         optimizers = trainer.optimizers
         if self._plan is None or are_lent(optimizers):
@@ -283,7 +281,9 @@ class LRDecay(Callback):
             expected, found = changes[0]
             tell_change(trainer, self._step, expected=expected, found=found)
 
-    def _end_cooldown(self, trainer: Trainer) -> None:
+    def _update(self, trainer: Trainer) -> None:
+        """Write the LRs of the new time, and stop the fit if an early cooldown has ended."""
+        self.write(trainer)
         if self.plan.is_over(step=self._step, epoch=self._epoch):
             trainer.should_stop = True
 
@@ -291,7 +291,7 @@ class LRDecay(Callback):
         length = run_length(trainer, manual=manual)
         cooldown = self._loaded.get("cooldown")
         if cooldown is not None:
-            # A cooldown goes on as it began, whatever the Trainer's bounds are now.
+            # A cooldown continues as it began, whatever the Trainer's bounds are now.
             length = self._loaded["horizon"]
         try:
             plan = Plan(self.policy, self.interval, self.warmup, length, cooldown)

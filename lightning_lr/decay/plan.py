@@ -1,10 +1,9 @@
-"""The plan of a run's learning rates: policy, warm-up and horizon put together.
+"""The plan of a run's learning rates: a policy, a warm-up and a horizon.
 
-It exists apart from the callback so that a plan can be computed, checked and drawn without a Trainer.
+It is separate from the callback so that a plan can be computed, checked and drawn without a Trainer.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -16,17 +15,17 @@ __all__ = ["Cooldown", "Interval", "Plan"]
 
 Interval = Literal["epoch", "step"]
 
-# A policy may be any user function: so many points are tried before training, evenly spread.
+# A policy may be any user function, so it is tried at this many evenly spaced points before training.
 _CHECKED_POINTS = 10_000
 
 
 @dataclass(frozen=True)
 class Cooldown:
-    """A cooldown that began before its time, and with which the run ends.
+    """A cooldown that began early and ends the run.
 
     Args:
         start: When it began, on the policy's clock.
-        length: How long it takes, in the same units.
+        length: How long it takes, in the same unit.
     """
 
     start: float
@@ -37,19 +36,19 @@ class Cooldown:
 class Plan:
     """The factor of every step of a run.
 
-    With W warm-up steps, step s counted from 0, the ramp is r(s) = min(1, s / W) and the factor is
-    r(s) policy(epoch) per epoch, or r(s) policy(max(0, s - W)) per step: there the policy's clock starts
-    when the ramp ends. From the start of an early cooldown on, the policy is that of its cooldown.
+    With W warm-up steps and step s counted from 0, the ramp is r(s) = min(1, s / W). The factor is
+    r(s) policy(epoch) per epoch, and r(s) policy(max(0, s - W)) per step, where the policy's clock starts
+    when the ramp ends. Once an early cooldown has begun, its cooldown curve replaces the policy.
 
     Args:
         policy: The decay.
         interval: The unit of the policy's time.
-        warmup: The ramp's length, a count of steps (int) or a share of the run (float).
+        warmup: The length of the ramp, a count of steps (int) or a share of the run (float).
         horizon: The length of the run.
-        cooldown: The cooldown that a `WarmupStableDecay` began early, if it did.
+        cooldown: The cooldown of a `WarmupStableDecay`, if it began early.
 
     Raises:
-        ValueError: A share of a run without end as `warmup`, or a `policy` that needs an end there is not.
+        ValueError: `policy` needs an end, or `warmup` is a share of the run, and the run has no end.
 
     Example:
         >>> from lightning_lr.policies import Linear
@@ -92,29 +91,19 @@ class Plan:
             step: Optimizer steps made before this one.
             epoch: Epochs completed before this one.
         """
-        warmup_steps = self.warmup_steps
-        time = self._time(step=step, epoch=epoch)
-        if (
-            self.cooldown is not None
-            and isinstance(self.policy, WarmupStableDecay)
-            and time >= self.cooldown.start
-        ):
+        policy, early, time = self.policy, self.cooldown, self._time(step=step, epoch=epoch)
+        if early is not None and isinstance(policy, WarmupStableDecay) and time >= early.start:
             # Exact at both ends.
-            gone = (time - self.cooldown.start) / self.cooldown.length
-            factor = self.policy.cooldown_factor(max(0.0, 1 - gone))
+            factor = policy.cooldown_factor(max(0.0, 1 - (time - early.start) / early.length))
         else:
-            factor = self.policy.factor(time, self.total)
-        return factor if step >= warmup_steps else factor * step / warmup_steps
+            factor = policy.factor(time, self.total)
+        return factor if step >= self.warmup_steps else factor * step / self.warmup_steps
 
     def cooled_from(self, *, step: int, epoch: int) -> "Plan":
-        """Return the plan whose cooldown begins now instead of at the end of the run.
-
-        Args:
-            step: Optimizer steps made.
-            epoch: Epochs completed.
+        """Return the plan whose cooldown begins now, after `step` steps and `epoch` epochs.
 
         Raises:
-            ValueError: The policy has no cooldown, or it is not in its stable phase.
+            ValueError: The policy has no cooldown, or is not in its stable phase.
 
         Example:
             >>> from lightning_lr.policies import WarmupStableDecay
@@ -134,16 +123,15 @@ class Plan:
         return replace(self, cooldown=Cooldown(time, cooldown))
 
     def is_over(self, *, step: int, epoch: int) -> bool:
-        """Tell whether a cooldown that began early has come to its end."""
-        if self.cooldown is None:
-            return False
-        return self._time(step=step, epoch=epoch) - self.cooldown.start >= self.cooldown.length
+        """Tell whether a cooldown that began early has ended."""
+        early = self.cooldown
+        return early is not None and self._time(step=step, epoch=epoch) - early.start >= early.length
 
     def _time(self, *, step: int, epoch: int) -> float:
         return epoch if self.interval == "epoch" else max(0, step - self.warmup_steps)
 
     def check(self) -> None:
-        """Try the policy along the whole run, so that a bad value shows before a step is made.
+        """Try the policy along the whole run, so that it fails before the first step and not in the middle.
 
         Raises:
             Exception: Whatever the policy raises.
@@ -152,10 +140,7 @@ class Plan:
             >>> from lightning_lr.policies import Constant
             >>> Plan(Constant(), "epoch", 0, Horizon(steps=math.inf, epochs=math.inf)).check()
         """
-        for time in self._times():
-            self.policy.factor(time, self.total)
-
-    def _times(self) -> Iterator[int]:
-        count = self.total if math.isfinite(self.total) else _CHECKED_POINTS
-        points = min(math.ceil(count), _CHECKED_POINTS)
-        return (math.ceil(count * index / points) for index in range(points))
+        length = self.total if math.isfinite(self.total) else _CHECKED_POINTS
+        points = min(math.ceil(length), _CHECKED_POINTS)
+        for index in range(points):
+            self.policy.factor(math.ceil(length * index / points), self.total)

@@ -1,4 +1,4 @@
-"""Tells what happens to the LRs of LRDecay: the warm-up ends, a group joins, other code changes one."""
+"""Reports what happens to the LRs of LRDecay: the warm-up ends, a group joins, other code changes an LR."""
 
 import math
 from collections.abc import Iterable
@@ -17,25 +17,19 @@ from lightning_lr.rates import adopt_groups, current_lr
 
 __all__ = ["group_count", "take_in_added", "tell_change", "tell_warmup_end", "warn_of_new_horizon"]
 
-_NOTHING = 1e-6
+# A smaller difference is rounding.
+_ROUNDING = 1e-6
 
 
-def tell_warmup_end(trainer: Trainer, plan: Plan, step: int) -> bool:
-    """Tell the end of the warm-up, if `step` is where it ends or later; all ranks call it.
-
-    Returns:
-        Whether it has ended.
-    """
-    if step < plan.warmup_steps:
-        return False
+def tell_warmup_end(trainer: Trainer, plan: Plan) -> None:
+    """Tell that the warm-up has ended; all ranks call it."""
     steps = math.ceil(plan.warmup_steps)
     effect = f"LR {current_lr(trainer):.4g}, from here on by {plan.policy!r}"
     tell(trainer, Entry("LRDecay", "warm-up end", f"The warm-up of {steps} steps is over.", effect))
-    return True
 
 
 def tell_change(trainer: Trainer, step: int, *, expected: float, found: float) -> None:
-    """Tell, as a warning too, that other code changed an LR; all ranks call it."""
+    """Tell, and warn, that other code changed an LR; all ranks call it."""
     rank_zero_warn(
         f"Other code changed a learning rate that LRDecay controls, from {expected:.6g} to"
         f" {found:.6g} before step {step}. The change is kept as a change of the base LR, and"
@@ -47,14 +41,7 @@ def tell_change(trainer: Trainer, step: int, *, expected: float, found: float) -
 
 
 def warn_of_new_horizon(plan: Plan, old: Horizon, *, step: int, epoch: int) -> None:
-    """Warn where a run is longer or shorter than it was to be, with what that does to the LR of now.
-
-    Args:
-        plan: The plan of the run of now.
-        old: How long the run was to be when its checkpoint was saved.
-        step: Optimizer steps made so far.
-        epoch: Epochs completed so far.
-    """
+    """Warn if a resumed run has another length than `old`, and say what that does to the current LR."""
     new = plan.horizon
     if old == new:
         return
@@ -62,7 +49,7 @@ def warn_of_new_horizon(plan: Plan, old: Horizon, *, step: int, epoch: int) -> N
     try:
         before = f" instead of {replace(plan, horizon=old).factor(step=step, epoch=epoch):.4g}"
     except ValueError:
-        before = ""  # The policy or the warm-up is another one too, and needs an end that there was not.
+        before = ""  # The policy or the warm-up has changed too, and the old run lacks the end it needs.
     rank_zero_warn(
         f"The resumed run is to be {new.epochs:g} epochs ({new.steps:g} steps) long; when the checkpoint"
         f" was saved it was to be {old.epochs:g} epochs ({old.steps:g} steps). LRDecay continues on the"
@@ -71,20 +58,16 @@ def warn_of_new_horizon(plan: Plan, old: Horizon, *, step: int, epoch: int) -> N
 
 
 def group_count(optimizers: Iterable[Optimizer]) -> int:
-    """Return how many parameter groups there are now."""
+    """Return the number of parameter groups."""
     return sum(len(optimizer.param_groups) for optimizer in optimizers)
 
 
 def take_in_added(trainer: Trainer, factor: float) -> None:
-    """Give every group that has no base LR yet one, and tell which; all ranks call it.
+    """Give groups without a base LR one at the current factor, and tell it; all ranks call it.
 
-    What a finetuning callback of Lightning thaws gets an `lr` that follows from the current LR of another
-    group, or that is meant for the coming epoch: its base is `lr / factor`. Any other `lr` is a base, as that
-    of the groups that an optimizer was made with.
-
-    Args:
-        trainer: The Trainer of the running fit.
-        factor: The factor of the existing groups.
+    A finetuning callback of Lightning derives the `lr` of a thawed group from the current LR of another one,
+    or means it for the coming epoch, so the base is `lr / factor`. Any other `lr` is the base itself, as for
+    the groups that an optimizer was created with.
     """
     thawed = next((type(each).__name__ for each in callbacks_of(trainer, BaseFinetuning)), None)
     for lr, base in adopt_groups(trainer.optimizers, factor=factor, as_base=thawed is None):
@@ -97,7 +80,7 @@ def _tell_added(trainer: Trainer, thawed: str | None, *, lr: float, base: float,
     effect = f"LR {base * factor:.4g} from here on"
     evidence = {"lr": lr, "base": base, "factor": factor}
     tell(trainer, Entry("LRDecay", "group added", summary, effect, evidence))
-    if abs(factor - 1) < _NOTHING:
+    if abs(factor - 1) < _ROUNDING:
         return  # Both readings are the same.
     rank_zero_warn(
         f"LRDecay: a parameter group with lr {lr:.6g} was added while the LR is {factor:.6g} times the base"

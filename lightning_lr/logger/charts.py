@@ -1,12 +1,9 @@
 """The charts of TensorBoard's Custom Scalars tab."""
 
-from functools import partial
-
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_lr.fit.neighbors import Charted, Charts, callbacks_of
-from lightning_lr.output.faults import write_or_warn
+from lightning_lr.output.faults import write_to_tensorboard
 
 __all__ = ["write_charts"]
 
@@ -26,10 +23,7 @@ _LOSS: Charts = {
 
 
 def write_charts(trainer: Trainer) -> None:
-    """Write the charts of a run to its TensorBoard loggers; for the rank that logs.
-
-    A callback's charts appear only if the Trainer has it.
-    """
+    """Write our charts and those of the Trainer's callbacks to TensorBoard; for the rank that logs."""
     merged: dict[str, dict[str, tuple[str, list[str]]]] = {}
     for callback in callbacks_of(trainer, Charted):
         for category, charts in callback.charts().items():
@@ -40,10 +34,4 @@ def write_charts(trainer: Trainer) -> None:
         for category in sorted(merged)
     }
     layout = {**_LEARNING_RATE, **_LOSS, **others}
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            write_or_warn(logger, partial(_add_charts, logger, layout))
-
-
-def _add_charts(logger: TensorBoardLogger, charts: Charts) -> None:
-    logger.experiment.add_custom_scalars(charts)
+    write_to_tensorboard(trainer.loggers, lambda logger: logger.experiment.add_custom_scalars(layout))

@@ -1,4 +1,4 @@
-"""The mean loss of a running epoch, which goes on where a checkpoint was saved."""
+"""The mean loss of the running epoch, which a resumed run continues."""
 
 import math
 import time
@@ -15,9 +15,9 @@ __all__ = ["EpochLoss"]
 
 
 class EpochLoss:
-    """The mean of the losses of an epoch, weighed by the sizes of their batches.
+    """The mean loss of an epoch, weighted by batch size.
 
-    An epoch may end before the losses of its last steps are read.
+    An epoch may end before the losses of its last steps have been read from the device.
 
     Example:
         >>> mean = EpochLoss()
@@ -30,22 +30,17 @@ class EpochLoss:
     """
 
     def __init__(self) -> None:
-        # torchmetrics replaces NaN by this value: with NaN itself, a diverged epoch shows as one. (Its
-        # strategy "disable" would ignore the weights.)
+        # torchmetrics replaces NaN by this value: NaN itself keeps a diverged epoch visible. (Its strategy
+        # "disable" would ignore the weights.)
         self._mean = MeanMetric(nan_strategy=math.nan, sync_on_compute=False).set_dtype(torch.float64)
         self._ends: list[tuple[int, float]] = []
 
-    def reset(self) -> None:
-        """Forget everything."""
-        self._mean.reset()
-        self._ends = []
-
     def end_epoch(self, step: int) -> None:
-        """Note that an epoch ends with a step; to do so again is harmless."""
+        """Note that an epoch ends with this step; a second call is harmless."""
         self._ends.append((step, time.time()))
 
     def add(self, records: Iterable[StepRecord]) -> list[Point]:
-        """Take the losses of some steps into account; return the means of the epochs that end with them."""
+        """Add the losses of some steps; return the means of the epochs that end with them."""
         records, points = list(records), list[Point]()
         for step, wall_time in self._ends:
             self._update(record for record in records if record.step <= step)
@@ -71,6 +66,6 @@ class EpochLoss:
         return {"epoch_loss": float(self._mean.compute()), "epoch_weight": weight}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Continue from what `state_dict` returned."""
         if state["epoch_weight"] > 0:
             self._mean.update(state["epoch_loss"], state["epoch_weight"])

@@ -1,9 +1,10 @@
-"""Reads what the parameter groups of a step have, each value under the tag of its curve."""
+"""Reads the LR and other values of parameter groups, each under the tag of its curve."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -11,32 +12,27 @@ from lightning_lr.fit.group_names import group_names
 
 __all__ = ["GroupRates"]
 
-# The names of curves by the keys of a parameter group; `betas` stands in for a momentum.
+# The curve of each key of a parameter group; `betas` stands in for `momentum`.
 _CURVES = {"lr": "lr", "initial_lr": "lr_base", "momentum": "momentum", "weight_decay": "weight_decay"}
 
 
 class GroupRates:
-    """The LR and the base LR of every parameter group, and what else is asked for.
+    """The LR and the base LR of every parameter group, and further values.
 
     Args:
-        keys: Further keys of the groups, `momentum` or `weight_decay`.
+        keys: Further keys of the groups: `momentum`, `weight_decay`.
     """
 
     def __init__(self, keys: Sequence[str] = ()) -> None:
         self._keys = tuple(keys)
         self._optimizers: Sequence[Optimizer] = ()
         self._scheduled: Sequence[tuple[Optimizer, str | None]] = ()
-        self._tags: dict[int, list[list[tuple[str, str]]]] = {}
-        self._tags_with_base: dict[int, list[list[tuple[str, str]]]] = {}
+        self._names: dict[int, list[str]] = {}
 
     def begin(
         self, optimizers: Sequence[Optimizer], scheduled: Sequence[tuple[Optimizer, str | None]]
     ) -> None:
-        """Name the groups of these optimizers.
-
-        Args:
-            optimizers: The optimizers of the fit.
-            scheduled: The optimizer of every LR scheduler, and the name that the user gave that.
+        """Name the groups of these optimizers, as `group_names` does.
 
         Raises:
             MisconfigurationException: Two groups of one optimizer have the same name.
@@ -46,19 +42,21 @@ class GroupRates:
             names = group_names(optimizers, scheduled)
         except ValueError as error:
             raise MisconfigurationException(f"LRLogger: {error}") from error
-        self._tags = self._tagged(names, ("lr", *self._keys))
-        self._tags_with_base = self._tagged(names, ("lr", "initial_lr", *self._keys))
+        self._names = {
+            id(optimizer): [name.removeprefix("lr-") for name in of_groups]
+            for optimizer, of_groups in zip(optimizers, names, strict=True)
+        }
 
     def read(self, optimizer: Optimizer, *, with_base: bool = False) -> list[tuple[str, float | Tensor]]:
         """Return the tag and the value of everything that the groups of an optimizer have."""
         groups = optimizer.param_groups
-        if len(groups) != len(self._tags[id(optimizer)]):
+        if len(groups) != len(self._names[id(optimizer)]):
             self.begin(self._optimizers, self._scheduled)
-        tags_of_groups = (self._tags_with_base if with_base else self._tags)[id(optimizer)]
+        keys = ("lr", *(["initial_lr"] if with_base else []), *self._keys)
         return [
-            (tag, value)
-            for group, tags in zip(groups, tags_of_groups, strict=True)
-            for key, tag in tags
+            (f"{_CURVES[key]}/{name}", value)
+            for group, name in zip(groups, self._names[id(optimizer)], strict=True)
+            for key in keys
             if (value := _read(group, key)) is not None
         ]
 
@@ -67,24 +65,13 @@ class GroupRates:
         rates = [rate for optimizer in self._optimizers for rate in self.read(optimizer)]
         return {tag: float(value) for tag, value in rates if tag.startswith("lr/")}
 
-    def missing(self) -> dict[str, list[str]]:
-        """Return for each further key the names of the optimizers that have nothing like it."""
-        return {
-            key: [
-                type(each).__name__ for each in self._optimizers if _read(each.param_groups[0], key) is None
-            ]
-            for key in self._keys
-        }
-
-    def _tagged(
-        self, names: Sequence[Sequence[str]], keys: Sequence[str]
-    ) -> dict[int, list[list[tuple[str, str]]]]:
-        return {
-            id(optimizer): [
-                [(key, f"{_CURVES[key]}/{name.removeprefix('lr-')}") for key in keys] for name in of_groups
-            ]
-            for optimizer, of_groups in zip(self._optimizers, names, strict=True)
-        }
+    def warn_of_missing(self) -> None:
+        """Warn of optimizers that lack one of the further keys."""
+        for key in self._keys:
+            lacking = [each for each in self._optimizers if _read(each.param_groups[0], key) is None]
+            if lacking:
+                names = ", ".join(type(each).__name__ for each in lacking)
+                rank_zero_warn(f"`LRLogger(log_{key}=True)` has nothing to show for {names}.")
 
 
 def _read(group: Mapping[str, Any], key: str) -> float | Tensor | None:

@@ -1,9 +1,8 @@
-"""One row per run in TensorBoard's HParams tab: how the LR was found and set, and what came of it."""
+"""One row per run in TensorBoard's HParams tab: how the LR was found and set, and the final metrics."""
 
 import inspect
 import time
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -15,45 +14,45 @@ from lightning_lr.finders.suggestion import Suggestion
 from lightning_lr.fit.internals import makes_hp_metric
 from lightning_lr.fit.neighbors import Listed, callbacks_of, schedulers_of
 from lightning_lr.output.event_file import append_events
-from lightning_lr.output.faults import write_or_warn
+from lightning_lr.output.faults import write_to_tensorboard
 from lightning_lr.rates import base_lr
 
-__all__ = ["announce_columns", "lr_hparams", "write_row"]
+__all__ = ["announce_columns", "write_row"]
 
-# The folder under that of the run. TensorBoard shows the hyperparameters that a folder is given first: in
-# one of their own, neither these nor those that the user logs displace the others.
+# The folder within that of the run. TensorBoard shows the first hyperparameters of a folder only: in separate
+# folders, ours and the user's do not displace each other.
 _FOLDER = "hparams"
 _NONE = "-"
-# The columns of callbacks, in every run: a run without a callback has an empty one.
+# Every run has these columns; without the callback, the column is empty.
 _COLUMNS = ("lr_range_test", "lr_search", "lr_schedule", "plateau_detector")
 
 
 def announce_columns(trainer: Trainer, pl_module: LightningModule) -> None:
-    """Give the tab columns for the row that `write_row` will write, before Lightning gives it its own.
+    """Write the list of columns for the row of `write_row`, before Lightning writes its own list.
 
-    TensorBoard takes the columns from the first list of them that it finds, and from the rows where there is
-    none. Lightning lists the module's hyperparameters and `hp_metric`, if there are such and unless told not
-    to; then this list has those too. A list that the user makes instead is left alone, and comes first.
+    TensorBoard takes the columns from the first list that it finds, or from the rows if there is no list.
+    Lightning lists the module's hyperparameters and `hp_metric` (if there are any, and unless
+    `default_hp_metric=False`), so this list has those too. A list that the user writes instead comes first.
     """
     from tensorboard.compat.proto.event_pb2 import Event
 
     module = {**dict(getattr(trainer.datamodule, "hparams_initial", None) or {}), **pl_module.hparams_initial}  # type: ignore[attr-defined]
     metrics = {"loss/train_epoch", "loss/val", *_monitored(trainer)}
-    for logger in trainer.loggers:
-        if module and isinstance(logger, TensorBoardLogger) and makes_hp_metric(logger):
-            names = {"hp_metric": -1.0} | {f"final/{name}": 0.0 for name in sorted(metrics)}
-            columns, *_ = _summaries(dict(_flat(module)) | lr_hparams(trainer), names)
-            event = Event(wall_time=time.time(), summary=columns)
-            write_or_warn(logger, partial(append_events, logger, [event]))
+    names = {"hp_metric": -1.0} | {f"final/{name}": 0.0 for name in sorted(metrics)}
+
+    def write(logger: TensorBoardLogger) -> None:
+        if makes_hp_metric(logger):
+            columns, *_ = _summaries(dict(_flat(module)) | _lr_hparams(trainer), names)
+            append_events(logger, [Event(wall_time=time.time(), summary=columns)])
+
+    if module:
+        write_to_tensorboard(trainer.loggers, write)
 
 
 def write_row(trainer: Trainer, metrics: Mapping[str, float], step: int) -> None:
-    """Write the row of a run, with the user's own hyperparameters; for the rank that logs.
+    """Write the row of a run at its last step, with the user's hyperparameters; for the rank that logs.
 
-    Args:
-        trainer: The Trainer at the end of a fit.
-        metrics: The results by tag, to which the Trainer's are added.
-        step: The x of the last step.
+    Its results are `metrics`, by tag, and the Trainer's `callback_metrics`.
     """
     from torch.utils.tensorboard import SummaryWriter
 
@@ -62,7 +61,7 @@ def write_row(trainer: Trainer, metrics: Mapping[str, float], step: int) -> None
     final = {f"final/{name}": value for name, value in sorted(results.items()) if value is not None}
 
     def write(logger: TensorBoardLogger) -> None:
-        hparams = dict(_flat(dict(logger.hparams))) | lr_hparams(trainer)
+        hparams = dict(_flat(dict(logger.hparams))) | _lr_hparams(trainer)
         with SummaryWriter(f"{logger.log_dir}/{_FOLDER}") as writer:
             _, start, end = _summaries(hparams, final)
             for summary in (start, end):
@@ -70,22 +69,20 @@ def write_row(trainer: Trainer, metrics: Mapping[str, float], step: int) -> None
             for name, value in final.items():
                 writer.add_scalar(name, value, step)
 
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            write_or_warn(logger, partial(write, logger))
+    write_to_tensorboard(trainer.loggers, write)
 
 
-def lr_hparams(trainer: Trainer) -> dict[str, str | float]:
-    """Return what decides the LR of a run, under the same names in every run, so that runs compare.
+def _lr_hparams(trainer: Trainer) -> dict[str, str | float]:
+    """Return what decides the LR of a run, under the same names in every run.
 
-    `lr_base` is the current base LR and `lr_found` what a finder has found; 0 if there is none.
+    `lr_base` is the current base LR, and `lr_found` the LR that a finder has found; 0 if there is none.
     """
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     has_lrs = bool(groups) and all("lr" in group for group in groups)
     found = list(_found(trainer))
     listed: dict[str, list[str]] = {column: [] for column in _COLUMNS}
     for callback in callbacks_of(trainer, Listed):
-        listed.setdefault(callback.hparams_column, []).append(settings(callback))
+        listed.setdefault(callback.hparams_column, []).append(_settings(callback))
     if schedulers := schedulers_of(trainer):
         listed["lr_schedule"] = [type(scheduler).__name__ for scheduler in schedulers]
     return {
@@ -96,12 +93,12 @@ def lr_hparams(trainer: Trainer) -> dict[str, str | float]:
     }
 
 
-def settings(callback: object) -> str:
-    """Return a callback as its constructor would be called, without the arguments that are defaults.
+def _settings(callback: object) -> str:
+    """Return the constructor call of a callback, without arguments that have their defaults.
 
     Example:
         >>> from lightning_lr import LRRangeTest
-        >>> settings(LRRangeTest(repeats=3))
+        >>> _settings(LRRangeTest(repeats=3))
         'LRRangeTest(repeats=3)'
     """
     given = [
@@ -118,7 +115,7 @@ def _monitored(trainer: Trainer) -> set[str]:
 
 
 def _summaries(hparams: Mapping[str, Any], metrics: Mapping[str, float]) -> tuple[Any, Any, Any]:
-    """Return what lists the columns, what begins a row and what ends it."""
+    """Return the list of columns, the start of a row and its end."""
     from torch.utils.tensorboard.summary import hparams as summaries
 
     made: tuple[Any, Any, Any] = summaries(hparams, metrics)  # type: ignore[no-untyped-call]
@@ -126,7 +123,7 @@ def _summaries(hparams: Mapping[str, Any], metrics: Mapping[str, float]) -> tupl
 
 
 def _found(trainer: Trainer) -> Iterator[tuple[str, Suggestion]]:
-    """Yield what was found and is trained with, and by which callback."""
+    """Yield the name of each finder whose LR is used, and its suggestion."""
     for finder in callbacks_of(trainer, Finder):
         if finder.apply and isinstance(finder.suggestion, Suggestion):
             yield type(finder).__name__, finder.suggestion

@@ -1,7 +1,8 @@
-"""The LRs of a run, as they were planned and as they were used, for one figure."""
+"""The LRs of a run as planned and as used, in one figure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -22,7 +23,7 @@ _MOST_POINTS = 1000
 
 
 class ThinnedCurve:
-    """The points of a curve, or every 2nd, 4th, 8th, ... of them if there are more than a thousand.
+    """The points of a curve, or every 2nd, 4th, 8th, ... of them if there are more than 1000.
 
     Example:
         >>> curve = ThinnedCurve()
@@ -49,27 +50,23 @@ class ThinnedCurve:
             del self.x[1::2], self.y[1::2]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the points kept, and what decides which will be, as plain values."""
+        """Return the curve as plain values."""
         return {"count": self._count, "stride": self._stride, "x": list(self.x), "y": list(self.y)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ThinnedCurve":
-        """Return the curve that `to_dict` gave.
-
-        Raises:
-            ValueError: The numbers of x and y differ.
-        """
+        """Return the curve of a `to_dict`; raise ValueError if the numbers of x and y differ."""
         if len(values["x"]) != len(values["y"]):
             raise ValueError(f"A curve of {len(values['x'])} x and {len(values['y'])} y.")
         curve = cls()
         curve._count, curve._stride = values["count"], values["stride"]
-        curve.x, curve.y = list(values["x"]), list(values["y"])
+        curve.x, curve.y = values["x"], values["y"]
         return curve
 
 
 @dataclass
 class _Group:
-    """What is kept of one parameter group: the base LR that the run began with, and the LRs of its steps."""
+    """One parameter group: the base LR at the start of the run, and the LRs of its steps."""
 
     base_lr: float
     used: ThinnedCurve = field(default_factory=ThinnedCurve)
@@ -86,9 +83,9 @@ _ENTRIES: dict[str, Read] = {
 
 
 class LRHistory:
-    """Keeps the LRs of a run beside the plan that LRDecay began it with, and draws both.
+    """Keeps the LRs of a run beside LRDecay's plan from its start, and draws both.
 
-    Nothing is kept or drawn where no logger takes figures, without LRDecay, and in a run without an end.
+    Without LRDecay, without an end of the run, or without a logger that takes figures, it keeps nothing.
     """
 
     def __init__(self) -> None:
@@ -97,12 +94,7 @@ class LRHistory:
         self._has_begun = False
 
     def begin(self, trainer: Trainer, step: int) -> None:
-        """Read the plan and draw it, the first time that the base LRs are known; called after every batch.
-
-        Args:
-            trainer: The Trainer of the fit.
-            step: The x of the batch.
-        """
+        """Read the plan and draw it once the base LRs are known; called after every batch."""
         if self._has_begun or are_lent(trainer.optimizers):
             return
         self._has_begun = True
@@ -111,53 +103,43 @@ class LRHistory:
             return
         if not self._groups:
             self._groups = {tag: _Group(base) for tag, base in self._plan.base_lrs.items()}
-        # A resumed run is held against the plan that it began with.
+        # A resumed run is compared with the plan from its start.
         began_with = {tag: group.base_lr for tag, group in self._groups.items()}
         self._plan = replace(self._plan, base_lrs=began_with)
         self.draw(trainer, step)
 
     def add(self, records: Iterable[StepRecord]) -> None:
-        """Take the LRs of some steps down."""
+        """Add the LRs of some steps."""
         for record in records:
             for tag, group in self._groups.items():
                 if tag in record.rates:
                     group.used.add(record.step, record.rates[tag])
 
     def draw(self, trainer: Trainer, step: int) -> None:
-        """Draw what there is so far."""
+        """Draw the plan and the LRs so far."""
         if self._plan is not None:
-            plan = self._plan
-            used = {
-                tag: (list(group.used.x), list(group.used.y))
-                for tag, group in self._groups.items()
-                if group.used.x
-            }
-            draw(trainer, _TAG, lambda: plan.figure(used), step)
+            used = {tag: (group.used.x, group.used.y) for tag, group in self._groups.items() if group.used.x}
+            draw(trainer, _TAG, partial(self._plan.figure, used), step)
 
     def state(self) -> list[dict[str, Any]]:
-        """Return everything as plain values."""
+        """Return the LRs so far as plain values."""
         return [
             {"tag": tag, "base_lr": group.base_lr, **group.used.to_dict()}
             for tag, group in self._groups.items()
         ]
 
     def restore(self, state: object) -> None:
-        """Go on from what `state` returned.
-
-        Raises:
-            ValueError: Not a valid state.
-        """
+        """Continue from what `state` returned; raise ValueError for anything else."""
         groups = each_of(lambda values: read_entries(values, _ENTRIES))(state)
         self._groups = {each["tag"]: _Group(each["base_lr"], ThinnedCurve.from_dict(each)) for each in groups}
 
 
 def _plan_of(trainer: Trainer) -> Preview | None:
-    if not draws(trainer):
+    decays = callbacks_of(trainer, LRDecay)
+    if not decays or not draws(trainer):
         return None
-    for decay in callbacks_of(trainer, LRDecay):
-        try:
-            planned = planned_run(trainer, replace(decay.plan, cooldown=None))
-        except ValueError:
-            return None
-        return planned if planned.timeline.in_steps else None
-    return None
+    try:
+        planned = planned_run(trainer, replace(decays[0].plan, cooldown=None))
+    except ValueError:  # The run has no end.
+        return None
+    return planned if planned.timeline.in_steps else None

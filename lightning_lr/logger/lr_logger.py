@@ -1,4 +1,4 @@
-"""LRLogger: every learning rate and every loss of a fit, in the Trainer's loggers."""
+"""LRLogger writes every learning rate and every loss of a fit to the Trainer's loggers."""
 
 import math
 import time
@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from lightning_lr.checks import check_flag
 from lightning_lr.fit.losses import ValidationLoss, batch_size, training_loss
 from lightning_lr.fit.ranks import epochs_are_in_step, rank_sum, validations_are_in_step
 from lightning_lr.fit.resume import read_state
@@ -36,44 +37,45 @@ class LRLogger(Callback):
 
     | tag | meaning | when |
     |---|---|---|
-    | `lr/AdamW` | the LR a group's step was made with, one curve per group | every optimizer step |
-    | `lr_base/AdamW` | base LR, where there is one: LRDecay and schedulers give one | see below |
+    | `lr/AdamW` | LR of the step, one curve per group | every optimizer step |
+    | `lr_base/AdamW` | base LR; only with LRDecay or a scheduler, which define one | see below |
     | `lr_factor/AdamW` | LR / base LR | with the base LR |
     | `momentum/AdamW` | momentum or beta1, with `log_momentum=True` | every optimizer step |
     | `weight_decay/AdamW` | weight decay, with `log_weight_decay=True` | every optimizer step |
     | `loss/train` | training loss: mean over micro-batches and ranks | every optimizer step |
     | `loss/train_epoch` | mean of the training loss over the samples of an epoch | every epoch |
     | `loss/val` | mean validation loss over the samples | every validation |
-    | figure `lr` | LRs as LRDecay has planned them, and as they were used | when a fit starts and ends |
-    | text `decisions` | all decisions about the LR in their order, with reason and effect | with each |
+    | figure `lr` | LRs as planned by LRDecay and as used | when a fit starts and ends |
+    | text `decisions` | all decisions about the LR in order, with reason and effect | with each |
     | custom scalars | charts of the above and of the other callbacks' curves | when a fit starts |
     | hparams | how the LR was found and set, and the last metrics as `final/...` | when a fit ends |
 
-    The groups have the names that `LearningRateMonitor` gives them, with `lr/` for `lr-`: `lr/AdamW-1`
-    for the second AdamW, `lr/AdamW/pg2` for a second group. Several validation loaders have a curve
-    each: `loss/val/dataloader_idx_0`. The x is the one of what the module logs itself in that step. Base LRs
-    are logged at the first step of an epoch and every `log_every_n_steps` steps.
+    Groups have the names of `LearningRateMonitor`, with `lr/` for `lr-`: `lr/AdamW-1` for the second AdamW,
+    `lr/AdamW/pg2` for a second group. With several validation loaders there is one curve per loader:
+    `loss/val/dataloader_idx_0`. The x is that of Lightning's own points in the same step. Base LRs are logged
+    at the first step of an epoch and every `log_every_n_steps` steps.
 
     The training loss is what `training_step` returns. The validation loss is what `validation_step`
-    returns (a tensor, or a dict with `loss`), or else what it logs under a name with `loss` in it.
+    returns (a tensor, or a dict with `loss`), or else what it logs under a name that contains `loss`.
 
     Losses stay on the device and are read every `Trainer(log_every_n_steps=...)` steps, with one reduction
-    under DDP; what is left is written at the end of an epoch, before a checkpoint is saved, and when the
-    fit ends, by an exception or Ctrl-C too. After an exception the last unread steps show the loss of
-    rank 0, since other ranks may never answer. A step that the AMP scaler skipped has a loss but no LR.
-    Where epochs may end with different steps on the ranks (loaders without a length, or of different ones),
-    none waits for the others there: `loss/train_epoch` is over rank 0's epochs, and `loss/val` is rank 0's
+    under DDP. The rest is written at the end of an epoch, before a checkpoint is saved, and when the fit
+    ends, also after an exception or Ctrl-C. After an exception the last unread steps show the loss of rank
+    0, since other ranks may never answer. A step that the AMP scaler skips has a loss but no LR. If epochs
+    may end after different steps on the ranks (loaders without a length, or of different lengths), no rank
+    waits for the others at their end: `loss/train_epoch` covers rank 0's epochs, and `loss/val` is rank 0's
     own unless validations come by steps (`Trainer(check_val_every_n_epoch=None)`).
 
     **Resume.** A run that resumes into the folder of the interrupted one (`TensorBoardLogger(version=...)`)
-    continues its curves: TensorBoard no longer shows the points beyond the checkpoint, which are made again.
-    Into another folder it writes what comes after the checkpoint. The decisions so far are in checkpoints, so
-    that `decisions` tells them all. CSVLogger deletes the `metrics.csv` of a folder that it is given again:
-    give it a new one. The row of HParams is a run of its own, `hparams` in the run's folder, so that it does
-    not displace what the module or you log; it holds these hyperparameters too.
+    continues its curves: TensorBoard hides the points beyond the checkpoint, and the run makes them again.
+    A new folder gets the points after the checkpoint. Checkpoints hold the decisions so far, so `decisions`
+    is always complete. CSVLogger deletes the `metrics.csv` of a folder that it is given again: give it a new
+    one. The row of HParams is a run of its own, `hparams` in the run's folder, so that it does not displace
+    what the module or you log; it holds those hyperparameters too.
 
     **Faults.** An `OSError` of a logger (a full disk, a lost server) becomes a warning, and the run goes on;
-    any other error of a logger ends it. What the module logs itself is Lightning's, and ends it always.
+    any other error of a logger ends the run. Lightning writes what the module logs itself: there, every error
+    ends the run.
 
     Args:
         log_momentum: Also log the momentum of every group.
@@ -100,18 +102,21 @@ class LRLogger(Callback):
     """
 
     def __init__(self, *, log_momentum: bool = False, log_weight_decay: bool = False) -> None:
-        for name, value in (("log_momentum", log_momentum), ("log_weight_decay", log_weight_decay)):
-            if not isinstance(value, bool):
-                raise TypeError(f"`LRLogger({name}=...)` must be True or False, got {value!r}.")
+        check_flag("LRLogger(log_momentum=...)", log_momentum)
+        check_flag("LRLogger(log_weight_decay=...)", log_weight_decay)
         self.log_momentum = log_momentum
         self.log_weight_decay = log_weight_decay
         self._rates = GroupRates([*(["momentum"] * log_momentum), *(["weight_decay"] * log_weight_decay)])
-        self._buffer = StepBuffer()
         self._validation_loss = ValidationLoss()
-        self._story = Story()
+        self._hook = StepHook(self._record_rates)
+        self._begin(Story())
+
+    def _begin(self, story: Story) -> None:
+        self._story = story
+        self._story.begin_fit()
+        self._buffer = StepBuffer()
         self._epoch_loss = EpochLoss()
         self._history = LRHistory()
-        self._hook = StepHook(self._record_rates)
         self._step = 0
         self._complete_before = 0
         self._base_is_due = False
@@ -122,14 +127,8 @@ class LRLogger(Callback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._buffer = StepBuffer()
-        # Other stages load the callbacks' states too, which then are not those of a run that goes on.
-        self._story = story_of(trainer) if stage == TrainerFn.FITTING else Story()
-        self._story.begin_fit()
-        self._epoch_loss.reset()
-        self._history = LRHistory()
-        self._warned = set()
-        self._results = {}
+        # Other stages load callbacks' states too, but they do not continue the run.
+        self._begin(story_of(trainer) if stage == TrainerFn.FITTING else Story())
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -145,7 +144,7 @@ class LRLogger(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         scheduled = [(each.scheduler.optimizer, each.name) for each in trainer.lr_scheduler_configs]
         self._rates.begin(trainer.optimizers, scheduled)
-        self._warn_of_missing()
+        self._rates.warn_of_missing()
         self._hook.attach(trainer.optimizers)
         self._step = next_step(trainer) - 1
         self._has_resumed = next_step(trainer) > 0
@@ -161,7 +160,7 @@ class LRLogger(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if self._has_resumed:
-            # Not before: now every callback has set the LR that the run goes on with.
+            # Only now has every callback set the LR with which the run goes on.
             self._has_resumed = False
             tell_resumption(trainer, self._rates.lrs())
         self._hook.in_batch = True
@@ -179,7 +178,7 @@ class LRLogger(Callback):
             self._warn_once("`training_step` returns no loss for some batches: LRLogger shows none for them.")
         self._buffer.add_batch(self._step, loss, scale=divided_by, weight=batch_size(batch))
         if divided_by > 1 and trainer.global_step == self._step:
-            return  # More micro-batches of this step are to come.
+            return  # This step has more micro-batches.
         self._base_is_due = False
         self._complete_before = self._step + 1
         if self._is_due(trainer, self._complete_before):
@@ -231,10 +230,10 @@ class LRLogger(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        # A run that is killed after this and resumed from here misses no point. Lightning has asked for
-        # our state before, so it has to be replaced.
+        # A run that is killed later and resumed from here misses no point. Lightning has already asked for
+        # our state, so it has to be replaced.
         if trainer.is_last_batch and not self._hook.in_batch:
-            # Lightning does not end this epoch again where a run resumes from here.
+            # A run that resumes from here does not end this epoch again.
             self._epoch_loss.end_epoch(self._step)
         self._flush(trainer, before=self._complete_before)
         save_loggers(trainer.loggers if trainer.is_global_zero else [])
@@ -246,8 +245,11 @@ class LRLogger(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        told, lrs = self._story.entries, self._history.state()
-        return {**self._epoch_loss.state_dict(), "decisions": told, "lrs": lrs}
+        return {
+            **self._epoch_loss.state_dict(),
+            "decisions": self._story.entries,
+            "lrs": self._history.state(),
+        }
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -260,11 +262,6 @@ class LRLogger(Callback):
         state = read_state(self, state_dict, entries)
         self._epoch_loss.load_state_dict(state)
         self._story.restore(state["decisions"])
-
-    def _warn_of_missing(self) -> None:
-        for key, without in self._rates.missing().items():
-            if without:
-                rank_zero_warn(f"`LRLogger(log_{key}=True)` has nothing to show for {', '.join(without)}.")
 
     def _is_due(self, trainer: Trainer, step: int) -> bool:
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]

@@ -1,12 +1,12 @@
-"""Losses and learning rates of the latest steps, kept where they are until somebody reads them.
+"""Keeps the losses and learning rates of the latest steps on their device until they are read.
 
-Reading one loss from a GPU waits for the GPU. A buffer holds the tensors of many steps and reads them in
-one transfer, after one reduction where there are several ranks.
+Reading a loss from a GPU waits for the GPU. The buffer reads the tensors of many steps in one transfer, after
+one reduction if there are several ranks.
 """
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,18 +15,18 @@ from torch import Tensor
 
 from lightning_lr.output.points import Point
 
-__all__ = ["StepBuffer", "StepRecord", "point_of", "with_factors"]
+__all__ = ["StepBuffer", "StepRecord", "point_of"]
 
 
 @dataclass
 class StepRecord:
-    """What one step was made with and what came out.
+    """The rates and the losses of one step.
 
     Args:
         step: The x of the step's points.
         wall_time: When its last batch ended, in seconds since the epoch.
-        rates: Learning rates (and the like) by tag.
-        losses: The loss of each of its batches that had one, averaged over the ranks.
+        rates: Learning rates, momentum and weight decay by tag.
+        losses: One loss for each batch that has one, averaged over the ranks.
         weights: The size of each of these batches.
     """
 
@@ -53,7 +53,7 @@ class _Rate(NamedTuple):
 
 
 class StepBuffer:
-    """Collects the batches and the rates of steps; gives them back as records.
+    """Collects the batches and rates of steps and returns them as records.
 
     Example:
         >>> buffer = StepBuffer()
@@ -69,17 +69,17 @@ class StepBuffer:
         self._rates: list[_Rate] = []
 
     def add_rate(self, step: int, tag: str, rate: float | Tensor) -> None:
-        """Keep a rate of a step; a tensor is copied, since optimizers change it in place."""
+        """Add a rate of a step; a tensor is copied, since optimizers change it in place."""
         copy = rate.detach().clone() if isinstance(rate, Tensor) else float(rate)
         self._rates.append(_Rate(step, time.time(), tag, copy))
 
     def add_batch(self, step: int, loss: Tensor | None, *, scale: float, weight: float) -> None:
-        """Keep the loss of one batch of a step.
+        """Add a batch of a step; under accumulation a step has several.
 
         Args:
-            step: The step that the batch belongs to; several batches make one step under accumulation.
+            step: The x of the step.
             loss: A tensor of one element that nobody changes afterwards; None for a batch without loss.
-            scale: What the loss has to be multiplied by.
+            scale: The factor that undoes Lightning's division of the loss.
             weight: The size of the batch.
         """
         self._batches.append(_Batch(step, time.time(), loss, scale, weight))
@@ -87,15 +87,12 @@ class StepBuffer:
     def drain(
         self, before: float = math.inf, *, reduce: Callable[[Tensor], Tensor] | None = None
     ) -> list[StepRecord]:
-        """Remove and return the steps below `before`.
+        """Remove the steps below `before`, which are complete, and return them in order.
 
         Args:
-            before: Steps from here on are kept, because more of their batches are to come.
-            reduce: Sums a tensor over all ranks. It is called once, or not at all on an empty buffer, with
-                the same shape on every rank if all have seen the same number of batches.
-
-        Returns:
-            The records in the order of their steps.
+            before: The first step to keep.
+            reduce: Sums a tensor over all ranks. It is called once, or not at all if there are no batches.
+                The shape is the same on every rank if all have had the same number of batches.
         """
         batches = [batch for batch in self._batches if batch.step < before]
         rates = [rate for rate in self._rates if rate.step < before]
@@ -115,30 +112,25 @@ class StepBuffer:
 
 
 def point_of(record: StepRecord) -> Point:
-    """Return the point of a step: its rates with their factors, and its loss."""
-    values = with_factors(record.rates)
+    """Return the point of a step: its rates, the factor LR / base LR of groups with a base LR, and its loss.
+
+    Example:
+        >>> record = StepRecord(0, 0.0, rates={"lr/SGD": 0.05, "lr_base/SGD": 0.1}, losses=[2.0])
+        >>> point_of(record).values
+        {'lr/SGD': 0.05, 'lr_base/SGD': 0.1, 'lr_factor/SGD': 0.5, 'loss/train': 2.0}
+    """
+    values = dict(record.rates)
+    for tag, base in record.rates.items():
+        group = tag.removeprefix("lr_base/")
+        if group != tag and base:
+            values[f"lr_factor/{group}"] = record.rates[f"lr/{group}"] / base
     if record.losses:
         values["loss/train"] = sum(record.losses) / len(record.losses)
     return Point(record.step, record.wall_time, values)
 
 
-def with_factors(rates: Mapping[str, float]) -> dict[str, float]:
-    """Add to the rates of a step the factor, LR / base LR, of every group whose base is there and not 0.
-
-    Example:
-        >>> with_factors({"lr/SGD": 0.05, "lr_base/SGD": 0.1})
-        {'lr/SGD': 0.05, 'lr_base/SGD': 0.1, 'lr_factor/SGD': 0.5}
-    """
-    factors = {
-        f"lr_factor/{tag.removeprefix('lr_base/')}": rates[f"lr/{tag.removeprefix('lr_base/')}"] / base
-        for tag, base in rates.items()
-        if tag.startswith("lr_base/") and base
-    }
-    return {**rates, **factors}
-
-
 def _mean_over_ranks(batches: list[_Batch], reduce: Callable[[Tensor], Tensor] | None) -> list[float | None]:
-    """Return one loss per batch, None where no rank had one."""
+    """Return one loss per batch, None if no rank has one."""
     if not batches:
         return []
     tensors = [batch.loss for batch in batches]
@@ -146,22 +138,20 @@ def _mean_over_ranks(batches: list[_Batch], reduce: Callable[[Tensor], Tensor] |
     losses = torch.stack([(zero if tensor is None else tensor).reshape(()) for tensor in tensors])
     # Half precision must not round the sum over the ranks.
     losses = losses.to(torch.promote_types(losses.dtype, torch.float32))
-    present = [float(tensor is not None) for tensor in tensors]
-    if reduce is not None:
-        # A rank that has no loss does not know of which type those of the others are.
+    counts = [float(tensor is not None) for tensor in tensors]
+    if reduce is None:
+        sums = losses.tolist()
+    else:
+        # In float64, since a rank without a loss does not know the type of the others' losses.
         losses = losses.double()
-        reduced = reduce(torch.cat([losses, losses.new_tensor(present)])).tolist()
-        return _means(reduced[: len(batches)], reduced[len(batches) :])
-    return _means(losses.tolist(), present)
-
-
-def _means(sums: Sequence[float], counts: Sequence[float]) -> list[float | None]:
+        reduced = reduce(torch.cat([losses, losses.new_tensor(counts)])).tolist()
+        sums, counts = reduced[: len(batches)], reduced[len(batches) :]
     return [total / count if count else None for total, count in zip(sums, counts, strict=True)]
 
 
 def _read(values: list[float | Tensor]) -> list[float]:
     tensors = [value for value in values if isinstance(value, Tensor)]
-    # The LRs of some groups may be on the device and those of others not.
+    # The LRs of some groups may be on the device, and those of others on the CPU.
     device = max((tensor.device for tensor in tensors), key=lambda each: each.type != "cpu", default=None)
     read = iter(torch.stack([tensor.to(device) for tensor in tensors]).tolist() if tensors else ())
     return [next(read) if isinstance(value, Tensor) else value for value in values]

@@ -1,1 +1,1 @@
-"""Where anything is told: points, texts, figures and decisions."""
+"""How results reach the user: points, texts, figures and decisions."""

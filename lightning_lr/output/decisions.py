@@ -1,7 +1,6 @@
-"""Tells every decision about the LR where users look: the console, TensorBoard, and a file of the run.
+"""Reports every decision about the LR where users look: the console, TensorBoard, and a file of the run.
 
-The decisions of a run are one story. It is kept in the checkpoints of LRLogger, so a resumed run goes on
-telling it from where the checkpoint was saved.
+The decisions of a run form one story. LRLogger saves it in checkpoints, so that a resumed run continues it.
 """
 
 import json
@@ -25,7 +24,7 @@ __all__ = ["Entry", "Story", "read_told", "run_folder", "story_of", "tell"]
 
 _FILE = "decisions.jsonl"
 _TAG = "decisions"
-# A text in TensorBoard repeats the ones before it, and grows with them.
+# Each text in TensorBoard repeats the whole story, and grows with it.
 _LONGEST_TEXT = 200
 
 
@@ -35,10 +34,10 @@ class Entry:
 
     Args:
         source: The name of the callback that decided.
-        kind: Of what kind it is, in the words of the log: `range test`, `search`, `verdict`, `action`, ...
+        kind: `range test`, `search`, `verdict`, `action`, ...
         summary: What was decided and why, in a sentence or two.
         effect: What that does to the run: `LR 0.001 -> 0.012`, or `LR stays 0.001`.
-        evidence: The numbers and names behind it, plain and serializable.
+        evidence: The numbers and names behind it; anything that `plain` takes.
     """
 
     source: str
@@ -49,7 +48,7 @@ class Entry:
 
 
 class Story:
-    """The decisions of one run in their order, as plain values with time, step and epoch."""
+    """The decisions of one run in order, as plain values with time, step and epoch."""
 
     def __init__(self) -> None:
         self._entries: list[dict[str, Any]] = []
@@ -60,7 +59,7 @@ class Story:
 
     @property
     def entries(self) -> list[dict[str, Any]]:
-        """The decisions so far, as `decisions.jsonl` and checkpoints hold them."""
+        """The decisions so far, as in `decisions.jsonl` and in checkpoints."""
         return list(self._entries)
 
     def begin_fit(self) -> None:
@@ -68,7 +67,7 @@ class Story:
         self._told_before = len(self._entries)
 
     def restore(self, entries: Iterable[Mapping[str, Any]]) -> None:
-        """Go on from the entries of a checkpoint; what this fit has told already follows them."""
+        """Continue the story of a checkpoint; the decisions that this fit has made already follow it."""
         self._inherited = [dict(entry) for entry in entries]
         self._entries = [*self._inherited, *self._entries[self._told_before :]]
 
@@ -79,21 +78,21 @@ class Story:
     def append_to(self, folder: str) -> None:
         """Append the newest decision to `decisions.jsonl` in a folder.
 
-        A folder that has no such file yet gets those of the checkpoint first. A run does not end because
-        this file cannot be written; that is told once.
+        A new file begins with the decisions of the checkpoint. If it cannot be written, one warning says so
+        and the run goes on.
         """
         if self._file_failed:
             return
         path = Path(folder) / _FILE
         try:
             if "://" in folder:
-                raise OSError("the folder is not on a local disk")  # noqa: TRY301 (one way to tell it)
+                raise OSError("the folder is not on a local disk")  # noqa: TRY301 (reported like other errors)
             self._append(path)
         except OSError as error:
             self._file_failed = True
             rank_zero_warn(
-                f"Decisions about the learning rate are not written to {path}: {error}. They are told in the"
-                " console and in TensorBoard all the same."
+                f"Decisions about the learning rate are not written to {path}: {error}. They still appear in"
+                " the console and in TensorBoard."
             )
 
     def _append(self, path: Path) -> None:
@@ -105,12 +104,12 @@ class Story:
             entries = [*self._inherited, *entries]
         self._inherited = []
         lines = "".join(json.dumps(entry, allow_nan=False) + "\n" for entry in entries)
-        # One write to the end of the file: a process that is killed leaves whole lines.
+        # In one write, so that a process that is killed leaves whole lines.
         with path.open("ab+", buffering=0) as file:
             file.write(_line_end(file, path) + lines.encode())
 
     def as_markdown(self) -> str:
-        """Return the whole story as a list: TensorBoard breaks words in the columns of a table."""
+        """Return the whole story as a list, since TensorBoard breaks words in the columns of a table."""
         shown = self._entries[-_LONGEST_TEXT:]
         left_out = len(self._entries) - len(shown)
         head = [f"The {left_out} decisions before these are in `{_FILE}`.", ""] * bool(left_out)
@@ -130,11 +129,7 @@ _TOLD: dict[str, Read] = {
 
 
 def read_told(value: object) -> dict[str, Any]:
-    """Read an entry of a story, as checkpoints hold it.
-
-    Raises:
-        ValueError: Not a valid entry.
-    """
+    """Read an entry of a story from a checkpoint."""
     return read_entries(value, _TOLD)
 
 
@@ -142,12 +137,12 @@ _stories: WeakKeyDictionary[Trainer, Story] = WeakKeyDictionary()
 
 
 def story_of(trainer: Trainer) -> Story:
-    """Return the story of a Trainer's run, which all its fits continue."""
+    """Return the story of a Trainer, which all its fits continue."""
     return _stories.setdefault(trainer, Story())
 
 
 def tell(trainer: Trainer, entry: Entry) -> None:
-    """Tell a decision; all ranks call it, one of them writes.
+    """Report a decision; all ranks call it, one writes.
 
     | where | what |
     |---|---|
@@ -155,9 +150,9 @@ def tell(trainer: Trainer, entry: Entry) -> None:
     | text `decisions` in TensorBoard | the whole story so far as a list, since TensorBoard keeps few texts |
     | `decisions.jsonl` in the folder of the run's logs | one line of JSON, with the evidence |
 
-    The file is only ever appended to. Where a run resumes from a checkpoint that is older than the file's
-    last line, the lines between tell of steps that are made again; a line of kind `resume` says from where.
-    Without a logger there is no file.
+    Without a logger there is no file. Lines are only ever appended to it. If a run resumes from a checkpoint
+    older than the last line, the later lines describe steps that are made again: a line of kind `resume`
+    says from which step.
     """
     rank_zero_info(f"{entry.source}: {entry.summary} ({entry.effect})")
     story, step = story_of(trainer), logged_step(trainer)
@@ -172,10 +167,10 @@ def tell(trainer: Trainer, entry: Entry) -> None:
 
 
 def run_folder(trainer: Trainer) -> str | None:
-    """Return the folder of the run's logs; None where no logger has one on a file system.
+    """Return the folder of the run's logs, or None if no logger has one; for the rank that logs.
 
-    That of a TensorBoardLogger or CSVLogger is its `log_dir`; of another logger, `save_dir/name/version`, as
-    ModelCheckpoint has it, since its `save_dir` is shared by all runs. For the rank that logs.
+    It is the `log_dir` of a TensorBoardLogger or CSVLogger. Other loggers share their `save_dir` among all
+    runs, so the folder is `save_dir/name/version`, as for ModelCheckpoint.
     """
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger | CSVLogger):
@@ -188,7 +183,7 @@ def run_folder(trainer: Trainer) -> str | None:
 
 
 def _line_end(file: Any, path: Path) -> bytes:
-    """Return what ends a line that a full disk or a power cut has left half written."""
+    """Return the line end that is missing if a full disk or a power cut has cut off the last line."""
     size = path.stat().st_size
     if not size:
         return b""
@@ -202,5 +197,5 @@ def _item(entry: Mapping[str, Any]) -> str:
         f"**Step {entry['step']}, epoch {entry['epoch']}: {entry['effect']}.**"
         f" {entry['source']}, {entry['kind']}: {entry['summary']} ({time})"
     )
-    # What would end the item; also in names that users have given.
+    # A line break, also one in a user's name for something, would end the item.
     return f"1. {' '.join(text.split())}"

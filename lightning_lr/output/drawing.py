@@ -22,34 +22,28 @@ __all__ = ["draw", "draws", "prepare"]
 
 
 def draws(trainer: Trainer) -> bool:
-    """Tell whether `draw` would draw here: on the rank that logs, with a logger that takes images."""
+    """Return whether `draw` draws here: on the rank that logs, if a logger takes images."""
     return trainer.is_global_zero and any(map(_takes_images, trainer.loggers))
 
 
 def prepare(trainer: Trainer) -> None:
-    """Import what `draw` needs, which takes about a second, before the first step."""
+    """Import matplotlib, which takes about a second, so that no step waits for it."""
     if draws(trainer):
         import matplotlib.backends.backend_agg
         import matplotlib.figure  # noqa: F401 (only loaded)
 
 
 def draw(trainer: Trainer, tag: str, make: Callable[[], "Figure"], step: int) -> None:
-    """Draw a figure, 0.1 to 0.3 s, and hand it to the loggers that take images; all ranks call it, one draws.
+    """Draw a figure in 0.1 to 0.3 s and hand it to the loggers that take images; all ranks call it.
 
-    These are TensorBoardLogger and those with a method `log_image(key, images, step=...)`, as WandbLogger has
-    it. Without one of them nothing is drawn. An error in drawing becomes a warning: the fit goes on.
-
-    Args:
-        trainer: The Trainer of the running fit.
-        tag: The name of the figure.
-        make: Returns the figure, made without pyplot.
-        step: The x of the figure.
+    A TensorBoardLogger takes images, and so does a logger with a method `log_image(key, images, step=...)`
+    like WandbLogger's. An error in drawing becomes a warning, and the fit goes on.
     """
     if not draws(trainer):
         return
     try:
         png, pixels = _render(make)
-    except Exception as error:  # noqa: BLE001 (a font, a missing backend: no reason to lose a run)
+    except Exception as error:  # noqa: BLE001 (a missing font or backend must not end a run)
         rank_zero_warn(f"The figure `{tag}` could not be drawn: {type(error).__name__}: {error}")
         return
     for logger in filter(_takes_images, trainer.loggers):
@@ -57,7 +51,7 @@ def draw(trainer: Trainer, tag: str, make: Callable[[], "Figure"], step: int) ->
 
 
 def _takes_images(logger: Logger) -> bool:
-    # Asked of the class: Lightning's DummyLogger says yes to everything.
+    # The class is asked: an instance of Lightning's DummyLogger has every attribute.
     return isinstance(logger, TensorBoardLogger) or callable(getattr(type(logger), "log_image", None))
 
 
@@ -77,7 +71,7 @@ def _write_image(logger: Any, tag: str, png: bytes, pixels: NDArray[np.uint8], s
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    # Not `add_figure`, which goes through pyplot and decodes and encodes the image once more.
+    # Not `add_figure`, which uses pyplot and decodes and encodes the image again.
     height, width, channels = pixels.shape
     image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png)
     summary = Summary(value=[Summary.Value(tag=tag, image=image)])

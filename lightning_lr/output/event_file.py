@@ -1,4 +1,4 @@
-"""Writes events to TensorBoard's files; the one place for the private names of its writers."""
+"""Writes events to TensorBoard's files; the only file that uses private names of its writers."""
 
 import io
 from collections.abc import Sequence
@@ -17,19 +17,15 @@ __all__ = ["append_events"]
 
 
 def append_events(logger: TensorBoardLogger, events: Sequence["Event"]) -> None:
-    """Write events to the file of a logger, behind those that it was given before.
+    """Append events to the file of a logger; for the rank that logs.
 
-    TensorBoard's own thread opens the file anew for every event, and who hands over more of them than its
-    queue holds has to wait for it: those are written here, as one block.
-
-    Args:
-        logger: On the rank that logs.
-        events: In their order, each with its `wall_time`.
+    TensorBoard's own thread opens the file for every event, and a caller with more events than its queue
+    holds has to wait. Such events are written here, as one block.
 
     Raises:
         OSError: The file cannot be written, or TensorBoard's thread could not write to it before.
     """
-    # The private name is torch's: it alone opens the file again after a fit has closed it.
+    # Only this private method of torch opens the file again after a fit has closed it.
     writer = logger.experiment._get_file_writer()
     parts = _parts(writer.event_writer)
     if parts is None or len(events) <= parts.queue.maxsize:
@@ -38,13 +34,13 @@ def append_events(logger: TensorBoardLogger, events: Sequence["Event"]) -> None:
         return
     block = _block_of(events)
     writer.flush()
-    with parts.lock:  # Nothing new is queued meanwhile.
+    with parts.lock:  # No event is queued meanwhile.
         parts.queue.join()
         parts.file.write(block)
 
 
 class _Parts(NamedTuple):
-    """What TensorBoard's thread writes to, the events that it has not written, and the lock of both."""
+    """The file of TensorBoard's thread, the queue of events to write, and the lock of both."""
 
     file: Any
     queue: "Queue[bytes]"
@@ -52,8 +48,8 @@ class _Parts(NamedTuple):
 
 
 def _parts(event_writer: Any) -> _Parts | None:
-    """Return the parts of a writer, or None where blocks cannot be added to its file."""
-    with suppress(AttributeError):  # of TensorFlow's files, or of those of another TensorBoard
+    """Return the parts of a writer, or None if blocks cannot be appended to its file."""
+    with suppress(AttributeError):  # TensorFlow's writer, or that of another TensorBoard
         file, thread = event_writer._general_file_writer, event_writer._async_writer
         if file.fs_supports_append:
             return _Parts(file, thread._byte_queue, thread._lock)

@@ -1,19 +1,20 @@
-"""What becomes of a run whose logger cannot write any more: it goes on, and says so.
+"""Keeps a run going if a logger can no longer write, and says so.
 
-A full disk or a server that does not answer must not end a training of days. Lightning's own logging does end
-it, so what the module logs itself is not spared.
+A full disk or a server that does not answer must not end days of training. Lightning's own logging does end
+it: what the module logs itself is not protected.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakKeyDictionary
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-__all__ = ["write_or_warn"]
+__all__ = ["write_or_warn", "write_to_tensorboard"]
 
 _FIRST_PAUSE_S = 60.0
 _LOST = "learning rates, losses, decisions and figures are missing there"
@@ -29,15 +30,11 @@ _outages: WeakKeyDictionary[Logger, _Outage] = WeakKeyDictionary()
 
 
 def write_or_warn(logger: Logger, write: Callable[[], object]) -> None:
-    """Write something to a logger, or go on without it where there is an `OSError`.
+    """Call `write` for a logger, or go on without it after an `OSError`; for the rank that logs.
 
-    That is what a full disk, a lost network drive and a connection give; anything else is raised. The first
-    failure is told. After it nothing is written for a minute, then for twice as long after each other
-    failure; what falls into that time is lost.
-
-    Args:
-        logger: On the rank that logs.
-        write: Does it.
+    A full disk, a lost network drive and a broken connection raise `OSError`; other errors are raised. Only
+    the first failure is reported. The logger then pauses for a minute, and for twice as long after each
+    further failure; what would have been written meanwhile is lost.
 
     Example:
         >>> from lightning.pytorch.loggers import CSVLogger
@@ -58,18 +55,25 @@ def write_or_warn(logger: Logger, write: Callable[[], object]) -> None:
         rank_zero_info(f"{type(logger).__name__} writes again.")
 
 
+def write_to_tensorboard(loggers: Iterable[Logger], write: Callable[[TensorBoardLogger], object]) -> None:
+    """Call `write` for every TensorBoardLogger; see `write_or_warn`."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            write_or_warn(logger, partial(write, logger))
+
+
 def _pause(logger: Logger, error: OSError) -> None:
     outage = _outages.setdefault(logger, _Outage())
     if not outage.until:
         rank_zero_warn(
             f"{type(logger).__name__} cannot write: {type(error).__name__}: {error}. The training goes on,"
-            f" but {_LOST} until it can. Free the disk or mend the connection: it is tried again after a"
-            " minute, then ever more rarely."
+            f" but {_LOST} until it can. Free the disk or restore the connection: the next attempt is in a"
+            " minute, later ones are further apart."
         )
     outage.until = time.monotonic() + outage.pause_s
     outage.pause_s *= 2
     if isinstance(logger, TensorBoardLogger):
-        # A writer that has failed once only repeats its error. Without it, the next point opens a new file.
-        with suppress(OSError):  # What could not be opened is not there.
+        # A writer that has failed only repeats its error. Without it, the next point opens a new file.
+        with suppress(OSError):  # If it could not be opened, there is none.
             writer = logger.experiment
             writer.file_writer = writer.all_writers = None

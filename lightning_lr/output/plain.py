@@ -1,4 +1,4 @@
-"""Turns what callbacks know into plain values, for JSON files and for checkpoints that load weights only."""
+"""Turns values into plain ones, for JSON files and for `torch.load(weights_only=True)`."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -8,10 +8,10 @@ __all__ = ["plain"]
 
 
 def plain(value: Any) -> Any:
-    """Return a value made of nothing but None, bool, int, float, str, list and dict.
+    """Return a value made of None, bool, int, float, str, list and dict only.
 
-    JSON has no numbers beyond the finite ones: NaN and infinities become `nan`, `inf` and `-inf`, which
-    `float` reads back. A scalar array or tensor becomes its number, and what is unknown becomes its `str`.
+    JSON has finite numbers only: NaN and infinities become the texts `nan`, `inf` and `-inf`, which `float`
+    reads back. A scalar array or tensor becomes a number, and an unknown object its `str`.
 
     Example:
         >>> plain({"loss": float("nan"), "lrs": (0.1, 0.01)})

@@ -1,4 +1,4 @@
-"""Writes points to the Trainer's loggers: TensorBoard in packed events, the others as they like it."""
+"""Writes points to the Trainer's loggers: to TensorBoard in packed events, to others by `log_metrics`."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from lightning_lr.output.event_file import append_events
-from lightning_lr.output.faults import write_or_warn
+from lightning_lr.output.faults import write_or_warn, write_to_tensorboard
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
@@ -32,8 +32,8 @@ class Point:
     """Values of several curves at one x.
 
     Args:
-        step: The x.
-        wall_time: When the values were true, in seconds since the epoch.
+        step: The x of all values.
+        wall_time: When the values were measured, in seconds since the epoch.
         values: The y of each curve by tag.
     """
 
@@ -43,11 +43,10 @@ class Point:
 
 
 def logged_step(trainer: Trainer) -> int:
-    """Return the x of what is logged now, which lines up with Lightning's own points.
+    """Return the x of what is logged now, in line with Lightning's own points.
 
-    It is the count of optimizer steps before the running batch, or of batches under manual optimization,
-    where the Trainer cannot know how many steps a batch makes. A validation has the x of the batch it
-    follows.
+    It counts the optimizer steps before the running batch. Under manual optimization it counts batches, since
+    the Trainer cannot know how many steps a batch makes. A validation has the x of the batch before it.
     """
     if not trainer.lightning_module.automatic_optimization:
         return max(0, trainer.fit_loop.epoch_loop.total_batch_idx)
@@ -55,50 +54,43 @@ def logged_step(trainer: Trainer) -> int:
 
 
 def next_step(trainer: Trainer) -> int:
-    """Return the x that the next batch will have, between two batches; see `logged_step`."""
+    """Return the x of the next batch; called between two batches."""
     if not trainer.lightning_module.automatic_optimization:
         return trainer.fit_loop.epoch_loop.total_batch_idx + 1
     return trainer.global_step
 
 
 def shifted(points: Iterable[Point], step: int) -> list[Point]:
-    """Return points whose x count from 0, with x that count from `step`."""
+    """Move points by `step` along the x axis."""
     return [replace(point, step=point.step + step) for point in points]
 
 
 def write_points(loggers: Iterable[Logger], points: Iterable[Point]) -> None:
-    """Write every point to every logger that can write; the others are told of.
-
-    Args:
-        loggers: The Trainer's loggers, on the rank that logs.
-        points: In the order of their steps; points without values are left out.
-    """
+    """Write points, ordered by step, to every logger that can write; for the rank that logs."""
     points = [point for point in points if point.values]
     for logger in loggers:
         write_or_warn(logger, partial(_write, logger, points))
 
 
 def write_text(loggers: Iterable[Logger], tag: str, text: str, step: int) -> None:
-    """Write a text in Markdown to every logger of TensorBoard that can write."""
-    for logger in loggers:
-        if isinstance(logger, TensorBoardLogger):
-            write_or_warn(logger, partial(_add_text, logger, tag, text, step))
+    """Write a text in Markdown to every TensorBoardLogger that can write."""
+    write_to_tensorboard(loggers, lambda logger: logger.experiment.add_text(tag, text, step))
 
 
 def hide_points(logger: TensorBoardLogger, step: int) -> None:
-    """Hide what an interrupted run has left in the folder of a logger from a step on.
+    """Hide the points from `step` on that an interrupted run left in a logger's folder; delete nothing.
 
-    It is the mark that `SummaryWriter(purge_step=...)` writes, twice. Nothing is deleted.
+    It writes the mark of `SummaryWriter(purge_step=...)` twice.
     """
     from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
     mark = Event(step=step, wall_time=time.time(), session_log=SessionLog(status=SessionLog.START))
-    # Of a run that TensorBoard reads with Python, the first mark only says that there will be others.
+    # If TensorBoard reads a run with Python, the first mark only announces that others will follow.
     append_events(logger, [mark, mark])
 
 
 def save_loggers(loggers: Iterable[Logger]) -> None:
-    """Put on disk what the loggers hold in memory."""
+    """Write to disk what the loggers hold in memory."""
     for logger in loggers:
         write_or_warn(logger, partial(_save, logger))
 
@@ -107,10 +99,6 @@ def _save(logger: Logger) -> None:
     logger.save()
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.flush()
-
-
-def _add_text(logger: TensorBoardLogger, tag: str, text: str, step: int) -> None:
-    logger.experiment.add_text(tag, text, step)
 
 
 def _write(logger: Logger, points: list[Point]) -> None:
@@ -122,7 +110,7 @@ def _write(logger: Logger, points: list[Point]) -> None:
 
 
 def _event(point: Point) -> "Event":
-    """Return one event for all values of a step: `add_scalar` writes one each, at the price of one each."""
+    """Return one event with all values of a step, which costs as much as one value by `add_scalar`."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 

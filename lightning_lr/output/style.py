@@ -1,6 +1,6 @@
-"""How every figure looks: white ground of its own, thin grid, colors that color-blind readers tell apart.
+"""How every figure looks: a white background, a thin grid, colors that color-blind readers can tell apart.
 
-Drawn without pyplot, so that no window opens and no global state is left, in any thread.
+Figures are made without pyplot, so that no window opens and no global state changes.
 """
 
 from typing import TYPE_CHECKING
@@ -24,15 +24,15 @@ INK = "0.25"
 
 
 def new_figure() -> "Figure":
-    """Return an empty figure, of no canvas but matplotlib's default."""
+    """Return an empty figure."""
     from matplotlib.figure import Figure
 
-    # As wide as TensorBoard's column, which cuts off what is wider.
+    # TensorBoard's column is this wide and cuts off the rest.
     return Figure(figsize=(8, 4.5), dpi=100, layout="constrained", facecolor="white")
 
 
 def dress(axes: "Axes") -> None:
-    """Leave of the frame what is needed, and add a grid."""
+    """Remove two sides of the frame and add a grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("0.6")
     axes.tick_params(which="both", color="0.6", labelcolor=INK)

@@ -1,7 +1,7 @@
-"""PlateauDetector: a verdict on every validation, and what follows from it.
+"""PlateauDetector: a verdict on every validation, and the actions that follow it.
 
-A detector of your own is a subclass of `Detector`. An action of your own is a subclass of `Action`; what it
-has to remember it keeps in `situation.memory`, which is saved in checkpoints.
+Write your own detector as a subclass of `Detector`, and your own action as a subclass of `Action`. An action
+keeps what it has to remember in `situation.memory`, which is saved in checkpoints.
 """
 
 from lightning_lr.plateau.actions.base import Action, Effect, ReportOnly, Situation

@@ -1,4 +1,4 @@
-"""Reads the value that a validation gave for a name: of this validation, and the same on every rank."""
+"""Reads the monitored value of a validation, never a stale one, and the same on every rank."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -19,12 +19,8 @@ RETURNED = "loss/val"
 
 
 def check_validations(trainer: Trainer) -> None:
-    """Refuse a fit in which no validation can be judged; all ranks call it when training starts.
-
-    Raises:
-        MisconfigurationException: A rank has no validation batches, or ranks validate after different steps.
-    """
-    # Where the first epoch is not validated, the loaders are not there yet.
+    """Refuse a fit in which validations cannot be judged; all ranks call it when training starts."""
+    # If the first epoch is not validated, the loaders are not there yet.
     is_empty = trainer.val_dataloaders is not None and sum(trainer.num_val_batches) == 0
     empty = [rank for rank, value in enumerate(gather_from_ranks(trainer, is_empty)) if value]
     if empty:
@@ -42,11 +38,11 @@ def check_validations(trainer: Trainer) -> None:
 
 
 class MonitoredValue:
-    """Finds a value among what a validation logged and returned.
+    """Finds a value among those that a validation logged and returned.
 
     Args:
-        name: A name that is logged; `loss/val`, the mean of the losses that `validation_step` returns (or
-            logs), also under `val_loss` where the module logs nothing by that name.
+        name: A logged name, or `loss/val`, the mean of the losses that `validation_step` returns or logs;
+            `val_loss` means the same if the module logs nothing by that name.
     """
 
     def __init__(self, name: str) -> None:
@@ -58,14 +54,14 @@ class MonitoredValue:
         self._loss.start(trainer.callback_metrics, loaders=len(trainer.num_val_batches))
 
     def add(self, outputs: Any, batch: Any, *, loader: int) -> None:
-        """Take what `validation_step` returned for a batch."""
+        """Add what `validation_step` returned for a batch."""
         self._loss.add(outputs, batch, loader=loader)
 
     def finish(self, trainer: Trainer) -> tuple[float | None, list[str]]:
         """End the validation; all ranks call it.
 
         Returns:
-            The value, averaged over the ranks that have it, or None where none has; and all names there are.
+            The mean over the ranks that have the value, None if no rank has it; and all available names.
         """
         fresh = self._loss.fresh(trainer.callback_metrics)
         losses, _ = self._loss.finish(trainer.callback_metrics, reduce=rank_sum(trainer))
@@ -74,7 +70,7 @@ class MonitoredValue:
         logged = fresh.get(self._name)
         value = mean_over_ranks(trainer, None if logged is None else float(logged))
         if value is None:
-            # Each rank has its own where the loss was not returned but logged.
+            # A loss that was logged and not returned differs between ranks.
             value = mean_over_ranks(trainer, losses.get(self._name))
         return value, sorted({*fresh, *losses})
 
@@ -91,14 +87,14 @@ class MonitoredValue:
 
 
 class TrainingLoss:
-    """The mean training loss since it was last asked for, kept on the device until then."""
+    """The mean training loss since the last `take`; until then it stays on the device."""
 
     def __init__(self) -> None:
         self._sum: Tensor | float = 0.0
         self._count = 0
 
     def add(self, trainer: Trainer, outputs: Any) -> None:
-        """Take what a training batch gave."""
+        """Add the loss of a training batch."""
         loss, divided_by = training_loss(trainer, outputs)
         if loss is not None:
             # Half precision must not round the sum.
@@ -106,21 +102,17 @@ class TrainingLoss:
             self._count += 1
 
     def take(self, trainer: Trainer) -> float:
-        """Return the mean over batches and ranks and begin anew; NaN where there was no loss."""
+        """Return the mean over batches and ranks, and start again; NaN if there was no loss."""
         sums = torch.tensor([float(self._sum), self._count], dtype=torch.float64)
         self._sum, self._count = 0.0, 0
         total, count = sum_over_ranks(trainer, sums).tolist()
         return total / count if count else float("nan")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint has to hold."""
+        """Return the state for a checkpoint."""
         return {"sum": float(self._sum), "count": self._count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint.
-
-        Raises:
-            ValueError: Not a valid state.
-        """
+        """Continue from a checkpoint; raises ValueError if the state is not valid."""
         values = read_entries(state, {"sum": number, "count": count})
         self._sum, self._count = values["sum"], values["count"]

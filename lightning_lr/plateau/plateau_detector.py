@@ -1,4 +1,4 @@
-"""PlateauDetector: judges every validation, and does something about it where that is wanted."""
+"""PlateauDetector: judges every validation, and lets actions follow the verdict."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ from lightning_lr.plateau.detectors.slope_test import SlopeTest
 from lightning_lr.plateau.monitored import MonitoredValue, TrainingLoss, check_validations
 from lightning_lr.plateau.reactions import Reactions, checked_actions, tell_default
 from lightning_lr.plateau.record import Record, read_record
-from lightning_lr.plateau.report import plateau_figure, sum_up, tell_verdict, write_verdict
+from lightning_lr.plateau.report import plateau_charts, plateau_figure, sum_up, tell_verdict, write_verdict
 from lightning_lr.rates import current_lr
 
 if TYPE_CHECKING:
@@ -30,61 +30,61 @@ if TYPE_CHECKING:
 __all__ = ["PlateauDetector"]
 
 _DEFAULT_DETECTOR = SlopeTest()
-# So many validations are remembered, for `verdicts` and the figure.
+# How many validations are remembered, for `verdicts` and the figure.
 _REMEMBERED = 1000
 
 
 class PlateauDetector(Callback):
-    """Judge every validation, improving, plateau, overfitting, diverging or undecided yet, and act on that.
+    """Judge every validation as improving, plateau, overfitting, diverging or undecided, and act on it.
 
-    A plateau is where more of the same is not worth waiting for. Overfitting is told from divergence by the
-    training loss, which the callback reads itself.
+    On a plateau, improvement is too slow to be worth waiting for. The training loss, which the callback reads
+    itself, distinguishes overfitting from divergence.
 
-    **What is monitored** is a value that the validation logged: one that is left from an earlier validation,
-    or was logged in training, is never counted. `loss/val` is the mean of the losses that `validation_step`
-    returns, and `val_loss` means the same where nothing is logged by that name. Validations may come several
-    times per epoch or every few epochs: time is counted in validations. The sanity check is not one.
+    **Monitored** is a value that the validation itself logged. A value from an earlier validation or from
+    training is never counted. `loss/val` is the mean of the losses that `validation_step` returns, and
+    `val_loss` means the same if nothing is logged by that name. Time is counted in validations, however many
+    there are per epoch; the sanity check does not count.
 
-    **Actions** follow a verdict in their order, all of them, and multiply the base LR whatever schedule there
-    is. By default a plateau multiplies it by 0.3, and so do overfitting and divergence, after going back to
-    the best weights, which for that are kept in memory and in checkpoints (not where they are sharded over
-    ranks). Where LRDecay, a torch scheduler or SWA sets the LR anyway, the default is to report only, which
-    is said when the fit starts. After a change of LR or weights the history starts afresh.
+    **Actions** follow a verdict, all of them and in their order, and work with any LR schedule: they multiply
+    the base LR. By default, a plateau multiplies it by 0.3; overfitting and divergence first go back to the
+    best weights and then do the same. The best weights are kept in memory and in checkpoints, unless they are
+    sharded over ranks; then the default only multiplies the LR. If LRDecay, a torch scheduler or SWA sets the
+    LR, the default is to report only, and a message at fit start says so. A change of the LR or the weights
+    starts a new history.
 
-    **Resume.** Everything is kept in checkpoints: a run that is interrupted after any validation and resumed
-    has the verdicts and the LRs of the uninterrupted one.
+    **Resume.** Checkpoints hold the full state: a run that is interrupted after any validation and resumed
+    has the verdicts and LRs of the uninterrupted run.
 
-    **Ranks** decide together, on the mean over the ranks, also of what was logged without `sync_dist`. So all
-    have to validate after the same steps: where their loaders may have different lengths, with
+    **Ranks** decide together, on the mean over the ranks, even for values logged without `sync_dist`. So all
+    ranks have to validate after the same steps. If their loaders may have different lengths, use
     `Trainer(check_val_every_n_epoch=None, val_check_interval=...)`.
 
     | logged | meaning | when |
     |---|---|---|
     | `plateau/val_loss/verdict` | the verdict as a number, see below | every validation |
-    | `plateau/val_loss/slope` | improvement per validation, as the detector measures it | where estimated |
-    | `plateau/val_loss/noise` | standard deviation of one validation, in the same units | where estimated |
-    | `plateau/val_loss/threshold` | the slope below which it is a plateau | where there is one |
-    | `plateau/val_loss/upper_threshold` | the slope that surely is worth waiting for | where there is one |
+    | `plateau/val_loss/slope` | improvement per validation, as the detector measures it | if estimated |
+    | `plateau/val_loss/noise` | standard deviation of one validation, in the same units | if estimated |
+    | `plateau/val_loss/threshold` | the slope below which the verdict is a plateau | if there is one |
+    | `plateau/val_loss/upper_threshold` | the slope that is surely worth waiting for | if there is one |
     | figure `plateau/val_loss` | the curve colored by verdict, with the LR | when the fit ends |
-    | a decision | changes of verdict and actions, with their evidence; a summary | with each; at the end |
+    | a decision | a new verdict or an action with its evidence; a summary | with each; at the end |
 
     The numbers are 0 undecided, 1 improving, 2 plateau, 3 overfitting and 4 diverging.
 
     Args:
         monitor: The name of the value.
         mode: Whether smaller or larger values are better.
-        detector: Judges the values; one of `lightning_lr.plateau`, or a subclass of `Detector`.
-        on_plateau: What to do about a plateau: an action of `lightning_lr.plateau` or several; an empty list
-            for nothing; None for the default.
-        on_overfitting: The same about overfitting.
-        on_divergence: The same about divergence.
+        detector: Judges the values; a detector of `lightning_lr.plateau`, or a subclass of `Detector`.
+        on_plateau: What to do on a plateau: one or several actions of `lightning_lr.plateau`, an empty list
+            for nothing, or None for the default.
+        on_overfitting: The same for overfitting.
+        on_divergence: The same for divergence.
 
     Raises:
-        TypeError: An argument is of the wrong type.
+        TypeError: An argument has the wrong type.
         ValueError: `mode` is neither `min` nor `max`.
         MisconfigurationException: At fit start: there is no validation, the ranks validate after different
-            steps, or an action lacks what it needs. At the first validation: the value is not there, and
-            what is.
+            steps, or an action lacks what it needs. At the first validation: it did not give the value.
 
     Example:
         >>> from lightning.pytorch import Trainer
@@ -164,7 +164,7 @@ class PlateauDetector(Callback):
 
     @property
     def records(self) -> list[Record]:
-        """The last 1000 validations, each with its value, its verdict and what was done."""
+        """The last 1000 validations with values, verdicts and effects."""
         return list(self._records)
 
     @property
@@ -173,10 +173,10 @@ class PlateauDetector(Callback):
         return [record.verdict for record in self._records]
 
     def plot(self) -> "Figure":
-        """Draw the monitored curve, its parts colored by the verdict on them, and the LR.
+        """Draw the monitored curve, colored by verdict, and the LR.
 
         Raises:
-            RuntimeError: There has been no validation.
+            RuntimeError: There has been no validation yet.
         """
         if not self._records:
             raise RuntimeError("PlateauDetector has nothing to plot before the first validation of a fit.")
@@ -184,17 +184,7 @@ class PlateauDetector(Callback):
 
     def charts(self) -> Charts:
         """Return the charts of TensorBoard's Custom Scalars."""
-        # A chart with a band takes the names of one curve and its two borders.
-        band = [f"plateau/{self.monitor}/{name}" for name in ("slope", "threshold", "upper_threshold")]
-        title = f"Improvement of {self.monitor} per validation: below the band of noise it is a plateau"
-        verdict = "Verdict: 0 undecided, 1 improving, 2 plateau, 3 overfitting, 4 diverging"
-        return {
-            "Plateau": {
-                title: ("Margin", band),
-                verdict: ("Multiline", ["plateau/.*/verdict$"]),
-                "Noise of one validation": ("Multiline", ["plateau/.*/noise$"]),
-            }
-        }
+        return plateau_charts(self.monitor)
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -306,8 +296,7 @@ class PlateauDetector(Callback):
         record = replace(record, effects=tuple(effect.text for effect in effects))
         self._records = [*self._records, record][-_REMEMBERED:]
         write_verdict(trainer, self.monitor, record)
-        changed = verdict.state not in (self._told, "undecided")
-        if changed or effects:
+        if effects or verdict.state not in (self._told, "undecided"):
             self._told = verdict.state
             tell_verdict(trainer, self.monitor, record)
         self._follow_up(trainer, effects)

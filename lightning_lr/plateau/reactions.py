@@ -1,8 +1,8 @@
-"""Which actions follow which verdict, what they remember, and the best validation they can go back to."""
+"""Runs the actions that follow a verdict, and keeps what they remember."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -24,7 +24,7 @@ from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.plateau.actions.base import Action, ActionSpec, Best, Effect, ReportOnly, Situation
 from lightning_lr.plateau.actions.reduce import ReduceLR
 from lightning_lr.plateau.actions.restore import RestoreBest, is_sharded
-from lightning_lr.plateau.detectors.base import Mode
+from lightning_lr.plateau.detectors.base import Mode, is_better
 from lightning_lr.plateau.record import Record
 from lightning_lr.plateau.weights import copy_weights
 
@@ -32,10 +32,10 @@ __all__ = ["Reactions", "checked_actions", "tell_default"]
 
 
 class Reactions:
-    """The actions of one fit.
+    """The actions of one fit, their memories, and the best validation that they can go back to.
 
     Args:
-        actions: For each state of a verdict its actions, None for the default.
+        actions: The actions for each state of a verdict, None for the default.
     """
 
     def __init__(self, actions: Mapping[str, tuple[Action, ...] | None]) -> None:
@@ -44,17 +44,13 @@ class Reactions:
         self._monitor = ""
         self._mode: Mode = "min"
         self._memories: dict[str, dict[str, Any]] = {}
-        # What kind of action each memory is of that was loaded.
+        # The kinds of the actions whose memories were loaded.
         self._writers: dict[str, str] = {}
         self._has_acted = False
         self.best: Best | None = None
 
     def begin(self, trainer: Trainer, *, monitor: str, mode: Mode) -> None:
-        """Begin a fit.
-
-        Raises:
-            MisconfigurationException: An action lacks what it needs.
-        """
+        """Begin a fit; refuse actions that lack what they need or do not fit the loaded memories."""
         self._monitor, self._mode = monitor, mode
         defaults = _defaults(trainer)
         self._actions = {
@@ -62,29 +58,14 @@ class Reactions:
         }
         for _, action in self._all():
             action.check(trainer, monitor=monitor, mode=mode)
-        self._check_memories()
-
-    def _check_memories(self) -> None:
-        """Refuse memories of actions that have changed."""
-        actions = dict(self._all())
-        for name, memory in self._memories.items():
-            problem = _misfit(actions.get(name), memory, writer=self._writers.get(name))
-            if memory and problem:
-                raise MisconfigurationException(
-                    f"PlateauDetector cannot go on from this checkpoint: it holds what the action {name!r}"
-                    f" remembers, {sorted(map(str, memory))}, but {problem} Use the actions that the run was"
-                    " started with."
-                )
+        _check_memories(self._memories, self._writers, dict(self._all()))
 
     def react(self, trainer: Trainer, pl_module: LightningModule, record: Record) -> list[Effect]:
-        """Let every action see a validation, and those act that are for its verdict."""
-        situation = self._situation(trainer, pl_module, record)
-        self._note_best(situation)
-        situation = replace(situation, best=self.best)
-        effects = [action.watch(self._with_memory(situation, name)) for name, action in self._all()]
-        effects += [
-            action.act(self._with_memory(situation, name)) for name, action in self._of(record.verdict.state)
-        ]
+        """Show a validation to all actions, and let those that follow its verdict act."""
+        self._note_best(trainer, pl_module, record)
+        situation = partial(self._situation, trainer, pl_module, record)
+        effects = [action.watch(situation(name)) for name, action in self._all()]
+        effects += [action.act(situation(name)) for name, action in self._of(record.verdict.state)]
         done = [effect for effect in effects if effect is not None]
         self._has_acted |= bool(done)
         return done
@@ -95,14 +76,14 @@ class Reactions:
         return self._has_acted
 
     def before_batch(self, trainer: Trainer, pl_module: LightningModule, record: Record) -> list[Effect]:
-        """Let the actions do what they could not do within the validation of this record, the last one."""
+        """Let the actions do what they could not do during the last validation, which `record` is of."""
         self._has_acted = False
-        situation = self._situation(trainer, pl_module, record)
-        effects = [action.before_batch(self._with_memory(situation, name)) for name, action in self._all()]
+        situation = partial(self._situation, trainer, pl_module, record)
+        effects = [action.before_batch(situation(name)) for name, action in self._all()]
         return [effect for effect in effects if effect is not None]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint has to hold."""
+        """Return the state for a checkpoint."""
         return {
             "memories": {name: dict(memory) for name, memory in self._memories.items() if memory},
             "actions": {name: type(action).__name__ for name, action in self._all()},
@@ -111,15 +92,10 @@ class Reactions:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint.
-
-        Raises:
-            ValueError: Not a valid state.
-        """
+        """Continue from a checkpoint; raises ValueError if the state is not valid."""
         values = read_entries(state, _ENTRIES)
-        self._memories, self.best = values["memories"], values["best"]
-        self._writers = values["actions"]
-        self._has_acted = values["has_acted"]
+        self._memories, self._writers = values["memories"], values["actions"]
+        self.best, self._has_acted = values["best"], values["has_acted"]
 
     def _of(self, state: str) -> Iterator[tuple[str, Action]]:
         for index, action in enumerate(self._actions.get(state, ())):
@@ -129,29 +105,31 @@ class Reactions:
         for state in self._actions:
             yield from self._of(state)
 
-    def _situation(self, trainer: Trainer, pl_module: LightningModule, record: Record) -> Situation:
-        return Situation(
-            trainer=trainer,
-            pl_module=pl_module,
-            monitor=self._monitor,
-            mode=self._mode,
-            record=record,
-            best=self.best,
-            memory={},
-        )
+    def _situation(self, trainer: Trainer, module: LightningModule, record: Record, name: str) -> Situation:
+        memory = self._memories.setdefault(name, {})
+        return Situation(trainer, module, self._monitor, self._mode, record, self.best, memory)
 
-    def _with_memory(self, situation: Situation, name: str) -> Situation:
-        return replace(situation, memory=self._memories.setdefault(name, {}))
+    def _note_best(self, trainer: Trainer, pl_module: LightningModule, record: Record) -> None:
+        if not math.isfinite(record.value):
+            return
+        if self.best is None or is_better(record.value, self.best.value, self._mode):
+            keeps_best = any(action.keeps_best for _, action in self._all())
+            weights = copy_weights(pl_module, trainer.optimizers) if keeps_best else None
+            self.best = Best(record.value, record.validation, weights)
 
-    def _note_best(self, situation: Situation) -> None:
-        if self.best is not None and not situation.is_better(situation.value, self.best.value):
-            return
-        if not math.isfinite(situation.value):
-            return
-        weights = None
-        if any(action.keeps_best for _, action in self._all()):
-            weights = copy_weights(situation.pl_module, situation.trainer.optimizers)
-        self.best = Best(situation.value, situation.validation, weights)
+
+def _check_memories(
+    memories: Mapping[str, Mapping[str, Any]], writers: Mapping[str, str], actions: Mapping[str, Action]
+) -> None:
+    """Refuse memories of actions that have changed."""
+    for name, memory in memories.items():
+        problem = _misfit(actions.get(name), memory, writer=writers.get(name))
+        if memory and problem:
+            raise MisconfigurationException(
+                f"PlateauDetector cannot go on from this checkpoint: it holds what the action {name!r}"
+                f" remembers, {sorted(map(str, memory))}, but {problem} Use the actions that the run was"
+                " started with."
+            )
 
 
 def _misfit(action: Action | None, memory: Mapping[str, Any], *, writer: str | None) -> str:
@@ -188,7 +166,7 @@ _ENTRIES: dict[str, Read] = {
 
 
 def tell_default(trainer: Trainer) -> None:
-    """Tell that verdicts without an action do nothing, if the LR is lowered by plan."""
+    """Tell that verdicts without an action are only reported, if a schedule lowers the LR."""
     schedule = lowering_schedule(trainer)
     if schedule is not None:
         summary = (
@@ -198,11 +176,7 @@ def tell_default(trainer: Trainer) -> None:
 
 
 def checked_actions(name: str, actions: ActionSpec) -> tuple[Action, ...] | None:
-    """Return the actions that were given as one, several or none at all.
-
-    Raises:
-        TypeError: Something else was given.
-    """
+    """Return one or several actions as a tuple, None as None; raises TypeError for anything else."""
     if actions is None:
         return None
     several: Sequence[Any] = actions if isinstance(actions, list | tuple) else (actions,)

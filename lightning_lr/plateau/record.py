@@ -1,4 +1,4 @@
-"""What PlateauDetector remembers of every validation."""
+"""What PlateauDetector remembers about every validation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ __all__ = ["Record", "read_record"]
 
 @dataclass(frozen=True)
 class Record:
-    """One validation and what came of it.
+    """One validation, the verdict on it, and what the actions did.
 
     Args:
-        validation: Its number in the run, counted from 1.
+        validation: The number of the validation in the run, counted from 1.
         step: The x of its points in the loggers.
         value: The monitored value.
-        training_loss: Mean training loss since the validation before; NaN where there was none.
+        training_loss: Mean training loss since the previous validation; NaN if there was no loss.
         lr: The LR of the group with the highest one, before any action.
-        verdict: The verdict on it.
-        effects: What the actions did.
+        verdict: The verdict.
+        effects: What the actions did, in their order.
     """
 
     validation: int
@@ -33,12 +33,12 @@ class Record:
     effects: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values, as checkpoints hold them."""
+        """Return the fields as plain values, the form in checkpoints."""
         return {**vars(self), "verdict": self.verdict.to_dict(), "effects": list(self.effects)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Record":
-        """Return the record that `to_dict` gave.
+        """Return the record whose `to_dict` gave these values.
 
         Example:
             >>> from lightning_lr.plateau.detectors.base import Verdict
@@ -64,9 +64,5 @@ _RECORD: dict[str, Read] = {
 
 
 def read_record(values: object) -> Record:
-    """Read a record from a checkpoint.
-
-    Raises:
-        ValueError: Not a valid record.
-    """
+    """Read a record from a checkpoint; raises ValueError if it is not one."""
     return Record.from_dict(read_entries(values, _RECORD))

@@ -1,4 +1,4 @@
-"""Shows what a PlateauDetector sees and does: scalars, lines in the log of decisions, and a figure."""
+"""Reports what PlateauDetector sees and does: scalars, decisions, and a figure."""
 
 import math
 import time
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lightning.pytorch import Trainer
 
+from lightning_lr.fit.neighbors import Charts
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.output.drawing import draw
 from lightning_lr.output.points import Point, write_points
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plateau_figure", "sum_up", "tell_verdict", "write_verdict"]
+__all__ = ["plateau_charts", "plateau_figure", "sum_up", "tell_verdict", "write_verdict"]
 
 _CODES = {"undecided": 0, "improving": 1, "plateau": 2, "overfitting": 3, "diverging": 4}
 _NUMBERS = ("slope", "noise", "threshold", "upper_threshold")
@@ -39,12 +40,27 @@ _COLORS = {
     "overfitting": COLORS["purple"],
     "diverging": COLORS["vermilion"],
 }
-# Characters of a line beside the mark of an action.
+# Characters in a line of text beside the mark of an action.
 _LINE = 45
-# Values above 0 that differ by more than this factor stand on a log axis.
+# Positive values that differ by more than this factor get a log axis.
 _WIDE = 5
-# And by more than this one, with a number at powers of ten only.
+# Above this factor, only powers of ten get a number.
 _MANY_DECADES = 30
+
+
+def plateau_charts(monitor: str) -> Charts:
+    """Return the charts of TensorBoard's Custom Scalars for one monitored value."""
+    # A chart with a band takes the names of one curve and of its two borders.
+    band = [f"plateau/{monitor}/{name}" for name in ("slope", "threshold", "upper_threshold")]
+    title = f"Improvement of {monitor} per validation: below the band of noise it is a plateau"
+    codes = ", ".join(f"{code} {state}" for state, code in _CODES.items())
+    return {
+        "Plateau": {
+            title: ("Margin", band),
+            f"Verdict: {codes}": ("Multiline", ["plateau/.*/verdict$"]),
+            "Noise of one validation": ("Multiline", ["plateau/.*/noise$"]),
+        }
+    }
 
 
 def write_verdict(trainer: Trainer, monitor: str, record: Record) -> None:
@@ -61,7 +77,7 @@ def write_verdict(trainer: Trainer, monitor: str, record: Record) -> None:
 
 
 def tell_verdict(trainer: Trainer, monitor: str, record: Record) -> None:
-    """Tell a verdict and what was done about it."""
+    """Tell a verdict and what was done after it; all ranks call it."""
     verdict = record.verdict
     summary = (
         f"{monitor} {_PHRASES[verdict.state]}, {record.value:.5g} at validation {record.validation}."
@@ -89,16 +105,9 @@ def sum_up(trainer: Trainer, monitor: str, records: Sequence[Record]) -> None:
 
 
 def plateau_figure(records: Sequence[Record], monitor: str) -> "Figure":
-    """Draw the monitored value over the steps, in the color of the verdict, and the LR below it.
+    """Draw the monitored value, colored by verdict, and the LR below it; needs at least one record.
 
-    What was done is marked, and the validations that its verdict rests on are shaded in its color.
-
-    Args:
-        records: The validations in their order, at least one.
-        monitor: The name of the value.
-
-    Returns:
-        A figure of its own, of no canvas but matplotlib's default.
+    Every action is marked, and the validations that its verdict is based on are shaded.
 
     Example:
         >>> from lightning_lr.plateau.detectors.base import Verdict
@@ -121,7 +130,7 @@ def plateau_figure(records: Sequence[Record], monitor: str) -> "Figure":
     rates.set(xlabel="optimizer step", ylabel=_scaled(rates, "LR", lrs))
     curve.set_ylabel(_scaled(curve, monitor, [record.value for record in records]))
     entitle(curve, f"Verdicts on {monitor}")
-    # Beside the title, where it hides no curve and no mark.
+    # Beside the title, where it covers no curve and no mark.
     curve.legend(
         loc="lower right", bbox_to_anchor=(1, 1), ncols=len(_COLORS), fontsize="small", frameon=False
     )
@@ -140,7 +149,7 @@ def _draw_curve(curve: "Axes", records: Sequence[Record]) -> None:
 
 
 def _scaled(axes: "Axes", name: str, values: Sequence[float]) -> str:
-    """Choose the scale of an axis, and return its label."""
+    """Choose the scale of an axis and return its label."""
     if not values or min(values) <= 0 or not max(values) > _WIDE * min(values):
         return name
     from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
@@ -154,7 +163,7 @@ def _scaled(axes: "Axes", name: str, values: Sequence[float]) -> str:
 
 
 def _mark_action(curve: "Axes", rates: "Axes", records: Sequence[Record]) -> None:
-    """Mark what was done at the last of these validations, and shade those that the verdict rests on."""
+    """Mark what was done at the last of these validations, and shade those that its verdict is based on."""
     last = records[-1]
     first = records[-min(max(1, last.verdict.window), len(records))]
     curve.axvspan(first.step, last.step, color=_COLORS[last.verdict.state], alpha=0.12, linewidth=0)

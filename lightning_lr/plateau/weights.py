@@ -1,6 +1,6 @@
-"""Weights and optimizer states as plain data: to go back to them, also after the run was resumed.
+"""Weights and optimizer states as plain data, so that a fit, even a resumed one, can go back to them.
 
-Unlike a `Snapshot`, which puts a whole run back within the process, this is what a checkpoint can hold.
+Unlike a `Snapshot`, which puts back a whole run within one process, this data fits into a checkpoint.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ def copy_weights(module: nn.Module, optimizers: Iterable[Optimizer]) -> Weights:
     """Copy parameters, buffers and optimizer states to the CPU.
 
     Returns:
-        Nothing but tensors, numbers and containers. Of a sharded tensor it is the shard of this rank.
+        Only tensors, numbers and containers; for a sharded tensor, the shard of this rank.
 
     Example:
         >>> model = nn.Linear(1, 1)
@@ -43,7 +43,7 @@ def copy_weights(module: nn.Module, optimizers: Iterable[Optimizer]) -> Weights:
 
 
 def weights_of_checkpoint(checkpoint: Mapping[str, Any]) -> Weights:
-    """Return what `copy_weights` would, from a checkpoint of Lightning.
+    """Return the weights in a checkpoint of Lightning in the form of `copy_weights`.
 
     Example:
         >>> weights_of_checkpoint({"state_dict": {"scale": torch.ones(1)}})
@@ -57,9 +57,9 @@ def weights_of_checkpoint(checkpoint: Mapping[str, Any]) -> Weights:
 
 
 def put_back(weights: Weights, module: nn.Module, optimizers: Sequence[Optimizer]) -> None:
-    """Write weights and optimizer states back in place; learning rates and other settings stay as they are.
+    """Write weights and optimizer states back in place, but not the optimizers' settings.
 
-    Where there are no optimizer states among the weights, the optimizers stay as they are.
+    If `weights` holds no optimizer states, the optimizers stay unchanged.
     """
     kept = weights["module"]
     with torch.no_grad():
@@ -83,7 +83,7 @@ def _put_back_state(optimizer: Optimizer, parameter: Tensor, kept: Mapping[str, 
         if isinstance(value, Tensor) and isinstance(current, Tensor) and current.shape == value.shape:
             _local(current).copy_(value)
         else:
-            # A count of steps stays on the CPU, where optimizers keep it.
+            # Optimizers keep their count of steps on the CPU.
             state[name] = _copied(value, parameter.device if name != "step" else None)
 
 
@@ -93,7 +93,7 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _parameters(optimizer: Optimizer) -> Iterator[tuple[int, Tensor]]:
-    """Yield the parameters under the numbers that they have in the optimizer's `state_dict`."""
+    """Yield the parameters with their indices in the optimizer's `state_dict`."""
     yield from enumerate(parameter for group in optimizer.param_groups for parameter in group["params"])
 
 

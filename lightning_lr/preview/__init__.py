@@ -1,6 +1,6 @@
-"""The learning rates of a run before it is trained: as numbers, as a table and as a figure.
+"""The learning rates of a run before training: as numbers, as a table and as a figure.
 
-`python -m lightning_lr.preview` shows those of a configuration. Inside the package `lightning_lr` the name
+`python -m lightning_lr.preview` shows the LRs of a configuration. In the package `lightning_lr`, the name
 `preview` is the function.
 """
 

@@ -1,12 +1,12 @@
-"""Show the learning rates that a run is going to have, without training it.
+"""Show the learning rates of a run without training it.
 
-Put `-m lightning_lr.preview` between `python` and the command that trains:
+Put `-m lightning_lr.preview` between `python` and the training command:
 
     python -m lightning_lr.preview train.py fit --config run.yaml --png plan.png
 
-The script runs up to its first `Trainer.fit`, with or without LightningCLI; then the plan is shown and the
-script ends. No step is made, no log and no checkpoint is written. A config with `class_path` for model and
-data needs no script, as with `LightningCLI()`:
+The script, with or without LightningCLI, runs up to its first `Trainer.fit`; then the plan is shown and the
+script ends. No step is made, and no log or checkpoint is written. A config with `class_path` for model and
+data needs no script:
 
     python -m lightning_lr.preview --config run.yaml --trainer.max_epochs=5
 """
@@ -32,14 +32,14 @@ from lightning_lr.preview.of_fit import preview_of_fit
 from lightning_lr.preview.planned import Preview
 
 _NO_SCRIPT = (
-    "Without a script, `model` and `data` need a `class_path`; where a script fixes the classes, as"
+    "Without a script, `model` and `data` need a `class_path`; if a script fixes the classes, as"
     " `LightningCLI(MyModel, ...)` does, put it first: `python -m lightning_lr.preview train.py fit --config"
     " run.yaml`."
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Show the plan of the run that the arguments start."""
+    """Show the plan of the run that the arguments would start."""
     parser = argparse.ArgumentParser(
         prog="python -m lightning_lr.preview",
         usage="%(prog)s [--png PLAN.PNG] [SCRIPT.py ARGUMENTS... | --config RUN.YAML OVERRIDES...]",
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 class _Planned(BaseException):
-    """Ends the script where it was going to train; no `except Exception` of its own is to catch it."""
+    """Ends the script before training; a script's own `except Exception` must not catch it."""
 
     def __init__(self, preview: Preview, checkpoint: str | Path | None) -> None:
         super().__init__()
@@ -95,10 +95,10 @@ def _plan_of(command: list[str]) -> _Planned:
 
 
 def _check_files(script: Path | None, command: Sequence[str]) -> None:
-    """Name a missing file in one line, where the parsers would print all they know."""
+    """Report a missing file in one line; the parsers would print all their options."""
     configs = [value for option, value in pairwise(command) if option in {"--config", "-c"}]
     configs += [each.removeprefix("--config=") for each in command if each.startswith("--config=")]
-    # LightningCLI also takes the YAML itself, and a script of its own parser whatever it likes.
+    # LightningCLI also accepts YAML as text, and another parser may accept anything.
     files = [Path(each) for each in configs if each.endswith((".yaml", ".yml"))]
     for path in [*([script] if script else []), *files]:
         if not path.is_file():
@@ -107,9 +107,9 @@ def _check_files(script: Path | None, command: Sequence[str]) -> None:
 
 @contextmanager
 def _shown_instead_of_fit() -> Iterator[None]:
-    """Replace `Trainer.fit`, once, by one that only reads the plan.
+    """Replace the first `Trainer.fit` by one that only reads the plan.
 
-    The process is the preview's own, and no public hook stands before the log folder is made.
+    The patched process is the preview's own, and no public hook runs before the log folder is created.
     """
     fit = Trainer.fit
 
@@ -136,7 +136,7 @@ def _run_script(script: Path, arguments: list[str]) -> None:
 
 
 def _run_cli(arguments: list[str]) -> None:
-    # Only here: LightningCLI needs jsonargparse, which a script may do without.
+    # Imported here because LightningCLI needs jsonargparse, and a script may not.
     from lightning.pytorch.cli import LightningCLI  # noqa: PLC0415
 
     sys.argv = ["python -m lightning_lr.preview", "fit", *arguments]
@@ -156,7 +156,7 @@ def _run_cli(arguments: list[str]) -> None:
 
 
 def _be_quiet() -> None:
-    """Leave out what Lightning tells about hardware and loaders: nothing is going to be trained."""
+    """Silence Lightning's messages about hardware and loaders, since nothing is trained."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers", UserWarning)

@@ -1,6 +1,7 @@
-"""The figure of a run's learning rates: what is planned, and what was used so far."""
+"""The figure of a run's learning rates: planned, and used so far."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -17,8 +18,9 @@ __all__ = ["Curve", "planned_figure"]
 Curve: TypeAlias = tuple[Sequence[float], Sequence[float]]
 
 _COLORS = tuple(COLORS.values())
+_WARMUP_FILL, _WARMUP_TEXT = "#E69F00", "#8A5F00"
 _MOST_TICKS = 10
-# The LRs below this percentile may leave the axis: a decay to 0 has no lowest decade.
+# LRs below this percentile may lie outside the axis: a decay to 0 has no lowest decade.
 _SHOWN_FROM = 0.5
 
 
@@ -34,20 +36,18 @@ def planned_figure(
 ) -> "Figure":
     """Draw the planned LRs of a run as lines and, on top, the LRs used so far as points.
 
-    An LR holds from its x to the next one. The LR axis is logarithmic where the LRs span more than a decade,
-    those of the warm-up aside; an LR of 0 then lies below it.
+    An LR holds from its x to the next one. The LR axis is logarithmic if the LRs, except those of the
+    warm-up, span more than a decade; an LR of 0 then lies below the axis.
 
     Args:
-        planned: By name of the parameter group, x values in ascending order and the LRs there, at least 0.
-        used: The same of what was used so far; x in the same unit.
-        title: Stands above the figure.
+        planned: The curve of each parameter group by its name: x values in ascending order, and LRs of at
+            least 0.
+        used: The same for the LRs used so far; x in the same unit.
+        title: The title of the figure.
         xlabel: What x counts.
         ylabel: What y is.
         warmup: Where a ramp from x = 0 ends; 0 for none.
         epoch_starts: The x at which each epoch starts, for an axis of epochs along the top.
-
-    Returns:
-        A figure of its own, of no canvas but matplotlib's default.
 
     Raises:
         ValueError: `planned` is empty or has a curve without points.
@@ -67,7 +67,24 @@ def planned_figure(
     end = max(2 * x[-1] - x[-2] if len(x) > 1 else x[-1] + 1 for x, _ in planned.values())
     if warmup > 0:
         _shade_warmup(axes, min(warmup, end), end)
-    for (name, (x, lrs)), color in zip(planned.items(), _cycle(len(planned)), strict=True):
+    _draw_curves(axes, planned, used or {}, end)
+    _scale(axes, [*planned.values(), *(used or {}).values()], warmup)
+    log = " (log scale)" if axes.get_yscale() == "log" else ""
+    axes.set(xlim=(0, end), xlabel=xlabel, ylabel=f"{ylabel}{log}")
+    if title:
+        entitle(axes, title)
+    if len(epoch_starts) > 1:
+        _add_epochs(axes, epoch_starts)
+    if len(planned) == 1 and not used:
+        [curve] = planned.values()
+        _mark(axes, *curve, end)
+    else:
+        axes.legend(fontsize="small", frameon=False, ncols=1 + len(axes.lines) // 7)
+    return figure
+
+
+def _draw_curves(axes: "Axes", planned: Mapping[str, Curve], used: Mapping[str, Curve], end: float) -> None:
+    for (name, (x, lrs)), color in zip(planned.items(), cycle(_COLORS), strict=False):
         # The last LR holds until the run ends.
         axes.plot(
             [*x, end],
@@ -79,31 +96,13 @@ def planned_figure(
             solid_joinstyle="round",
             label=f"{name}, {'planned, ' if used else ''}at most {max(lrs):.3g}",
         )
-        if used and name in used:
+        if name in used:
             axes.plot(*used[name], ".", color=color, markersize=4, label=f"{name}, used")
-    _scale(axes, [*planned.values(), *(used or {}).values()], warmup)
-    axes.set_xlim(0, end)
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(f"{ylabel} (log scale)" if axes.get_yscale() == "log" else ylabel)
-    if title:
-        entitle(axes, title)
-    if len(epoch_starts) > 1:
-        _add_epochs(axes, epoch_starts)
-    if len(planned) == 1 and not used:
-        [(x, only)] = planned.values()
-        _mark(axes, x, only, end)
-    else:
-        axes.legend(fontsize="small", frameon=False, ncols=1 + len(axes.lines) // 7)
-    return figure
-
-
-def _cycle(count: int) -> list[str]:
-    return [_COLORS[index % len(_COLORS)] for index in range(count)]
 
 
 def _shade_warmup(axes: "Axes", warmup: float, end: float) -> None:
-    axes.axvspan(0, warmup, color="#E69F00", alpha=0.13, linewidth=0)
-    # Beside a short ramp, inside a long one.
+    axes.axvspan(0, warmup, color=_WARMUP_FILL, alpha=0.13, linewidth=0)
+    # The text stands beside a short ramp and inside a long one.
     inside = warmup > 0.2 * end
     axes.annotate(
         "warm-up",
@@ -113,7 +112,7 @@ def _shade_warmup(axes: "Axes", warmup: float, end: float) -> None:
         textcoords="offset points",
         ha="center" if inside else "left",
         fontsize="small",
-        color="#8A5F00",
+        color=_WARMUP_TEXT,
     )
 
 
@@ -151,7 +150,7 @@ def _round_up(number: float) -> int:
 
 
 def _mark(axes: "Axes", x: Sequence[float], lrs: Sequence[float], end: float) -> None:
-    """Write the highest LR beside its point, and the last one at the right of the axes."""
+    """Write the highest LR beside its point, and the last LR to the right of the axes."""
     color = _COLORS[0]
     peak = int(np.argmax(lrs))
     bottom, _ = axes.get_ylim()

@@ -1,7 +1,7 @@
-"""The plan of a real Trainer, read where its fit would begin: no step is made and nothing is written.
+"""The plan of a real Trainer, read at the start of its fit: no step is made and nothing is written.
 
-The model and the data are those of the run, on a Trainer of one CPU process that has its bounds. What LRDecay
-makes of them is LRDecay's own plan, so the preview cannot differ from the fit.
+Another Trainer, with the same bounds but one CPU process, starts the fit with the run's model and data. The
+plan is the one that LRDecay itself makes there, so the preview cannot differ from the fit.
 """
 
 import math
@@ -33,16 +33,16 @@ def preview_of_fit(
 ) -> Preview:
     """Return the plan of `trainer.fit(model, train_dataloaders, datamodule=datamodule)`.
 
-    Hooks of the module and the data run up to where training starts: `prepare_data`, `setup`,
-    `configure_model`, `configure_optimizers`, `on_fit_start`; of callbacks LRDecay's alone. Of a Trainer of
-    several processes, the share of one of them is counted.
+    The hooks of module and data that precede training run: `prepare_data`, `setup`, `configure_model`,
+    `configure_optimizers` and `on_fit_start`; of the callbacks, only those of LRDecay. If the Trainer has
+    several processes, the steps are those of one process.
 
     Raises:
-        MisconfigurationException: There is no LRDecay, it refuses, or the run has no end.
+        MisconfigurationException: There is no LRDecay, it refuses the fit, or the run has no end.
     """
     reader = _Reader(fast=bool(trainer.fast_dev_run))  # type: ignore[attr-defined]
     alone = _OneOfMany(trainer)
-    # Not to the constructor, which refuses checkpoint callbacks and progress bars when they are disabled.
+    # The constructor would refuse checkpoint callbacks and progress bars, since they are disabled.
     alone.callbacks = [reader, *callbacks_of(trainer, Callback)]  # type: ignore[attr-defined]
     try:
         alone.fit(model, train_dataloaders, datamodule=datamodule)
@@ -54,18 +54,18 @@ def preview_of_fit(
 
 
 def planned_run(trainer: Trainer, plan: Plan, *, found_by: str = "") -> Preview:
-    """Return the LRs of the running fit, from the current base LRs.
+    """Return the LRs of a fit whose loaders are set up, from the current base LRs.
 
     Args:
-        trainer: Its Trainer, with the loaders set up.
-        plan: What LRDecay follows.
+        trainer: The Trainer of the fit.
+        plan: The plan of LRDecay.
         found_by: The callback that is going to find other base LRs, if any.
 
     Raises:
         ValueError: The run has no end.
     """
     manual = not trainer.lightning_module.automatic_optimization
-    # How many steps a batch makes is then the module's affair.
+    # Then the module decides how many steps a batch makes.
     steps_unknown = manual and trainer.max_steps != -1
     batches = math.inf if steps_unknown else trainer.num_training_batches
     timeline = lay_out(plan.horizon, batches_per_epoch=batches, accumulation=accumulation(trainer))
@@ -84,7 +84,7 @@ def _base_lrs(trainer: Trainer) -> dict[str, float]:
 
 
 class _OneOfMany(Trainer):
-    """A Trainer with the bounds of another one, in one of its processes, which the others are not told."""
+    """A Trainer with the bounds of another one, which acts as one of its processes without the others."""
 
     def __init__(self, trainer: Trainer) -> None:
         super().__init__(
@@ -118,12 +118,12 @@ class _Alone(SingleDeviceStrategy):
 
     @property
     def is_distributed(self) -> bool:
-        """Whether each process gets a share of the data; Lightning asks strategies that are not its own."""
+        """Whether each process gets a share of the data; Lightning reads this from custom strategies."""
         return self.world_size > 1
 
 
 class _Read(Exception):  # noqa: N818 (no error: it ends the fit)
-    """The plan has been read, and no step is to be made."""
+    """Ends the fit before its first step, once the plan has been read."""
 
     def __init__(self, preview: Preview) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class _Reader(Callback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        # Here, for the module's own callbacks have joined by now.
+        # Only now have the module's own callbacks joined.
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         for callback in callbacks:
             if isinstance(callback, LRDecay):

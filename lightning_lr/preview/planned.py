@@ -1,4 +1,4 @@
-"""The plan of a run as a value: every LR that LRDecay will write, before there is a Trainer."""
+"""The plan of a run as a value: every LR that LRDecay will write, known without a Trainer."""
 
 import math
 from collections.abc import Mapping
@@ -25,10 +25,10 @@ __all__ = ["PlannedStep", "Preview", "Unit", "preview"]
 Unit: TypeAlias = Literal["optimizer step", "batch"]
 
 _REMEDY = (
-    "Give `preview` the length of the run as `max_epochs` or `max_steps`, with `steps_per_epoch` where steps"
-    " and epochs meet."
+    "Give `preview` the length of the run as `max_epochs` or `max_steps`, with `steps_per_epoch` if the plan"
+    " counts steps and epochs."
 )
-# More than a figure of any size has dots across.
+# A figure has fewer dots across.
 _DRAWN_POINTS = 5_000
 
 
@@ -37,10 +37,10 @@ class PlannedStep:
     """One moment of the plan.
 
     Args:
-        step: Optimizer steps made before; None where only epochs are known.
-        epoch: Epochs completed before; None where only steps are known.
-        factor: What the base LRs are multiplied by.
-        lrs: The LR of each parameter group by its name; empty where the base LRs are not known yet.
+        step: Optimizer steps made before; None if only epochs are known.
+        epoch: Epochs completed before; None if only steps are known.
+        factor: LR = base LR x factor; at least 0.
+        lrs: The LR of each parameter group by its name; empty if the base LRs are not known yet.
     """
 
     step: int | None
@@ -51,14 +51,14 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class Preview:
-    """The LRs of a run as LRDecay will write them; `str()` is a table of them.
+    """The LRs of a run as LRDecay will write them; `str()` shows them as a table.
 
     Args:
         plan: Policy, warm-up and horizon.
-        timeline: Which epoch every step belongs to.
+        timeline: The steps and epochs of the run.
         base_lrs: The base LR of each parameter group by its name.
-        found_by: The callback that finds the base LRs when the fit starts; empty where they are known.
-        unit: What a step counts: batches, where manual optimization lets the Trainer count nothing else.
+        found_by: The callback that finds the base LRs when the fit starts; empty if they are known.
+        unit: What a step counts; batches if manual optimization lets the Trainer count nothing else.
 
     Raises:
         ValueError: The plan combines steps and epochs, and how many steps an epoch makes is unknown.
@@ -80,11 +80,11 @@ class Preview:
 
     @property
     def known_lrs(self) -> Mapping[str, float]:
-        """The base LRs that the run will have for certain: none where a callback is going to find them."""
+        """The base LRs of the run; empty if a callback is going to find them."""
         return {} if self.found_by else self.base_lrs
 
     def every_step(self) -> list[PlannedStep]:
-        """Return the whole plan, step by step, or epoch by epoch where the steps are unknown.
+        """Return the whole plan, step by step, or epoch by epoch if the steps are unknown.
 
         Example:
             >>> from lightning_lr.policies import Linear
@@ -94,10 +94,15 @@ class Preview:
         return [self._at(index) for index in range(self.timeline.length)]
 
     def table(self, rows: int = 20) -> list[PlannedStep]:
-        """Return what is worth reading of the plan: its start, the end of the warm-up, its end, and between.
+        """Return the moments worth reading: start, end of the warm-up, end of the run, and some between.
 
         Args:
-            rows: How many moments to choose, about evenly: starts of epochs where there are enough of them.
+            rows: About how many moments to choose, at least 2, evenly spread; they are starts of epochs if
+                there are enough of them.
+
+        Raises:
+            TypeError: `rows` is not a whole number.
+            ValueError: `rows` is below 2.
 
         Example:
             >>> from lightning_lr.policies import Cosine
@@ -110,30 +115,29 @@ class Preview:
         if starts and (self.plan.interval == "epoch" or len(starts) > rows / 2):
             chosen = {*starts[:: math.ceil(len(starts) / rows)], self.timeline.length - 1}
         else:
-            chosen = self._spread(rows)
+            chosen = self.timeline.spread(rows)
         return [self._at(index) for index in sorted(chosen | self._turn())]
 
     def figure(self, used: Mapping[str, Curve] | None = None) -> "Figure":
         """Draw the plan.
 
         Args:
-            used: The LRs used so far by the names of `base_lrs`, as x values and LRs, drawn on top.
+            used: The LRs used so far, drawn on top: x values and LRs by the names of `base_lrs`.
 
         Returns:
-            A matplotlib figure of its own, made without pyplot.
+            A matplotlib figure, made without pyplot.
 
         Example:
             >>> from lightning_lr.policies import Cosine
             >>> preview(Cosine(), max_epochs=30).figure().axes[0].get_xlabel()
             'epoch'
         """
-        in_steps = self.timeline.in_steps
-        shown = shortened(self.known_lrs)
+        used, shown = used or {}, shortened(self.known_lrs)
         return planned_figure(
             self.curves(),
-            {label: used[name] for label, name in shown.items() if name in used} if used else None,
+            {label: used[name] for label, name in shown.items() if name in used},
             title=self.title,
-            xlabel=self.unit if in_steps else "epoch",
+            xlabel=self.unit if self.timeline.in_steps else "epoch",
             ylabel="learning rate" if self.known_lrs else f"factor of the LR found by {self.found_by}",
             warmup=self.plan.warmup_steps,
             epoch_starts=self.timeline.epoch_starts,
@@ -148,7 +152,7 @@ class Preview:
 
         Groups with the same base LR share a curve.
         """
-        indices = sorted(self._spread(_DRAWN_POINTS) | self._turn())
+        indices = sorted(self.timeline.spread(_DRAWN_POINTS) | self._turn())
         factors = [self._at(index).factor for index in indices]
         bases = {label: self.base_lrs[name] for label, name in shortened(self.known_lrs).items()}
         bases = bases or {"factor": 1.0}
@@ -156,7 +160,7 @@ class Preview:
 
     @property
     def title(self) -> str:
-        """The plan in words: `Cosine(floor=0.01) per step, warm-up 50 of 1,000 steps`."""
+        """The plan in one line: `Cosine(floor=0.01) per step, warm-up 50 of 1,000 steps`."""
         plan, length = self.plan, self.timeline.length
         policy = repr(plan.policy)
         policy = policy if len(policy) <= 60 else f"{type(plan.policy).__name__}(...)"
@@ -184,11 +188,8 @@ class Preview:
         factor = self.plan.factor(step=step or 0, epoch=epoch or 0)
         return PlannedStep(step, epoch, factor, {key: base * factor for key, base in self.known_lrs.items()})
 
-    def _spread(self, count: int) -> set[int]:
-        last = self.timeline.length - 1
-        return {round(last * index / (count - 1)) for index in range(count)}
-
     def _turn(self) -> set[int]:
+        """Return the moments that are always shown: the first one, and the end of the warm-up."""
         end = math.ceil(self.plan.warmup_steps)
         return {0, end} if end < self.timeline.length else {0}
 
@@ -206,24 +207,25 @@ def preview(
     """Show the LRs that `LRDecay(policy, interval=..., warmup=...)` will write, before training.
 
     The numbers are those of the fit, bit for bit. `python -m lightning_lr.preview` does the same for a
-    configuration, with the real number of steps.
+    configuration, with the actual number of steps.
 
     Args:
-        policy: The decay, as of LRDecay.
-        max_epochs: The length of the run in epochs, at least 1, as of the Trainer.
-        max_steps: Its length in optimizer steps, at least 1; of two bounds the first ends the run.
-        steps_per_epoch: Optimizer steps of one epoch, at least 1; needed where steps and epochs meet: for
-            `interval="step"` or a warm-up with `max_epochs`, for `interval="epoch"` with `max_steps`.
-        interval: The unit of the policy's time, as of LRDecay.
-        warmup: Length of the ramp, a count of steps (int) or a share of the run (float), as of LRDecay.
-        base_lr: The base LR in [0, inf), or that of each parameter group by its name.
+        policy: The decay, as for LRDecay.
+        max_epochs: The length of the run in epochs, at least 1, as for the Trainer.
+        max_steps: The length of the run in optimizer steps, at least 1; the bound that is reached first ends
+            the run.
+        steps_per_epoch: Optimizer steps per epoch, at least 1. Required if the plan counts steps and epochs:
+            for `interval="step"` or a warm-up with `max_epochs`, and for `interval="epoch"` with `max_steps`.
+        interval: The unit of the policy's time, as for LRDecay.
+        warmup: Length of the ramp, a count of steps (int) or a share of the run (float), as for LRDecay.
+        base_lr: The base LR in [0, inf), or the base LR of each parameter group by its name.
 
     Returns:
-        The plan: print it, ask it for its `table()` or its `figure()`, or `save_png(...)`.
+        The plan: print it, or call its `table()`, `figure()` or `save_png(...)`.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument is out of its range, or the length of the run is missing.
+        ValueError: An argument is out of range, or the length of the run is missing.
 
     Example:
         >>> from lightning_lr.policies import Cosine

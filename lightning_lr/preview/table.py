@@ -1,4 +1,4 @@
-"""A plan as a table for the terminal."""
+"""The table of a plan for the terminal."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,14 +15,14 @@ def as_text(
     unit: str = "step",
     found_by: str = "",
 ) -> str:
-    """Return a table with one column per base LR, under the title and the base LRs.
+    """Return a table with one column per base LR, below the title and the base LRs.
 
     Args:
         title: The first line.
-        rows: Epoch, step and factor; a column that is None all the way down is left out.
-        base_lrs: By name of the parameter group.
-        unit: What a step is called.
-        found_by: The callback that is going to find other base LRs, if any; there are no LRs then.
+        rows: Epoch, step and factor; a column of None is left out.
+        base_lrs: The base LR of each parameter group by its name.
+        unit: The header of the column of steps.
+        found_by: The callback that is going to find other base LRs, if any; there are no columns of LRs then.
 
     Example:
         >>> print(as_text("Two steps", [(0, 0, 1.0), (0, 1, 0.5)], {"lr/SGD": 0.1}, found_by="LRRangeTest"))
@@ -45,7 +45,7 @@ def as_text(
 
 
 def shortened(base_lrs: Mapping[str, float]) -> dict[str, str]:
-    """Return one group by its label for all that share a base LR; of more than 6, the highest and lowest.
+    """Return label and name of one group per base LR; of more than 6 base LRs, only the highest and lowest.
 
     Example:
         >>> shortened({"lr/SGD/pg1": 0.1, "lr/SGD/pg2": 0.1, "lr/SGD/head": 1.0})

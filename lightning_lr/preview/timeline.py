@@ -1,4 +1,4 @@
-"""Which epoch every optimizer step of a run belongs to, known before the run."""
+"""The steps and epochs of a run, laid out before the run."""
 
 import math
 from bisect import bisect_right
@@ -14,11 +14,11 @@ _MOST_EPOCHS = 1_000_000
 
 @dataclass(frozen=True)
 class Timeline:
-    """The moments of a run: its steps, or its epochs where it is not known how many steps they make.
+    """The moments of a run: its steps, or its epochs if the number of steps is unknown.
 
     Args:
-        horizon: The length of the run, at least one of the two finite.
-        epoch_starts: Steps made before each epoch; empty where that is unknown.
+        horizon: The length of the run; steps, epochs or both are finite.
+        epoch_starts: Steps made before each epoch; empty if unknown.
 
     Raises:
         ValueError: The run has no end.
@@ -48,23 +48,28 @@ class Timeline:
         return int(self.horizon.steps if self.in_steps else self.horizon.epochs)
 
     def moment(self, index: int) -> tuple[int | None, int | None]:
-        """Return the steps made and the epochs completed before a moment; None where unknown."""
+        """Return the steps made and the epochs completed before a moment; None if unknown."""
         if not self.in_steps:
             return None, index
         return index, bisect_right(self.epoch_starts, index) - 1 if self.epoch_starts else None
 
+    def spread(self, count: int) -> set[int]:
+        """Return up to `count` moments, evenly spread from the first to the last one; at least 2.
+
+        Example:
+            >>> sorted(Timeline(Horizon(steps=100, epochs=math.inf)).spread(4))
+            [0, 33, 66, 99]
+        """
+        return {round((self.length - 1) * index / (count - 1)) for index in range(count)}
+
 
 def lay_out(horizon: Horizon, *, batches_per_epoch: float, accumulation: Mapping[int, int]) -> Timeline:
-    """Return the timeline of a run.
+    """Return the timeline of a run; raises ValueError if the run has no end or too many epochs.
 
     Args:
         horizon: The length of the run.
-        batches_per_epoch: Training batches of one epoch; infinite where it is unknown how many steps an epoch
-            makes.
-        accumulation: From which epoch on (starting at 0) how many batches make one step.
-
-    Raises:
-        ValueError: The run has no end, or more than a million epochs.
+        batches_per_epoch: Training batches per epoch; infinite if the number of steps per epoch is unknown.
+        accumulation: Batches per step, by the first epoch (counted from 0) that they are valid for.
 
     Example:
         >>> lay_out(Horizon(steps=16, epochs=3), batches_per_epoch=10, accumulation={0: 1, 1: 4}).epoch_starts

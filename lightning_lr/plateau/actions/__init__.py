@@ -1,1 +1,1 @@
-"""What a PlateauDetector does about its verdicts: small classes, several of which can follow one verdict."""
+"""The actions of PlateauDetector: small classes, several of which can follow one verdict."""

@@ -1,4 +1,4 @@
-"""What an action is, what it is given and what it answers."""
+"""The interface of an action: what it gets to see, and what it returns."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from lightning.pytorch import LightningModule, Trainer
 from typing_extensions import override
 
-from lightning_lr.plateau.detectors.base import Mode, Verdict
+from lightning_lr.plateau.detectors.base import Mode, Verdict, is_better
 from lightning_lr.plateau.record import Record
 from lightning_lr.plateau.weights import Weights
 
@@ -22,7 +22,7 @@ class Best:
     Args:
         value: The monitored value.
         validation: Its number, counted from 1.
-        weights: The weights and optimizer states it was made with, where an action wants them.
+        weights: The weights and optimizer states at that validation, if an action needs them.
     """
 
     value: float
@@ -32,16 +32,16 @@ class Best:
 
 @dataclass(frozen=True)
 class Situation:
-    """What an action is given at a validation.
+    """What an action gets to see at a validation.
 
     Args:
         trainer: The Trainer of the running fit.
-        pl_module: Its module.
+        pl_module: The module being trained.
         monitor: The name of the monitored value.
         mode: Whether smaller or larger values are better.
-        record: The validation, with the verdict on it.
-        best: The best validation so far, this one included; None as long as there was no finite value.
-        memory: What this action remembers, empty at first: plain data and tensors, saved in checkpoints.
+        record: The validation and the verdict on it.
+        best: The best validation so far, including this one; None before the first finite value.
+        memory: What this action remembers, initially empty: plain data and tensors, saved in checkpoints.
     """
 
     trainer: Trainer
@@ -59,17 +59,17 @@ class Situation:
 
     @property
     def validation(self) -> int:
-        """Its number, counted from 1."""
+        """The number of this validation, counted from 1."""
         return self.record.validation
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict on it."""
+        """The verdict on this validation."""
         return self.record.verdict
 
     def is_better(self, value: float, than: float) -> bool:
-        """Tell whether a value is better than another; no NaN is."""
-        return value < than if self.mode == "min" else value > than
+        """Tell whether a value is better than another; NaN is never better."""
+        return is_better(value, than, self.mode)
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ class Effect:
     """What an action has done.
 
     Args:
-        text: What is different now, as in `LR 0.1 -> 0.03`.
-        starts_afresh: Whether the validations so far say nothing about what follows, because learning rates
-            or weights are others now.
+        text: What has changed, as in `LR 0.1 -> 0.03`.
+        starts_afresh: Whether the detector starts a new history, because learning rates or weights have
+            changed.
     """
 
     text: str
@@ -87,9 +87,9 @@ class Effect:
 
 
 class Action(ABC):
-    """Something to do about a verdict.
+    """Something to do after a verdict.
 
-    Every method is called on all ranks with the same values, and has to decide the same on all of them.
+    Every method is called on all ranks with the same values, and must make the same decision on all of them.
 
     Example:
         >>> class Beep(Action):
@@ -102,34 +102,34 @@ class Action(ABC):
         """Whether the weights of the best validation have to be kept in memory."""
         return False
 
-    def check(self, trainer: Trainer, *, monitor: str, mode: Mode) -> None:  # noqa: B027 (most can act always)
-        """Refuse a fit in which this action could not act; called when it starts.
+    def check(self, trainer: Trainer, *, monitor: str, mode: Mode) -> None:  # noqa: B027 (most can always act)
+        """Refuse a fit in which this action could not act; called when the fit starts.
 
         Raises:
-            MisconfigurationException: What is missing.
+            MisconfigurationException: Something that the action needs is missing.
         """
 
     def check_memory(self, memory: Mapping[str, Any]) -> None:  # noqa: B027 (most remember nothing)
-        """Check a memory from a checkpoint, which an action finds in `situation.memory`.
+        """Check a memory from a checkpoint before it becomes `situation.memory`.
 
         Raises:
-            ValueError: It is not a memory of this action.
+            ValueError: This is not a memory of this action.
         """
 
     @abstractmethod
     def act(self, situation: Situation) -> Effect | None:
-        """Act on the verdict; called at every validation with a verdict that this action is for.
+        """Act on the verdict; called at every validation whose verdict this action follows.
 
         Returns:
-            What has been done; None for nothing.
+            What was done; None if nothing was done.
         """
 
     def watch(self, situation: Situation) -> Effect | None:
-        """Look at a validation, whatever the verdict on it; called before any action acts."""
+        """Look at a validation, whatever its verdict; called before any action acts."""
         return None
 
     def before_batch(self, situation: Situation) -> Effect | None:
-        """Do what cannot be done within a validation; called before the first batch after an effect."""
+        """Do what cannot be done during a validation; called before the first batch after an effect."""
         return None
 
 
@@ -139,7 +139,7 @@ ActionSpec: TypeAlias = Action | Sequence[Action] | None
 
 @dataclass(frozen=True)
 class ReportOnly(Action):
-    """Change nothing: the verdict is told and that is all.
+    """Change nothing and only report the verdict.
 
     Example:
         >>> ReportOnly()

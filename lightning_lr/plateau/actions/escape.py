@@ -1,4 +1,4 @@
-"""Tries to leave a plateau by larger steps, and takes that back where it did not help."""
+"""Tries to leave a plateau by larger steps, and goes back if that did not help."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
@@ -10,16 +10,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count, check_number
-from lightning_lr.fit.saved_state import (
-    Read,
-    count,
-    each_of,
-    flag,
-    mapping,
-    number,
-    optional,
-    read_entries,
-)
+from lightning_lr.fit.saved_state import Read, count, each_of, flag, mapping, number, optional, read_entries
 from lightning_lr.plateau.actions.base import Action, Effect, Situation
 from lightning_lr.plateau.actions.reduce import change_lr
 from lightning_lr.plateau.actions.restore import check_weights_can_be_kept
@@ -34,24 +25,24 @@ __all__ = ["Escape"]
 class Escape(Action):
     """Raise the LR or the momentum for a while, and go back if that does not pay.
 
-    After `duration` validations the raise is over. As soon as a validation is better than the best one before
-    the escape, what was reached is kept. Where none is until `patience` validations have passed, weights and
-    optimizer states go back to those from before the escape. Until then they are kept on the CPU and in the
-    checkpoints. The evidence that this helps is weak, which is why it is never done by default.
+    The raise ends after `duration` validations. The escape succeeds at the first validation that is better
+    than the best one before it; then the fit continues with the current weights. If `patience` validations
+    pass without success, weights and optimizer states go back to those from before the escape, which are kept
+    on the CPU and in checkpoints until then. The evidence that this helps is weak, so it is never a default.
 
     Args:
-        factor: How much to raise, in (1, inf): the LR times this, or a momentum that averages over this many
-            times as many steps, m -> 1 - (1 - m) / factor.
-        quantity: What to raise, `lr` or `momentum`, which is beta1 in Adam.
-        duration: For how many validations, at least 1.
+        factor: How much to raise, in (1, inf). The LR is multiplied by it; a momentum m becomes
+            1 - (1 - m) / factor, which averages over `factor` times as many steps.
+        quantity: What to raise: `lr`, or `momentum` (beta1 in Adam).
+        duration: For how many validations to raise it, at least 1.
         patience: After how many validations to give up, at least `duration`.
         attempts: How often to try in one fit, at least 1.
 
     Raises:
-        TypeError: An argument is of the wrong type.
-        ValueError: One is out of range.
-        MisconfigurationException: At fit start: no optimizer has momentum, or a scheduler cycles it; weights
-            that are sharded over ranks.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range.
+        MisconfigurationException: At fit start: no optimizer has momentum, a scheduler cycles it, or the
+            weights are sharded over ranks.
 
     Example:
         >>> Escape(3.0, duration=2, patience=8)
@@ -82,7 +73,7 @@ class Escape(Action):
                 "`Escape(quantity='momentum')` and a scheduler with `cycle_momentum=True` both write the"
                 " momentum. Use `quantity='lr'`, or `cycle_momentum=False`."
             )
-        if not any(momenta(trainer.optimizers)):
+        if not any(_momenta(trainer.optimizers)):
             raise MisconfigurationException(
                 "`Escape(quantity='momentum')` finds no optimizer with momentum. Use `quantity='lr'`."
             )
@@ -99,20 +90,18 @@ class Escape(Action):
 
     @override
     def act(self, situation: Situation) -> Effect | None:
-        memory = situation.memory
+        memory, best = situation.memory, situation.best
         attempts = memory.get("attempts", 0)
-        if "left" in memory or attempts == self.attempts or situation.best is None:
+        if "left" in memory or attempts == self.attempts or best is None:
             return None
-        effect = self._raise(situation)
-        if effect is not None:
-            memory.update(
-                attempts=attempts + 1,
-                left=self.patience,
-                target=situation.best.value,
-                raised=True,
-                weights=copy_weights(situation.pl_module, situation.trainer.optimizers),
-            )
-        return effect
+        text = self._raise(situation)
+        if text is None:
+            return None
+        weights = copy_weights(situation.pl_module, situation.trainer.optimizers)
+        memory.update(
+            attempts=attempts + 1, left=self.patience, target=best.value, raised=True, weights=weights
+        )
+        return Effect(f"{text} for {self.duration} validations", starts_afresh=True)
 
     @override
     def watch(self, situation: Situation) -> Effect | None:
@@ -123,108 +112,65 @@ class Escape(Action):
         better = situation.is_better(situation.value, memory["target"])
         over = better or memory["left"] == 0
         texts = []
+        if better:
+            texts.append(f"the escape has paid: better than {memory['target']:.4g}")
+        elif over:
+            put_back(memory["weights"], situation.pl_module, situation.trainer.optimizers)
+            texts.append(f"no better than {memory['target']:.4g}: back to the weights before the escape")
         if memory["raised"] and (over or self.patience - memory["left"] == self.duration):
             memory["raised"] = False
             texts.append(self._lower(situation))
         if over:
-            if better:
-                texts.insert(0, f"the escape has paid: better than {memory['target']:.4g}")
-            else:
-                put_back(memory["weights"], situation.pl_module, situation.trainer.optimizers)
-                texts.insert(
-                    0, f"no better than {memory['target']:.4g}: back to the weights before the escape"
-                )
             for name in ("left", "target", "raised", "weights"):
                 del memory[name]
         return Effect(", ".join(texts), starts_afresh=True) if texts else None
 
-    def _raise(self, situation: Situation) -> Effect | None:
-        optimizers = situation.trainer.optimizers
-        until = f"for {self.duration} validations"
+    def _raise(self, situation: Situation) -> str | None:
+        trainer, memory = situation.trainer, situation.memory
         if self.quantity == "lr":
-            before_lr = base_lr(situation.trainer)
-            effect = change_lr(situation.trainer, before_lr * self.factor)
-            situation.memory.update(lr=before_lr, raised_lr=base_lr(situation.trainer))
-            return None if effect is None else Effect(f"{effect.text} {until}", starts_afresh=True)
-        before = momenta(optimizers)
-        situation.memory["momenta"] = before
-        after = [each if each is None else lengthen_memory(each, self.factor) for each in before]
-        set_momenta(optimizers, after)
-        return Effect(f"momentum {_told(before)} -> {_told(after)} {until}", starts_afresh=True)
+            before = base_lr(trainer)
+            effect = change_lr(trainer, before * self.factor)
+            if effect is None:
+                return None
+            memory.update(lr=before, raised_lr=base_lr(trainer))
+            return effect.text
+        memory["momenta"] = momenta = _momenta(trainer.optimizers)
+        raised = [each if each is None else 1 - (1 - each) / self.factor for each in momenta]
+        _set_momenta(trainer.optimizers, raised)
+        return f"momentum {_highest(momenta)} -> {_highest(raised)}"
 
     def _lower(self, situation: Situation) -> str:
+        trainer, memory = situation.trainer, situation.memory
         if self.quantity == "lr":
-            lr, raised = situation.memory.pop("lr"), situation.memory.pop("raised_lr")
-            now = base_lr(situation.trainer)
+            before, raised, now = memory.pop("lr"), memory.pop("raised_lr"), base_lr(trainer)
             # Another action may have changed it since.
-            effect = change_lr(situation.trainer, lr if now == raised else now / self.factor)
-            return effect.text if effect is not None else ""
-        before = situation.memory.pop("momenta")
-        set_momenta(situation.trainer.optimizers, before)
-        return f"momentum back to {_told(before)}"
+            effect = change_lr(trainer, before if now == raised else now / self.factor)
+            return "" if effect is None else effect.text
+        momenta = memory.pop("momenta")
+        _set_momenta(trainer.optimizers, momenta)
+        return f"momentum back to {_highest(momenta)}"
 
 
-def _told(values: list[float | None]) -> str:
-    return f"{max(value for value in values if value is not None):.4g}"
+def _groups(optimizers: Iterable[Optimizer]) -> list[dict[str, Any]]:
+    return [group for optimizer in optimizers for group in optimizer.param_groups]
 
 
-def momenta(optimizers: Iterable[Optimizer]) -> list[float | None]:
-    """Return the momentum of every group, None where its optimizer has none.
-
-    Example:
-        >>> import torch
-        >>> weight = torch.zeros(1)
-        >>> momenta(
-        ...     [
-        ...         torch.optim.Adam([weight]),
-        ...         torch.optim.SGD([weight], momentum=0.5),
-        ...         torch.optim.Rprop([weight]),
-        ...     ]
-        ... )
-        [0.9, 0.5, None]
-    """
-    found: list[float | None] = []
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            momentum = group["betas"][0] if "betas" in group else group.get("momentum")
-            found.append(None if momentum is None else float(momentum))
-    return found
+def _momenta(optimizers: Iterable[Optimizer]) -> list[float | None]:
+    """Return the momentum of every group, None if its optimizer has none."""
+    found = [
+        group["betas"][0] if "betas" in group else group.get("momentum") for group in _groups(optimizers)
+    ]
+    return [None if momentum is None else float(momentum) for momentum in found]
 
 
-def lengthen_memory(momentum: float, factor: float) -> float:
-    """Return the momentum that averages over `factor` times as many steps, 1 / (1 - momentum) of them.
-
-    Args:
-        momentum: In [0, 1).
-        factor: In (0, inf).
-
-    Raises:
-        ValueError: An argument is out of range.
-
-    Example:
-        >>> lengthen_memory(0.9, 2)
-        0.95
-    """
-    check_number("lengthen_memory(momentum=...)", momentum, "[0, 1)")
-    check_number("lengthen_memory(factor=...)", factor, "(0, inf)")
-    return 1 - (1 - momentum) / factor
+def _set_momenta(optimizers: Iterable[Optimizer], momenta: Iterable[float | None]) -> None:
+    """Set the momentum of every group; None leaves a group as it is."""
+    for group, momentum in zip(_groups(optimizers), momenta, strict=True):
+        if momentum is not None and "betas" in group:
+            group["betas"] = (momentum, *group["betas"][1:])
+        elif momentum is not None:
+            group["momentum"] = momentum
 
 
-def set_momenta(optimizers: Iterable[Optimizer], values: Iterable[float | None]) -> None:
-    """Set the momentum of every group; None leaves a group as it is.
-
-    Example:
-        >>> import torch
-        >>> optimizer = torch.optim.Adam([torch.zeros(1)])
-        >>> set_momenta([optimizer], [0.95])
-        >>> optimizer.param_groups[0]["betas"]
-        (0.95, 0.999)
-    """
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    for group, value in zip(groups, values, strict=True):
-        if value is None:
-            continue
-        if "betas" in group:
-            group["betas"] = (value, *group["betas"][1:])
-        else:
-            group["momentum"] = value
+def _highest(momenta: Iterable[float | None]) -> str:
+    return f"{max(momentum for momentum in momenta if momentum is not None):.4g}"

@@ -1,4 +1,4 @@
-"""Multiplies the learning rates, whatever schedule they follow."""
+"""Lowers the learning rates, whatever schedule they follow."""
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
@@ -15,7 +15,7 @@ from lightning_lr.rates import base_lr, current_lr, rescale
 
 __all__ = ["ReduceLR", "change_lr", "multiply_lr"]
 
-# Less than this is rounding and no reduction.
+# A smaller relative change is rounding.
 _LEAST_CHANGE = 1e-6
 
 
@@ -23,17 +23,17 @@ _LEAST_CHANGE = 1e-6
 class ReduceLR(Action):
     """Multiply the LR by `factor`.
 
-    It is the base LR that is multiplied, with all that torch's schedulers derive from it: LRDecay or a
-    scheduler goes on from there, on its own curve, and groups keep their ratios.
+    The base LR is multiplied, together with everything that torch's schedulers derive from it. LRDecay or a
+    scheduler continues on its own curve from there, and the groups keep their ratios.
 
     Args:
-        factor: What the LR is multiplied by, in (0, 1).
-        min_lr: How low the base LR of the group with the highest one may get, in [0, inf).
-        cooldown: For how many validations after a reduction there is no other one, at least 0.
+        factor: The factor for the LR, in (0, 1).
+        min_lr: The lowest base LR of the group with the highest one, in [0, inf).
+        cooldown: For how many validations after a reduction not to reduce again, at least 0.
 
     Raises:
-        TypeError: An argument is not a number.
-        ValueError: One is out of range.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range.
 
     Example:
         >>> ReduceLR(0.1)
@@ -71,17 +71,13 @@ class ReduceLR(Action):
 
 
 def multiply_lr(trainer: Trainer, factor: float, *, min_lr: float = 0.0) -> Effect | None:
-    """Multiply the base LR of every group by `factor`, or by more where it would get below `min_lr`."""
+    """Multiply the base LR of every group by `factor`, but keep the highest one at `min_lr` or above."""
     old = base_lr(trainer)
     return change_lr(trainer, max(old * factor, min(old, min_lr)))
 
 
 def change_lr(trainer: Trainer, new: float) -> Effect | None:
-    """Make `new` the base LR of the group with the highest one, and change the others in proportion.
-
-    Returns:
-        What has been done; None where there is nothing to do, or nothing is trained.
-    """
+    """Make `new` the highest base LR and keep the ratios of the groups; None if nothing changes."""
     old = base_lr(trainer)
     if not old or abs(new / old - 1) < _LEAST_CHANGE:
         return None

@@ -1,4 +1,4 @@
-"""Goes back to the best weights seen."""
+"""Goes back to the best weights so far."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
@@ -20,22 +20,22 @@ __all__ = ["RestoreBest", "check_weights_can_be_kept", "is_sharded"]
 
 @dataclass(frozen=True)
 class RestoreBest(Action):
-    """Go back to the weights of the best validation, with the optimizer states of then, and reduce the LR.
+    """Go back to the weights and optimizer states of the best validation, and reduce the LR.
 
-    Where this validation is the best, or none had a finite value, only the LR is reduced.
+    If this validation is the best one, or if no value has been finite, only the LR is reduced.
 
     Args:
-        factor: What the LR is multiplied by, in (0, 1]; 1 keeps it.
-        source: Where the best weights are kept. `memory`: on the CPU, copied whenever a validation is the
-            best so far, and in the checkpoints, so that a resumed run has them; both grow by the size of
-            weights and optimizer states. `checkpoint`: in the files of the Trainer's ModelCheckpoint, which
-            has to monitor the same value.
+        factor: The factor for the LR, in (0, 1]; 1 keeps the LR.
+        source: Where the best weights are kept. `memory`: on the CPU, copied at every new best validation,
+            and in the checkpoints, so that a resumed run has them; both grow by the size of weights and
+            optimizer states. `checkpoint`: in the files of the Trainer's ModelCheckpoint, which has to
+            monitor the same value.
 
     Raises:
-        TypeError: `factor` is no number.
+        TypeError: `factor` is not a number.
         ValueError: An argument is out of range.
-        MisconfigurationException: At fit start: no such ModelCheckpoint, or weights that are sharded over
-            ranks.
+        MisconfigurationException: At fit start: there is no such ModelCheckpoint, or the weights are sharded
+            over ranks.
 
     Example:
         >>> RestoreBest()
@@ -94,20 +94,16 @@ class RestoreBest(Action):
 
 
 def is_sharded(trainer: Trainer) -> bool:
-    """Tell whether the strategy keeps on every rank a part of the weights only."""
+    """Tell whether the strategy keeps only a part of the weights on each rank."""
     return isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy)
 
 
 def check_weights_can_be_kept(trainer: Trainer, action: Action) -> None:
-    """Refuse strategies under which one rank's weights are not those of all.
-
-    Raises:
-        MisconfigurationException: It is one of them.
-    """
+    """Refuse a strategy that shards the weights over ranks."""
     if is_sharded(trainer):
         raise MisconfigurationException(
             f"`{type(action).__name__}` keeps whole weights, and {type(trainer.strategy).__name__} shards"
-            " them over the ranks. Take another action, such as `ReduceLR`."
+            " them over the ranks. Use another action, for example `ReduceLR`."
         )
 
 

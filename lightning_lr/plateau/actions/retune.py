@@ -1,4 +1,4 @@
-"""Lets LRRangeTest or LRSearch test again."""
+"""Runs LRRangeTest or LRSearch again."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,10 @@ __all__ = ["Retune"]
 class Retune(Action):
     """Run the Trainer's LRRangeTest or LRSearch again from the current weights.
 
-    The fit goes on with the LR that it finds, if any. The test is a dry run before the next training batch.
+    The test is a dry run before the next training batch. If it finds an LR, the fit continues with it.
+
+    Raises:
+        MisconfigurationException: At fit start: the Trainer has neither callback.
 
     Example:
         >>> Retune()
@@ -31,7 +34,7 @@ class Retune(Action):
     def check(self, trainer: Trainer, *, monitor: str, mode: Mode) -> None:
         if self._found(trainer) is None:
             raise MisconfigurationException(
-                "`Retune` has no test to run again. Add the callback `LRRangeTest` or `LRSearch`, or take"
+                "`Retune` has no test to run again. Add the callback `LRRangeTest` or `LRSearch`, or use"
                 " another action."
             )
 

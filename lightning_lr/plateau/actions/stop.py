@@ -1,4 +1,4 @@
-"""Ends the fit: at once, or by the cooldown of LRDecay."""
+"""Ends the fit: immediately, or with the cooldown of LRDecay."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ __all__ = ["StartCooldown", "StopTraining"]
 
 @dataclass(frozen=True)
 class StopTraining(Action):
-    """End the fit, as `EarlyStopping` does; not before the Trainer's `min_epochs` and `min_steps`.
+    """End the fit as `EarlyStopping` does, but not before the Trainer's `min_epochs` and `min_steps`.
 
     Example:
         >>> StopTraining()
@@ -32,11 +32,14 @@ class StopTraining(Action):
 
 @dataclass(frozen=True)
 class StartCooldown(Action):
-    """Let `LRDecay(WarmupStableDecay(...))` begin its cooldown now, and the run end with it.
+    """Let `LRDecay(WarmupStableDecay(...))` begin its cooldown now and end the run with it.
 
-    The cooldown has the length that it was planned with, and its start is kept in checkpoints. At its end
-    LRDecay stops the fit by `trainer.should_stop`, after a last validation; not before the Trainer's
-    `min_epochs` and `min_steps`.
+    The cooldown keeps its planned length, and its start is saved in checkpoints. At its end, after a last
+    validation, LRDecay stops the fit by `trainer.should_stop`, but not before the Trainer's `min_epochs` and
+    `min_steps`.
+
+    Raises:
+        MisconfigurationException: At fit start: the Trainer has no LRDecay with this policy.
 
     Source:
         Hägele et al. (2024), arXiv 2405.18392.
@@ -51,7 +54,7 @@ class StartCooldown(Action):
         if self._found(trainer) is None:
             raise MisconfigurationException(
                 "`StartCooldown` has no cooldown to start. Add the callback `LRDecay` with the policy"
-                " `WarmupStableDecay`, or take another action."
+                " `WarmupStableDecay`, or use another action."
             )
 
     @override

@@ -1,1 +1,1 @@
-"""What judges the validations: pure functions of a plain state, without a Trainer."""
+"""The detectors: pure functions of a plain state that judge validations, without a Trainer."""

@@ -1,11 +1,11 @@
-"""What every plateau detector takes, keeps and says: values and one interface, without a Trainer."""
+"""The interface of a plateau detector and the values it works with, all without a Trainer."""
 
 import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["Detector", "Mode", "Observation", "State", "Verdict", "VerdictState"]
+__all__ = ["Detector", "Mode", "Observation", "State", "Verdict", "VerdictState", "is_better"]
 
 State: TypeAlias = dict[str, Any]
 """What a detector remembers: numbers, flags, None and lists of numbers, as checkpoints hold them."""
@@ -14,13 +14,23 @@ Mode: TypeAlias = Literal["min", "max"]
 VerdictState: TypeAlias = Literal["improving", "plateau", "overfitting", "diverging", "undecided"]
 
 
+def is_better(value: float, than: float, mode: Mode) -> bool:
+    """Tell whether a value is better than another; NaN is never better.
+
+    Example:
+        >>> is_better(0.5, 0.4, "min"), is_better(0.5, 0.4, "max"), is_better(math.nan, 0.4, "min")
+        (False, True, False)
+    """
+    return value < than if mode == "min" else value > than
+
+
 @dataclass(frozen=True)
 class Observation:
-    """What one validation showed.
+    """What a detector sees of one validation.
 
     Args:
         value: The monitored value; any float.
-        training_loss: Mean training loss since the validation before; NaN where it is not known.
+        training_loss: Mean training loss since the previous validation; NaN if it is not known.
     """
 
     value: float
@@ -34,21 +44,21 @@ class Observation:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a detector makes of the validations so far.
+    """A detector's judgment of the validations so far.
 
     Args:
-        state: `improving`; `plateau`, too little improvement to wait for more; `overfitting`, worse while the
-            training loss still falls; `diverging`, worse while it does not, or values that are no numbers;
-            `undecided`, too little evidence for any of these.
-        slope: Improvement per validation, positive where the value gets better: as a share of the value
-            (`0.01` is 1 % better each time), or of all improvement so far where values are not positive. NaN
-            where not estimated.
-        noise: Standard deviation of one validation around its trend, as `slope` a share; NaN where not
+        state: `improving`; `plateau`: too little improvement to wait for more; `overfitting`: worse while the
+            training loss still falls; `diverging`: worse while the training loss does not fall, or NaN or
+            infinite; `undecided`: too little evidence for any of these.
+        slope: Improvement per validation, positive if the value gets better, as a share of the value (`0.01`
+            is 1 % better each time), or of all improvement so far if some values are not positive. NaN if
+            not estimated.
+        noise: Standard deviation of one validation around the trend, in the units of `slope`; NaN if not
             estimated.
-        threshold: The slope below which this would be a plateau; NaN where there is none.
-        upper_threshold: The slope above which the improvement is surely worth waiting for: between the two,
-            noise hides which it is. NaN where there is none.
-        window: How many validations the verdict rests on.
+        threshold: The slope below which the verdict would be a plateau; NaN if there is none.
+        upper_threshold: The slope above which the improvement is surely worth waiting for; between the two
+            thresholds, noise hides which of the two it is. NaN if there is none.
+        window: How many validations the verdict is based on.
         reason: A sentence with the numbers.
     """
 
@@ -66,7 +76,7 @@ class Verdict:
 
 
 class Detector(ABC):
-    """Judges a sequence of validations; own detectors implement four pure functions of a plain state.
+    """Judges a sequence of validations; a subclass implements four pure functions of a plain state.
 
     Example:
         >>> from lightning_lr.plateau import Patience
@@ -84,10 +94,10 @@ class Detector(ABC):
 
     @abstractmethod
     def check_state(self, state: State) -> None:
-        """Check a state from outside, such as a checkpoint; `judge` checks nothing.
+        """Check a state that comes from a checkpoint; `judge` checks nothing.
 
         Raises:
-            ValueError: It is not a state of this detector.
+            ValueError: This is not a state of this detector.
         """
 
     @abstractmethod
@@ -95,14 +105,14 @@ class Detector(ABC):
         """Judge one more validation.
 
         Args:
-            state: From `begin`, `judge` or `after_change`; stays as it is.
+            state: The last one that `begin`, `judge` or `after_change` returned; it is not changed.
             observation: The new validation.
-            mode: Whether smaller (`min`) or larger (`max`) values are better; the same for one state.
+            mode: Whether smaller (`min`) or larger (`max`) values are better; the same for the whole run.
 
         Returns:
-            The state from now on, and the verdict on everything up to now.
+            The new state, and the verdict on all validations so far.
         """
 
     @abstractmethod
     def after_change(self, state: State) -> State:
-        """Return the state from which to judge on after the learning rate, or the weights, were changed."""
+        """Return the state from which judging goes on after a change of the LR or the weights."""

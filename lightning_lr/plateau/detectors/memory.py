@@ -1,9 +1,9 @@
-"""What the slope test remembers of a run, in bounded memory, and the scale on which it reads it."""
+"""What the slope test remembers of a run, in bounded memory, and the scale on which it reads the values."""
 
 import numpy as np
 
 from lightning_lr.fit.saved_state import Read, count, each_of, finite, flag, number, optional, read_entries
-from lightning_lr.plateau.detectors.base import Mode, Observation, State
+from lightning_lr.plateau.detectors.base import Mode, Observation, State, is_better
 from lightning_lr.plateau.detectors.trend import Series
 
 __all__ = ["begin", "check", "forget", "remember", "series_of"]
@@ -40,11 +40,7 @@ _ENTRIES: dict[str, Read] = {
 
 
 def check(state: object) -> None:
-    """Check a history that was loaded.
-
-    Raises:
-        ValueError: Not a valid state.
-    """
+    """Check a history from a checkpoint; raises ValueError if it is not valid."""
     checked = read_entries(state, _ENTRIES)
     values, losses = len(checked["values"]), len(checked["training_losses"])
     if values != losses:
@@ -56,26 +52,24 @@ def check(state: object) -> None:
 
 
 def remember(state: State, observation: Observation, mode: Mode, *, first: int, kept: int) -> State:
-    """Return the history with one more validation, of a finite value.
+    """Return the history with one more validation, whose value is finite.
 
     Args:
-        state: The history so far; stays as it is.
+        state: The history so far; it is not changed.
         observation: The validation.
         mode: Whether smaller or larger values are better.
-        first: How many of the first values are kept for good.
-        kept: How many of the last values are.
+        first: How many of the first values of the run to keep for good.
+        kept: How many of the last values to keep.
     """
     values = [*state["values"], observation.value][-kept:]
-    level = _middle(values[-_LEVEL:])
-    if state["best_level"] is not None:
-        level = min(level, state["best_level"]) if mode == "min" else max(level, state["best_level"])
+    level, best = _middle(values[-_LEVEL:]), state["best_level"]
     positive = state["positive"] and observation.value > 0
     return {
         **state,
         "values": values,
         "training_losses": [*state["training_losses"], observation.training_loss][-kept:],
         "first_values": [*state["first_values"], observation.value][:first],
-        "best_level": level,
+        "best_level": level if best is None or is_better(level, best, mode) else best,
         "positive": positive,
         "non_finite": 0,
         # A noise of logarithms says nothing of values that have none.
@@ -84,26 +78,20 @@ def remember(state: State, observation: Observation, mode: Mode, *, first: int, 
 
 
 def forget(state: State) -> State:
-    """Return the history after a change: of the validations so far only their scale and their noise."""
+    """Return the history after a change of LR or weights: only scale and noise are kept."""
     noise = state["earlier_noise"] if state["noise"] is None else state["noise"]
-    return {
-        **state,
-        "values": [],
-        "training_losses": [],
-        "non_finite": 0,
-        "noise": None,
-        "earlier_noise": noise,
-    }
+    fresh = {"values": [], "training_losses": [], "non_finite": 0, "noise": None, "earlier_noise": noise}
+    return {**state, **fresh}
 
 
 def series_of(state: State, mode: Mode) -> Series | None:
-    """Return the values as slopes are read off them, smaller being better.
+    """Return the series whose slope is tested; smaller is better.
 
-    Logarithms; or, from the first value on that is not positive, values in units of the improvement so far,
-    from the median of the first values to the best median of five.
+    The series holds logarithms as long as all values are positive. After that, it holds the values in units
+    of the improvement so far, from the median of the first values to the best median of five.
 
     Returns:
-        None where there was no improvement so far.
+        The series; None if there has been no improvement yet.
 
     Example:
         >>> from math import e

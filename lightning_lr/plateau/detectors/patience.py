@@ -1,4 +1,4 @@
-"""The patience rule that everybody knows."""
+"""The well-known patience rule of `ReduceLROnPlateau`."""
 
 import math
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from lightning_lr.plateau.detectors.base import (
     State,
     Verdict,
     VerdictState,
+    is_better,
 )
 
 __all__ = ["Patience"]
@@ -24,23 +25,23 @@ __all__ = ["Patience"]
 class Patience(Detector):
     """`ReduceLROnPlateau`'s rule: a plateau is more than `patience` validations in a row without a new best.
 
-    A value is a new best below `best (1 - threshold)` for `rel`, `best - threshold` for `abs`; above
-    `best (1 + threshold)` or `best + threshold` for mode `max`. Exactly torch's semantics, among them those
-    that surprise: the first validation sets the best, so that a constant value is a plateau at validation
-    `patience + 2`; NaN is never a new best and counts as bad; a relative threshold of a negative best points
-    the wrong way (use `abs`); one lucky value is the best for ever. Overfitting and divergence are plateaus
-    to it.
+    For mode `min`, a new best is a value below `best (1 - threshold)` (`rel`) or `best - threshold` (`abs`);
+    for mode `max`, one above `best (1 + threshold)` or `best + threshold`. The semantics are exactly torch's,
+    including the surprising ones: the first validation sets the best, so a constant value is a plateau at
+    validation `patience + 2`; NaN is never a new best and counts as bad; with a negative best, a relative
+    threshold points the wrong way (use `abs`); one lucky value stays the best forever. Overfitting and
+    divergence are reported as plateaus.
 
     Args:
-        patience: Validations without a new best that are still waited for, at least 0.
+        patience: How many validations without a new best to tolerate, at least 0.
         threshold: How much better a new best must be: a share in [0, 1) for `rel`, in units of the value in
             [0, inf) for `abs`.
         threshold_mode: `rel` or `abs`.
-        cooldown: Validations after a change during which bad ones are not counted, at least 0.
+        cooldown: For how many validations after a change bad ones are not counted, at least 0.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: One is outside its range.
+        ValueError: An argument is out of range.
 
     Source:
         `torch.optim.lr_scheduler.ReduceLROnPlateau`.
@@ -77,16 +78,15 @@ class Patience(Detector):
     def judge(self, state: State, observation: Observation, *, mode: Mode) -> tuple[State, Verdict]:
         best, bad, cooldown = state["best"], state["bad"], state["cooldown"]
         bound = self._bound(best, mode)
-        better = observation.value < bound if mode == "min" else observation.value > bound
+        better = is_better(observation.value, bound, mode)
         if better:
             best, bad = observation.value, 0
         else:
             bad += 1
         if cooldown:
             cooldown, bad = cooldown - 1, 0
-        decided, reason = self._decide(
-            bad, f"{'below' if mode == 'min' else 'above'} {bound:.6g}", better=better
-        )
+        side = "below" if mode == "min" else "above"
+        decided, reason = self._decide(bad, f"{side} {bound:.6g}", better=better)
         verdict = Verdict(decided, math.nan, math.nan, math.nan, math.nan, window=bad, reason=reason)
         return {"best": best, "bad": bad, "cooldown": cooldown}, verdict
 
@@ -98,11 +98,9 @@ class Patience(Detector):
         sign = -1.0 if mode == "min" else 1.0
         if best is None:
             return -sign * math.inf
-        return (
-            best * (1.0 + sign * self.threshold)
-            if self.threshold_mode == "rel"
-            else best + sign * self.threshold
-        )
+        if self.threshold_mode == "rel":
+            return best * (1.0 + sign * self.threshold)
+        return best + sign * self.threshold
 
     def _decide(self, bad: int, bound: str, *, better: bool) -> tuple[VerdictState, str]:
         if better:

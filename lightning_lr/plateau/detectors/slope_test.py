@@ -1,7 +1,7 @@
 """The default plateau detector: is the monitored value surely improving too slowly to wait for more?
 
-Failing to see a slope is no evidence of a plateau: with enough noise every slope is hidden. So the test asks
-the other way round, whether the slope that is worth waiting for can be ruled out, over as many validations as
+A slope that cannot be seen is no evidence of a plateau: enough noise hides every slope. So the test asks the
+opposite question: can the slope that is worth waiting for be ruled out? It looks at as many validations as
 the noise demands.
 """
 
@@ -27,21 +27,21 @@ from lightning_lr.plateau.detectors.trend import (
 
 __all__ = ["SlopeTest"]
 
-# z standard errors must be at most this share of the slope that is worth waiting for: at 1 a constant value
-# would be told from that slope only every other time.
+# z standard errors must be at most this share of the slope that is worth waiting for: at 1, a constant value
+# would be distinguished from that slope only half of the time.
 _RESOLUTION = 0.75
 _PATIENCES_KEPT = 16
 _NON_FINITE = 3
 _FEWEST_RECOVERING = 2
 _FEWEST, _FEWEST_FIRST = 8, 5
-# How many differences an estimate from before the last change counts for.
+# An estimate from before the last change counts as much as this many differences.
 _EARLIER_WEIGHT = 8
 # Slope, noise and both thresholds of a verdict.
 _NOT_ESTIMATED = (math.nan,) * 4
 
 
 class _Reading(NamedTuple):
-    """What the validations since the last change or jump show; rises are positive."""
+    """What the validations since the last change or jump show; a positive `rise` is a worsening."""
 
     rise: float
     noise: float
@@ -53,42 +53,41 @@ class _Reading(NamedTuple):
 
 @dataclass(frozen=True)
 class SlopeTest(Detector):
-    """A plateau is where an improvement worth waiting for is ruled out, by the slope and its uncertainty.
+    """Call a plateau when the slope and its uncertainty rule out an improvement worth waiting for.
 
-    With `s` the improvement per validation, `e` its standard error and
-    `rate = min_improvement / patience` over a window `w` of validations:
+    Let `s` be the improvement per validation over a window of `w` validations, `e` its standard error, and
+    `rate = min_improvement / patience`. The verdict is
 
-    - plateau: `s < rate - z e`, and neither the last `patience + 2` validations nor the level of `patience`
-      validations ago show an improvement worth waiting for;
-    - overfitting or diverging: `s < -z e` and `s < -rate / 2`; overfitting where the training loss falls over
-      the window, or is not known. Also a sudden rise that is not made up for within `patience + 2`
-      validations (diverging unless the training loss falls), and three values in a row that are no finite
-      numbers (diverging);
-    - improving: otherwise, or as soon as `s > z e`;
-    - undecided: fewer validations than `w` since the last change of the LR or sudden rise.
+    - plateau if `s < rate - z e`, unless the last `patience + 2` validations, or a comparison with the level
+      `patience` validations ago, show an improvement worth waiting for;
+    - overfitting or diverging if `s < -z e` and `s < -rate / 2`: overfitting if the training loss falls over
+      the window or is not known, diverging otherwise. The same after a sudden rise from which the value does
+      not recover within `patience + 2` validations (diverging unless the training loss falls). Three values
+      in a row that are NaN or infinite are diverging;
+    - undecided if there are fewer than `w` validations since the last change of the LR or sudden rise;
+    - improving otherwise, and as soon as `s > z e`.
 
-    `w` is the smallest with `z e <= 0.75 rate`, at least `patience + 2` and at most `16 patience`: a constant
-    value is a plateau as soon as under `Patience`, noise makes it later, and noise that hides even `rate`
-    leaves it undecided. The noise counts its autocorrelation.
+    `w` is the smallest window with `z e <= 0.75 rate`, at least `patience + 2` and at most `16 patience`. So
+    a constant value is a plateau as early as with `Patience`, noise delays the verdict, and noise that hides
+    even `rate` leaves it undecided. The estimate of the noise accounts for autocorrelation.
 
-    Improvement is the fall, or rise for mode `max`, of the logarithm of the value, so that neither its scale
-    nor the detector's setting depends on the loss. From the first value on that is not positive it is
-    in units of the improvement so far instead (from the median of the first `patience` values to the best
-    median of five), which no shift or scale of the value changes. A value that is no finite number is
-    skipped, and neither an improvement nor part of a plateau.
+    Improvement is the fall (for mode `max`, the rise) of the logarithm of the value, so the same settings fit
+    a loss of any scale. Once a value is not positive, improvement is measured in units of the improvement so
+    far instead (from the median of the first `patience` values to the best median of five), which does not
+    depend on shift or scale of the value. A NaN or infinite value is skipped.
 
     Args:
-        patience: Validations that one waits for `min_improvement`, at least 1.
-        min_improvement: Share of the value, or of the improvement so far, in [1e-6, 1). For a value that
-            cannot change much, such as an accuracy near 1, choose a smaller one.
-        z: Certainty in standard errors, in (0, 100]; larger is later and with fewer false alarms.
+        patience: For how many validations to wait for `min_improvement`, at least 1.
+        min_improvement: Share of the value, or of the improvement so far, in [1e-6, 1). Choose a smaller one
+            for a value that cannot change much, for example an accuracy near 1.
+        z: Certainty in standard errors, in (0, 100]; larger values decide later, with fewer false alarms.
 
     Raises:
-        TypeError: An argument is no number.
-        ValueError: One is outside its range.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range.
 
     Source:
-        The window and the threshold are those of a test whose power matches its size; the constants are from
+        Window and threshold are those of a test whose power matches its size; the constants are from
         `tests/benchmarks/plateau.py`.
 
     Example:
@@ -172,7 +171,7 @@ class SlopeTest(Detector):
             noise = math.sqrt((seen * noise**2 + _EARLIER_WEIGHT * earlier**2) / (seen + _EARLIER_WEIGHT))
         needed = max(self._fewest, window_for(noise, _RESOLUTION * self._rate / self.z))
         jumps = find_jumps(series, smallest=self.min_improvement)
-        # After a jump that is still too fresh, the course before it tells what to compare with.
+        # Right after a jump, the window also holds validations before it, to compare with.
         since = len(series) - jumps.last
         window = min(needed, since if since >= self._fewest else self._fewest)
         return _Reading(
@@ -185,7 +184,7 @@ class SlopeTest(Detector):
         )
 
     def _decide(self, series: Series, reading: _Reading, training: Series) -> tuple[VerdictState, str]:
-        """Return the state of the verdict, and what to say besides the trend."""
+        """Return the verdict's state and the rest of its reason, which follows the trend."""
         training = training[-reading.window :]
         since = len(series) - reading.jumps.last
         away = len(series) - reading.jumps.unrecovered
@@ -217,7 +216,7 @@ class SlopeTest(Detector):
         return "undecided", f"{takes}, more than the {self._kept} kept; {mend}."
 
     def _improves_lately(self, series: Series, noise: float) -> bool:
-        """Tell of an improvement worth waiting for that the slope over a long window hides."""
+        """Tell whether there is a recent improvement that the slope over a long window hides."""
         lately = series[-self._fewest :]
         fall = -slope_of(lately)
         if fall > max(self._rate, 2 * slope_error(noise, len(lately))):

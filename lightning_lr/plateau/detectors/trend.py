@@ -1,4 +1,4 @@
-"""The slope of a noisy series and how uncertain it is, by estimators that wild values do not mislead."""
+"""The slope of a noisy series and its uncertainty, estimated robustly against outliers."""
 
 import math
 from functools import lru_cache
@@ -13,13 +13,13 @@ Series = NDArray[np.float64]
 
 # The median absolute deviation of a normal distribution, in standard deviations.
 _MAD = 0.6745
-# Short enough that a course is nearly straight within a block, long enough for a correlation.
+# Short enough that the series is nearly straight within a block, long enough for a correlation.
 _BLOCK = 16
 _RECENT_BLOCKS = 2
 _WINSOR = 3.0
 # A block with this many times the variance of the last one belongs to a steep start or another learning rate.
 _OTHER_PHASE = 9.0
-# A few differences say little about the correlation: as if ten had been seen before that spoke for 0.5.
+# A few differences say little about the correlation, so a prior of 0.5 counts as much as ten of them.
 _PRIOR_WEIGHT, _PRIOR_CORRELATION, _LARGEST_CORRELATION = 10.0, 0.5, 0.85
 _JUMP = 8.0
 
@@ -27,7 +27,7 @@ _JUMP = 8.0
 def slope_of(series: Series) -> float:
     """Return the slope per point: the median of the slopes between all pairs of points.
 
-    Nearly as precise as least squares for normal noise, and blind to a few outliers wherever they are.
+    For normal noise it is nearly as precise as least squares, and a few outliers do not affect it.
 
     Args:
         series: At least two points.
@@ -50,9 +50,9 @@ def _pairs(length: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Series]:
 
 
 def _medians(values: Series) -> Series:
-    """Return the medians along the last axis, which stays, of values that hold no NaN.
+    """Return the medians along the last axis, which is kept; the values must hold no NaN.
 
-    `np.median` spends ten times as long on a few dozen values, and a verdict takes five of them.
+    `np.median` takes ten times as long for a few dozen values, and a verdict needs five medians.
     """
     length = values.shape[-1]
     ordered = np.sort(values, axis=-1)
@@ -70,7 +70,7 @@ def slope_error(noise: float, length: int) -> float:
 
 
 def window_for(noise: float, error: float) -> int:
-    """Return over how many points a slope has no larger a standard error than `error`.
+    """Return the number of points over which the standard error of a slope is at most `error`.
 
     `ceil((noise sqrt(12) / error)^(2/3) + 1)`
 
@@ -82,13 +82,13 @@ def window_for(noise: float, error: float) -> int:
 
 
 def noise_of(series: Series) -> float:
-    """Return the standard deviation of a point around its trend, as slopes feel it.
+    """Return the standard deviation of a point around the trend, adjusted for autocorrelation.
 
-    The differences of neighbors are centred in blocks and winsorised at 3 standard deviations. With `v` their
-    variance over the last two blocks, and `r` their correlation at lag 1 over all of them:
-    `sqrt(v (1 + rho) / 2) / (1 - rho)`, where `rho = 1 + 2 r`, shrunk towards 0.5. That is the standard
-    deviation of a point where points are independent, and otherwise that of independent points whose slope
-    would be as uncertain.
+    The differences of neighbors are centered in blocks and winsorized at 3 standard deviations. Let `v` be
+    their variance over the last two blocks and `r` their lag-1 correlation over all blocks. The result is
+    `sqrt(v (1 + rho) / 2) / (1 - rho)`, where `rho = 1 + 2 r`, shrunk toward 0.5. For independent points this
+    is the standard deviation of a point; for correlated ones, that of independent points whose slope would be
+    equally uncertain.
 
     Args:
         series: At least four points.
@@ -122,9 +122,9 @@ class Jumps(NamedTuple):
     """Sudden rises in a series.
 
     Args:
-        last: Index of the first point after the last jump; 0 where there is none.
-        unrecovered: Index of the first point after the first jump that has not been made up for since; the
-            length of the series where there is none.
+        last: Index of the first point after the last jump; 0 if there is no jump.
+        unrecovered: Index of the first point after the first jump from which the series has not recovered;
+            the length of the series if there is no such jump.
     """
 
     last: int
@@ -132,14 +132,14 @@ class Jumps(NamedTuple):
 
 
 def find_jumps(series: Series, smallest: float) -> Jumps:
-    """Find where a series rose at once and stayed up for two of the next three points.
+    """Find where a series rose suddenly and stayed up for two of the next three points.
 
-    A jump is a difference that exceeds 8 robust standard deviations of the differences. It is recovered once
-    a point is less than half of it above the median of the three points before it.
+    A jump is a difference that exceeds 8 robust standard deviations of the differences. The series has
+    recovered once a point is less than half the jump above the median of the three points before it.
 
     Args:
         series: At least two points.
-        smallest: The smallest rise to call a jump.
+        smallest: The smallest rise that counts as a jump.
 
     Example:
         >>> find_jumps(np.array([1.0, 1.0, 1.0, 5.0, 1.0, 1.0, 3.0, 3.0, 2.9]), smallest=0.1)
