@@ -1,7 +1,7 @@
 """Training steps of the running fit that are made and then forgotten, as if they had never been."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
@@ -12,21 +12,21 @@ from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
 from typing_extensions import Self
 
 from lightning_lr.dry_run.batches import endless_batches
 from lightning_lr.dry_run.descent import descent
 from lightning_lr.dry_run.refusals import check_dry_run_possible
-from lightning_lr.dry_run.silence import deferred_signals, mute
-from lightning_lr.dry_run.snapshot import Snapshot, tensor_bytes
+from lightning_lr.dry_run.roots import set_gradients_aside, snapshot_of
+from lightning_lr.dry_run.silence import deferred_signals, mute, uninterrupted
+from lightning_lr.dry_run.snapshot import Snapshot
 from lightning_lr.dry_run.steps import optimizer_step
 from lightning_lr.dry_run.validation import DryValidation
-from lightning_lr.fit.internals import all_loaders, check_private_names, train_loaders
+from lightning_lr.fit.internals import check_private_names, train_loaders
 from lightning_lr.fit.neighbors import schedulers_of
 from lightning_lr.fit.ranks import mean_unless_terminated
 from lightning_lr.fit.step_hook import dry_run_of, happened
-from lightning_lr.rates import nested_schedulers, peak_lrs, set_lrs
+from lightning_lr.rates import peak_lrs, set_lrs
 
 __all__ = ["DryRun"]
 
@@ -35,42 +35,63 @@ _MOST_SKIPPED = 100
 # And so many batches may pass without an optimizer step: the AMP scaler skips some until its scale fits.
 _MOST_UNDONE = 32
 
+# What a step raises if its LR is too high: in anomaly detection, in checks of arguments, in linear algebra.
+_OF_TOO_HIGH_LRS = (RuntimeError, ValueError, ArithmeticError, AssertionError)
+
+
+class _StoppedError(Exception):
+    """Carries a StopIteration of the user's out of a generator."""
+
+    def __init__(self, stop: StopIteration) -> None:
+        super().__init__()
+        self.stop = stop
+
 
 class DryRun:
     """A context in which training steps leave no trace: not in the run, its files, loggers or callbacks.
 
     Entering it copies what a step can change: parameters, buffers, gradients, attributes of the module,
     optimizers, schedulers, the AMP scaler and random number generators. Leaving it puts everything back, also
-    after an exception. In between the Trainer has no callbacks, its loggers write nothing, and the module's
-    `log` does nothing. Batches come from copies of the train loaders.
+    after an exception. In between callbacks and loggers are there and do nothing, and the module's `log` only
+    fills `trainer.callback_metrics`. Batches come from copies of the train loaders.
 
     Handlers of SIGUSR1 and SIGUSR2, which save checkpoints, run when it is left.
     SIGTERM, of which Lightning only takes a note for after the batch, ends it within a step, as it would end
     a fit between two batches.
 
-    To be entered in `on_train_start`, on every rank.
+    It is entered in `on_train_start`, `on_train_epoch_start` or `on_train_batch_start`, on every rank.
 
     Args:
         trainer: The Trainer of the running fit.
         pl_module: Its module.
+        ahead: The start hooks of the module that the fit has yet to call; they run before the first step.
+
+    Attributes:
+        failures: What steps have raised because their LR was too high, as sentences.
+        traces: What could not be put back, as sentences; known once the context is left.
 
     Raises:
         MisconfigurationException: This fit allows no dry run; nothing has been changed. The message says
             what to do instead.
     """
 
-    def __init__(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def __init__(self, trainer: Trainer, pl_module: LightningModule, *, ahead: Sequence[str] = ()) -> None:
         check_private_names(trainer=trainer, LightningModule=pl_module)
         check_dry_run_possible(trainer, pl_module, train_loaders(trainer).flattened)
         self._trainer = trainer
         self._module = pl_module
+        self._ahead = ahead
         self._peaks = peak_lrs(trainer.optimizers, schedulers_of(trainer))
         if not self.reference_lr:
             raise MisconfigurationException("Every LR is 0: nothing is trained, so there is no LR to find.")
         self._snapshot = Snapshot()
         self._batches = endless_batches(trainer)
         self._is_at_start = True
+        self._steps_show = True
+        self._lowest_lr = math.inf
         self._muted = ExitStack()
+        self.failures: list[str] = []
+        self.traces: list[str] = []
 
     @property
     def reference_lr(self) -> float:
@@ -83,7 +104,7 @@ class DryRun:
             stack.enter_context(deferred_signals())
             stack.enter_context(dry_run_of(self._trainer.optimizers))
             mute(stack, self._trainer, self._module)
-            self._snapshot = _take_snapshot(self._trainer, self._module)
+            self._snapshot = snapshot_of(self._trainer, self._module)
             self._muted = stack.pop_all()
         return self
 
@@ -94,16 +115,19 @@ class DryRun:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            with ExitStack() as stack:
+            with uninterrupted(), ExitStack() as stack:
                 # After the wrapper, which spreads the buffers of one rank.
                 stack.callback(self._leave)
                 if kind is None and self._trainer.global_step == 0:
                     # Not after an error, for which other ranks may wait for ever.
                     _wrap_anew(self._trainer.strategy)
         except KeyboardInterrupt:
-            # A second Ctrl-C while everything is being put back must not leave it half done.
+            # One that came before all others were put off.
             self._leave()
             raise
+        self.traces = [*self._snapshot.limits, *self._snapshot.differences()]
+        if isinstance(error, _StoppedError):
+            raise error.stop
 
     def steps(self, lrs: Iterable[float], *, skip: int = 0) -> Iterator[tuple[float, float]]:
         """Make one optimizer step per LR, each time from the start and over the same batches.
@@ -123,9 +147,37 @@ class DryRun:
         self._rewind()
         for _ in range(skip):
             next(self._batches)
-        for lr in lrs:
+        for made, lr in enumerate(lrs):
             self._set_lr(lr)
-            yield lr, self._step_that_happens()
+            try:
+                loss = self._step_that_happens()
+            except StopIteration as stop:
+                # Python would make a RuntimeError of it here.
+                raise _StoppedError(stop) from stop
+            except _OF_TOO_HIGH_LRS as error:
+                if not self._comes_from_lr(error, lr, skip=skip, steps=made + 1):
+                    raise
+                self.failures.append(f"At LR {lr:.3g} the step raised {type(error).__name__}: {error}")
+                loss = math.nan
+            else:
+                self._lowest_lr = min(lr, self._lowest_lr)
+            yield lr, loss
+
+    def _comes_from_lr(self, error: Exception, lr: float, *, skip: int, steps: int) -> bool:
+        """Tell whether a step has raised because of its LR: the same steps at LR 0 do not."""
+        # Other ranks may be elsewhere by now.
+        if self._trainer.world_size > 1 or lr <= self._lowest_lr or _is_of_memory(error):
+            return False
+        self._rewind()
+        try:
+            for _ in range(skip):
+                next(self._batches)
+            for _ in range(steps):
+                self._set_lr(0.0)
+                self._step_that_happens()
+        except _OF_TOO_HIGH_LRS:
+            return False
+        return True
 
     def validation(self, batches: int) -> DryValidation:
         """Return what measures the validation loss of the weights after the steps made last.
@@ -169,22 +221,32 @@ class DryRun:
         return list(zip(losses, means.tolist(), strict=True))
 
     def _leave(self) -> None:
-        self._take_back()
-        self._muted.close()
+        try:
+            self._take_back()
+        finally:
+            self._muted.close()
+            # Once more: the snapshot was taken with them, and a second attempt finds the stack closed.
+            for name in ("log", "log_dict"):
+                vars(self._module).pop(name, None)
 
     def _rewind(self) -> None:
         if not self._is_at_start:
-            self._take_back()
+            with uninterrupted():
+                self._take_back()
             self._batches = endless_batches(self._trainer)
         self._is_at_start = False
+        set_gradients_aside(self._trainer, self._module)
+        for hook in self._ahead:
+            getattr(self._module, hook)()
 
     def _take_back(self) -> None:
-        self._batches.close()
-        for module in self._module.modules():
-            # FSDP2 keeps parameters whole after a forward pass without a backward one.
-            if callable(reshard := getattr(module, "reshard", None)):
-                reshard()
-        self._snapshot.restore()
+        with ExitStack() as stack:
+            stack.callback(self._snapshot.restore)
+            stack.callback(self._batches.close)
+            for module in self._module.modules():
+                # FSDP2 keeps parameters whole after a forward pass without a backward one.
+                if callable(reshard := getattr(module, "reshard", None)):
+                    reshard()
 
     def _ratios(self) -> list[list[float]]:
         return [[peak / self.reference_lr for peak in peaks] for peaks in self._peaks]
@@ -193,16 +255,22 @@ class DryRun:
         set_lrs(self._trainer.optimizers, [[ratio * lr for ratio in ratios] for ratios in self._ratios()])
 
     def _step_that_happens(self, then: Callable[[Optimizer], None] | None = None) -> float:
-        if then is None and getattr(self._trainer.precision_plugin, "scaler", None) is None:
+        by_hand = not self._module.automatic_optimization and self._steps_show
+        has_scaler = getattr(self._trainer.precision_plugin, "scaler", None) is not None
+        if then is None and not by_hand and not has_scaler:
             return self._step_with_loss()
+        losses = []
         with happened(self._trainer.optimizers, then) as stepped:
-            loss = self._step_with_loss()
-            for _ in range(_MOST_UNDONE):
+            for _ in range(1 + _MOST_UNDONE):
+                losses.append(self._step_with_loss())
                 # A loss that is not finite never gives gradients that are.
-                if stepped or (then is None and not math.isfinite(loss)):
+                if stepped or (then is None and not math.isfinite(losses[-1])):
                     break
-                loss = self._step_with_loss()
-        return loss
+            else:
+                # An optimizer that does not tell of its steps, or a module that makes none.
+                self._steps_show = False
+        # Under manual optimization all batches of a step count, and of those that the scaler skips the last.
+        return math.fsum(losses) / len(losses) if by_hand and not has_scaler else losses[-1]
 
     def _step_with_loss(self) -> float:
         for _ in range(_MOST_SKIPPED):
@@ -214,37 +282,13 @@ class DryRun:
         return math.nan
 
 
+def _is_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "memory" in str(error)
+
+
 def _wrap_anew(strategy: Strategy) -> None:
     """Give DDP a new wrapper: after its first step it sums gradients in another order, which rounds."""
     if isinstance(strategy, DDPStrategy) and isinstance(strategy.model, DistributedDataParallel):
         # The old one has to be gone before, since both would listen to the same gradients.
         strategy.model = strategy.model.module
         strategy.configure_ddp()
-
-
-def _take_snapshot(trainer: Trainer, pl_module: LightningModule) -> Snapshot:
-    snapshot = Snapshot(torch.device("cpu") if _is_short_of_memory(trainer, pl_module) else None)
-    snapshot.ignore(trainer)
-    snapshot.add_module(pl_module)
-    schedulers = nested_schedulers(schedulers_of(trainer))
-    scaler = getattr(trainer.precision_plugin, "scaler", None)
-    for stateful in [*trainer.optimizers, *schedulers, *([scaler] if scaler else [])]:
-        snapshot.add(stateful)
-    for loader in all_loaders(trainer):
-        # Not the loader itself: the workers of its live iterator share its attributes.
-        parts = ("dataset", "sampler", "batch_sampler", "generator", "collate_fn", "worker_init_fn")
-        sources = (
-            [getattr(loader, part, None) for part in parts] if isinstance(loader, DataLoader) else [loader]
-        )
-        snapshot.add_references(sources)
-    snapshot.add_references(getattr(trainer, "datamodule", None))
-    snapshot.add_global_generators()
-    return snapshot
-
-
-def _is_short_of_memory(trainer: Trainer, pl_module: LightningModule) -> bool:
-    device = trainer.strategy.root_device
-    if device.type != "cuda":
-        return False
-    free, _ = torch.cuda.mem_get_info(device)
-    return free < 3 * tensor_bytes([*pl_module.parameters(), *pl_module.buffers()])

@@ -4,7 +4,7 @@ So precision, gradient clipping, accumulation, strategies and what the user over
 counters, hooks of callbacks and logging do not take part.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any, cast
 
@@ -32,12 +32,16 @@ def optimizer_step(
         batches: Where as many batches are taken from as Lightning accumulates gradients over.
 
     Returns:
-        The loss before the update: on this rank, on its device, undivided by accumulation. None where
+        The loss before the update: on this rank, on its device, undivided by accumulation. None if
         `training_step` gave none.
     """
     if not pl_module.automatic_optimization:
-        loss = loss_in(_training_step(trainer, pl_module, *next(batches)))
-        return None if loss is None else _kept(loss)
+        index, batch = _begun(trainer, pl_module, *next(batches))
+        outputs = _training_step(trainer, pl_module, index, batch)
+        loss = loss_in(outputs)
+        kept = None if loss is None else _kept(loss)
+        _end(pl_module, outputs, kept, batch, index)
+        return kept
     last = trainer.accumulate_grad_batches - 1
     losses = [
         _micro_step(trainer, pl_module, *next(batches), first=micro == 0, last=micro == last)
@@ -72,10 +76,13 @@ def _micro_step(
     trainer: Trainer, pl_module: LightningModule, index: int, batch: Any, *, first: bool, last: bool
 ) -> Tensor | None:
     seen = list[Tensor]()
+    outputs: list[Any] = [None]
     raw_optimizer = trainer.optimizers[0]
+    index, batch = _begun(trainer, pl_module, index, batch)
 
     def closure() -> Tensor | None:
-        loss = loss_in(_training_step(trainer, pl_module, index, batch))
+        outputs[0] = _training_step(trainer, pl_module, index, batch)
+        loss = loss_in(outputs[0])
         if loss is not None:
             seen.append(_kept(loss))
         if first:
@@ -95,12 +102,27 @@ def _micro_step(
         with blocked():
             closure()
     # LBFGS calls the closure several times; the first loss is the one before the update.
-    return seen[0] if seen else None
+    loss = seen[0] if seen else None
+    divided = None if loss is None else loss / trainer.accumulate_grad_batches
+    _end(pl_module, outputs[0], divided, batch, index)
+    return loss
+
+
+def _begun(trainer: Trainer, pl_module: LightningModule, index: int, batch: Any) -> tuple[int, Any]:
+    """Prepare a batch, and tell the module that it begins."""
+    _stop_if_terminated(trainer)
+    batch = prepared(trainer, pl_module, batch, loader=0)
+    pl_module.on_train_batch_start(batch, index)
+    return index, batch
+
+
+def _end(pl_module: LightningModule, outputs: Any, loss: Tensor | None, batch: Any, index: int) -> None:
+    """Tell the module that a batch has ended, with its outputs as Lightning hands them over."""
+    found = dict(outputs) if isinstance(outputs, Mapping) else {}
+    pl_module.on_train_batch_end(found if loss is None else found | {"loss": loss}, batch, index)
 
 
 def _training_step(trainer: Trainer, pl_module: LightningModule, index: int, batch: Any) -> Any:
-    _stop_if_terminated(trainer)
-    batch = prepared(trainer, pl_module, batch, loader=0)
     takes_index = is_param_in_hook_signature(pl_module.training_step, "batch_idx", min_args=2)
     return trainer.strategy.training_step(*((batch, index) if takes_index else (batch,)))
 

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
 from lightning_lr.checks import as_tuple, check_count, check_flag
-from lightning_lr.finders.report import Finding, report
+from lightning_lr.finders.report import Finding, report, tell_traces
 from lightning_lr.finders.suggestion import Decision, Suggestion, decision_from_dict
 from lightning_lr.fit.internals import keep_swa_lrs
 from lightning_lr.fit.neighbors import schedulers_of, write_schedules
@@ -61,6 +61,8 @@ class Finder(Callback):
         self.points: list[Point] = []
         self._tested: list[int] = []
         self._minimum: tuple[int | None, int | None] | None = None
+        # The start hooks of the module that the fit has yet to call where a test is made.
+        self._ahead: tuple[str, ...] = ()
 
     @abstractmethod
     def find(self, trainer: Trainer, pl_module: LightningModule) -> Finding:
@@ -89,7 +91,9 @@ class Finder(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch = trainer.current_epoch
         if epoch > 0 and epoch in self.milestones and epoch not in self._tested:
+            self._ahead = ("on_train_epoch_start",)
             self.run_test(trainer, pl_module)
+            self._ahead = ()
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -129,7 +133,9 @@ class Finder(Callback):
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the first test."""
+        self._ahead = ("on_train_start", "on_train_epoch_start")
         self.run_test(trainer, pl_module)
+        self._ahead = ()
 
     def _conclude(self, trainer: Trainer, pl_module: LightningModule, finding: Finding) -> None:
         """Do what a finding asks for, and report it."""
@@ -145,6 +151,7 @@ class Finder(Callback):
         effect = finding.effect(applied=applied)
         entry = Entry(self.name, self.kind, finding.summary, effect, decision.to_dict())
         report(trainer, entry, finding.evidence, points)
+        tell_traces(trainer, self.name, finding.traces)
 
     def _stop(self, trainer: Trainer) -> None:
         loop = trainer.fit_loop

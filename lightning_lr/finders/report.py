@@ -1,11 +1,14 @@
 """What a finder found, and how it is told: a decision, and text, figure and points in the loggers."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from typing_extensions import Self
 
+from lightning_lr.dry_run.dry_run import DryRun
 from lightning_lr.finders.suggestion import Decision, Suggestion
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.output.drawing import draw
@@ -14,7 +17,7 @@ from lightning_lr.output.points import Point, logged_step, write_points, write_t
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Evidence", "Finding", "report"]
+__all__ = ["Evidence", "Finding", "report", "tell_traces"]
 
 
 @dataclass(frozen=True)
@@ -43,18 +46,38 @@ class Finding:
         old_lr: The highest peak LR of the groups before.
         summary: The decision in a sentence or two.
         evidence: What it rests on; None if the test could not begin.
+        traces: What the test could not put back, as sentences.
     """
 
     decision: Decision
     old_lr: float
     summary: str
     evidence: Evidence | None
+    traces: Sequence[str] = ()
+
+    def after(self, dry: DryRun) -> Self:
+        """Return the finding of a dry run that has ended: with its failures and its traces."""
+        summary = " ".join([self.summary, *(f"{failure}." for failure in dry.failures)])
+        return replace(self, summary=summary, traces=dry.traces)
 
     def effect(self, *, applied: bool) -> str:
         """Say what the decision does to the LR of the run."""
         if applied and isinstance(self.decision, Suggestion):
             return f"LR {self.old_lr:.3g} -> {self.decision.lr:.3g}"
         return f"LR stays {self.old_lr:.3g}"
+
+
+def tell_traces(trainer: Trainer, source: str, traces: Sequence[str]) -> None:
+    """Tell, as a warning too, what a test could not put back; all ranks call it."""
+    if not traces:
+        return
+    told = "; ".join(traces)
+    rank_zero_warn(
+        f"{source} could not put everything back to what it was before the test. {told}. If that matters to"
+        " your run, look for the LR in a run of its own, with `stop_after=True`."
+    )
+    summary = f"The test has left a trace. {told}."
+    tell(trainer, Entry(source, "trace", summary, "LR as told above", {"traces": list(traces)}))
 
 
 def report(trainer: Trainer, entry: Entry, evidence: Evidence | None, points: Sequence[Point]) -> None:

@@ -1,1 +1,1 @@
-"""What there is to know of the running fit."""
+"""What callbacks need to know about the running fit."""

@@ -1,4 +1,4 @@
-"""The names of parameter groups: those of Lightning's `LearningRateMonitor`, which users know."""
+"""Names parameter groups like Lightning's `LearningRateMonitor`, which users know."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,15 +12,15 @@ __all__ = ["group_names"]
 def group_names(
     optimizers: Sequence[Optimizer], scheduled: Iterable[tuple[Optimizer, str | None]] = ()
 ) -> list[list[str]]:
-    """Name every parameter group the way Lightning's `LearningRateMonitor` does.
+    """Name every parameter group as Lightning's `LearningRateMonitor` does.
 
     Args:
         optimizers: The optimizers of the run.
-        scheduled: For each LR scheduler its optimizer and the name the user gave it, if any.
+        scheduled: The optimizer of each LR scheduler, and the scheduler's name if the user has set one.
 
     Returns:
-        For each optimizer one name per group: `lr-AdamW`; `lr-AdamW-1` for a second optimizer of that
-        class; `lr-AdamW/pg2` or `lr-AdamW/head` where there are several groups or they have names.
+        For each optimizer one name per group: `lr-AdamW`; `lr-AdamW-1` for a second AdamW; `lr-AdamW/pg2` or
+        `lr-AdamW/head` if there are several groups or they have names.
 
     Raises:
         ValueError: Two groups of one optimizer have the same name.

@@ -1,7 +1,7 @@
-"""When a run ends, in optimizer steps and in epochs, computed from the Trainer's bounds.
+"""Computes when a run ends, in optimizer steps and in epochs, from the Trainer's bounds.
 
-Lightning's own `estimated_stepping_batches` answers -1 for a stream that only epochs bound and raises
-under an accumulation schedule; a decay needs the end in those cases too.
+Lightning's `estimated_stepping_batches` is -1 for a stream with a bound in epochs only, and raises under an
+accumulation schedule. A decay needs the end in these cases too.
 """
 
 import math
@@ -13,11 +13,11 @@ __all__ = ["Horizon", "horizon"]
 
 @dataclass(frozen=True)
 class Horizon:
-    """The length of a run; infinite where the Trainer sets no end.
+    """The length of a run; infinite if the Trainer sets no end.
 
     Args:
         steps: Optimizer steps until the Trainer stops.
-        epochs: Epochs that begin until the Trainer stops; the last one may be cut short.
+        epochs: Epochs that begin before the Trainer stops; the last one may be incomplete.
     """
 
     steps: float
@@ -27,19 +27,16 @@ class Horizon:
 def horizon(
     *, max_epochs: int, max_steps: int, batches_per_epoch: float, accumulation: Mapping[int, int]
 ) -> Horizon:
-    """Return when the first of the Trainer's two bounds ends the run.
+    """Return the length of a run that ends at the first of the Trainer's two bounds.
 
-    An epoch of `b` batches makes `ceil(b / a)` steps when gradients of `a` batches are accumulated,
-    because Lightning steps on the last batch of every epoch.
+    An epoch of `b` batches has `ceil(b / a)` steps if gradients of `a` batches are accumulated, because
+    Lightning makes a step on the last batch of every epoch.
 
     Args:
-        max_epochs: The Trainer's bound in epochs, -1 for none.
-        max_steps: The Trainer's bound in optimizer steps, -1 for none.
-        batches_per_epoch: Training batches of one epoch, infinite for a stream without length.
-        accumulation: From which epoch on (starting at 0) how many batches make one step.
-
-    Returns:
-        The run's length in steps and in epochs.
+        max_epochs: -1 for no bound.
+        max_steps: -1 for no bound.
+        batches_per_epoch: Infinite for a stream without length.
+        accumulation: The number of batches per step, by the epoch (from 0) in which it begins to hold.
 
     Example:
         >>> horizon(max_epochs=3, max_steps=-1, batches_per_epoch=10, accumulation={0: 1, 2: 4})

@@ -1,4 +1,4 @@
-"""The one place for private names of Lightning and torch; TensorBoard's are in `output/event_file.py`."""
+"""The only file that uses private names of Lightning and torch; for TensorBoard: `output/event_file.py`."""
 
 import copy
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import CombinedLoader
+from torch import Tensor
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR, StepLR
 from torch.utils.data import DataLoader, TensorDataset
@@ -21,8 +22,9 @@ from lightning_lr.fit.neighbors import callbacks_of
 
 __all__ = [
     "LAST_LRS",
+    "LIVE_ITERATOR",
     "PRIVATE_NAMES",
-    "all_loaders",
+    "callback_metrics_of",
     "check_private_names",
     "inner_schedulers",
     "is_sequential",
@@ -32,6 +34,8 @@ __all__ = [
     "prepared",
     "private_copy",
     "state_key",
+    "tensor_hooks",
+    "tensor_version",
     "train_loaders",
     "uses_distributed_sampler",
     "validation_loaders",
@@ -41,42 +45,44 @@ PRIVATE_NAMES = {
     "trainer.fit_loop._combined_loader": "the train loaders with their mode and limits; the public "
     "`train_dataloader` knows neither",
     "trainer.fit_loop.epoch_loop.val_loop._combined_loader": "the same of the validation loaders",
-    "trainer.fit_loop.epoch_loop.val_loop._is_sequential": "whether they come one after the other",
+    "trainer.fit_loop.epoch_loop.val_loop._is_sequential": "whether they run one after the other",
+    "trainer._logger_connector._callback_metrics": "what `self.log` has logged, for steps that look at it",
     "trainer._accelerator_connector.use_distributed_sampler": "the argument of the Trainer, which keeps it "
     "nowhere else",
     "LightningModule._on_before_batch_transfer": "calls `on_before_batch_transfer` of the module or of the "
     "datamodule, whichever has it",
     "StochasticWeightAveraging._swa_lrs": "the LRs that it sets again after a resume",
-    "StochasticWeightAveraging._scheduler_state": "tells whether a checkpoint is one of its averaging",
+    "StochasticWeightAveraging._scheduler_state": "tells whether a checkpoint was saved while it averaged",
     "DataLoader._iterator": "what a copy of a loader must not share with it",
     "LRScheduler._initial_step": "begins a schedule again from another base LR",
     "LRScheduler._last_lr": "what a schedule says it has set",
     "SequentialLR._schedulers": "the schedules that follow one another",
     "ChainedScheduler._schedulers": "the schedules that multiply one another",
     "TensorBoardLogger._default_hp_metric": "whether Lightning writes a row of HParams itself",
+    "Tensor._version": "tells whether a tensor that is too large to be copied was written to",
+    "Tensor._backward_hooks": "the gradient hooks of a tensor, which a step may add",
+    "Tensor._post_accumulate_grad_hooks": "those that run once the gradient is there",
     "Callback._generate_state_key": "tells two callbacks of one class apart in checkpoints",
 }
 
-# The entry of a scheduler that holds the LRs it has set.
+# The attribute of a loader with its iterator, which holds the workers.
+LIVE_ITERATOR = "_iterator"
+# The attribute of a scheduler with the LRs that it has set.
 LAST_LRS = "_last_lr"
 
 
 def check_private_names(**roots: Any) -> None:
-    """Refuse a Lightning or torch that has renamed what is used here, by that name and before any step.
+    """Raise MisconfigurationException if Lightning or torch has renamed a private name in use.
 
-    Args:
-        roots: What the names begin with: `trainer=`, `LightningModule=`, `StochasticWeightAveraging=`.
-
-    Raises:
-        MisconfigurationException: A private name is gone.
+    It looks at torch's names and at those that begin with one of `roots`: `trainer=`, ....
     """
-    of_torch = {"DataLoader": DataLoader(TensorDataset(torch.zeros(1))), **_schedulers()}
+    of_torch = _of_torch()
     for name, use in PRIVATE_NAMES.items():
         root, *path, last = name.split(".")
         try:
             owner = reduce(getattr, path, {**of_torch, **roots}.get(root))
             if owner is not None:
-                # Not its value: a property may have none yet.
+                # The name, not its value, which a property may not have yet.
                 getattr_static(owner, last)
         except AttributeError as error:
             if root in roots or root in of_torch:
@@ -84,11 +90,17 @@ def check_private_names(**roots: Any) -> None:
 
 
 @lru_cache
-def _schedulers() -> dict[str, LRScheduler]:
-    """Return one scheduler of each kind; only instances have the attributes."""
+def _of_torch() -> dict[str, object]:
+    """Return an object of each class of torch; only instances have some of the attributes."""
     step = StepLR(SGD([torch.zeros(1)], lr=0.1), 1)
     sequential = SequentialLR(step.optimizer, [step, StepLR(step.optimizer, 1)], [1])
-    return {"LRScheduler": step, "SequentialLR": sequential, "ChainedScheduler": ChainedScheduler([step])}
+    return {
+        "DataLoader": DataLoader(TensorDataset(torch.zeros(1))),
+        "Tensor": torch.zeros(1),
+        "LRScheduler": step,
+        "SequentialLR": sequential,
+        "ChainedScheduler": ChainedScheduler([step]),
+    }
 
 
 def _gone(name: str, use: str, *, of_torch: bool) -> str:
@@ -102,11 +114,7 @@ def _gone(name: str, use: str, *, of_torch: bool) -> str:
 
 
 def train_loaders(trainer: Trainer) -> CombinedLoader:
-    """Return the train loaders of the running fit.
-
-    Raises:
-        MisconfigurationException: It is too early: there are none yet.
-    """
+    """Return the train loaders of the running fit; raise MisconfigurationException before they exist."""
     loader = trainer.fit_loop._combined_loader
     if loader is None:
         raise MisconfigurationException("There are no train loaders yet: enter a DryRun in `on_train_start`.")
@@ -114,32 +122,26 @@ def train_loaders(trainer: Trainer) -> CombinedLoader:
 
 
 def validation_loaders(trainer: Trainer) -> CombinedLoader | None:
-    """Return the validation loaders of the running fit, or None where it does not validate."""
+    """Return the validation loaders of the running fit, or None if it does not validate."""
     return trainer.fit_loop.epoch_loop.val_loop._combined_loader
 
 
-def all_loaders(trainer: Trainer) -> list[Any]:
-    """Return every train and validation loader of the running fit."""
-    validation = validation_loaders(trainer)
-    return [*train_loaders(trainer).flattened, *(() if validation is None else validation.flattened)]
-
-
 def private_copy(loader: Any) -> Any:
-    """Return a loader over the same data whose iterator, and workers, are its own."""
+    """Return a loader over the same data with an iterator and workers of its own."""
     if hasattr(loader, "_iterator"):
         loader = copy.copy(loader)
-        # The Trainer's iterator lives on in the original, with the workers that it may keep between epochs.
+        # The original keeps the Trainer's iterator, with workers that may persist between epochs.
         loader._iterator = None
     return loader
 
 
 def is_sequential(trainer: Trainer) -> bool:
-    """Tell whether the validation loaders are gone through one after the other, not side by side."""
+    """Return whether the validation loaders run one after the other, not side by side."""
     return trainer.fit_loop.epoch_loop.val_loop._is_sequential
 
 
 def prepared(trainer: Trainer, pl_module: LightningModule, batch: Any, *, loader: int) -> Any:
-    """Return a batch as a step gets it: converted, moved, and passed through the user's transfer hooks."""
+    """Return a batch as a step gets it: converted, passed through the transfer hooks, and on the device."""
     batch = trainer.precision_plugin.convert_input(batch)
     batch = pl_module._on_before_batch_transfer(batch, dataloader_idx=loader)
     return trainer.strategy.batch_to_device(batch, dataloader_idx=loader)
@@ -152,31 +154,50 @@ def inner_schedulers(scheduler: Any) -> Sequence[Any]:
 
 
 def make_initial_step(scheduler: LRScheduler) -> None:
-    """Make the first step of a scheduler again, as its constructor did."""
+    """Repeat the first step of a scheduler, which its constructor made."""
     scheduler.last_epoch = -1
     scheduler._initial_step()
 
 
 def makes_hp_metric(logger: TensorBoardLogger) -> bool:
-    """Tell whether Lightning writes a row of HParams for this logger, with `hp_metric`."""
+    """Return whether Lightning writes a row of HParams for this logger, with `hp_metric`."""
     return bool(vars(logger).get("_default_hp_metric"))
 
 
+def callback_metrics_of(trainer: Trainer) -> dict[str, Any]:
+    """Return the dict behind `trainer.callback_metrics`, which is made anew from it at each look."""
+    metrics: dict[str, Any] = trainer._logger_connector._callback_metrics
+    return metrics
+
+
+def tensor_version(tensor: Tensor) -> int:
+    """Return how often a tensor was written to."""
+    return tensor._version
+
+
+def tensor_hooks(tensor: Tensor) -> dict[str, dict[Any, Any] | None]:
+    """Return the gradient hooks of a tensor, as it holds them; None if it never had any."""
+    return {
+        "backward": tensor._backward_hooks,
+        "accumulated": getattr(tensor, "_post_accumulate_grad_hooks", None),
+    }
+
+
 def state_key(callback: Callback, **kwargs: Any) -> str:
-    """Return the key of a callback's state in checkpoints, one for each choice of these arguments."""
+    """Return the key of a callback's state in checkpoints, one for each set of these arguments."""
     return callback._generate_state_key(**kwargs)
 
 
 def uses_distributed_sampler(trainer: Trainer) -> bool:
-    """Tell whether the Trainer puts a distributed sampler into loaders."""
+    """Return whether the Trainer adds distributed samplers to loaders."""
     check_private_names(trainer=trainer)
     return trainer._accelerator_connector.use_distributed_sampler
 
 
 def keep_swa_lrs(trainer: Trainer) -> None:
-    """Let StochasticWeightAveraging go on with the LRs of the checkpoint, which may have been rescaled.
+    """Let StochasticWeightAveraging keep the LRs of the checkpoint, which may have been rescaled.
 
-    To be called in `on_train_start`: after a resume it gives every group its own LRs again.
+    Called in `on_train_start`: after a resume, it would otherwise reset every group to its own LRs.
     """
     for callback in callbacks_of(trainer, StochasticWeightAveraging):
         check_private_names(StochasticWeightAveraging=callback)

@@ -1,4 +1,4 @@
-"""Finds the losses of a fit: what steps return, and what a validation returns or only logs."""
+"""Finds the losses of a fit: those that steps return, and those that a validation only logs."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ _USUAL_NAMES = ("val_loss", "val/loss", "valid_loss", "valid/loss", "validation_
 
 
 class ValidationLoss:
-    """Collects one validation: the returned losses by loader, or else the logged one."""
+    """Collects the losses of one validation: the returned ones of each loader, or else the logged one."""
 
     def __init__(self) -> None:
         self._stale: dict[str, Tensor] = {}
@@ -23,18 +23,13 @@ class ValidationLoss:
         self._loaders = 0
 
     def start(self, metrics: Mapping[str, Tensor], *, loaders: int) -> None:
-        """Begin a validation.
-
-        Args:
-            metrics: The Trainer's callback metrics, where earlier validations have left theirs.
-            loaders: The number of validation loaders.
-        """
+        """Begin a validation; `metrics` are the Trainer's `callback_metrics` before it."""
         self._stale = dict(metrics)
         self._batches = []
         self._loaders = loaders
 
     def add(self, outputs: Any, batch: Any, *, loader: int) -> None:
-        """Take what `validation_step` returned for a batch of a loader."""
+        """Add what `validation_step` returned for a batch of a loader."""
         loss = returned_loss(outputs)
         if loss is not None:
             self._batches.append((loader, loss.clone(), batch_size(batch)))
@@ -42,8 +37,8 @@ class ValidationLoss:
     def fresh(self, metrics: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the metrics that this validation has logged.
 
-        The Trainer keeps what was logged once for ever, under the same tensor. So a value is of this
-        validation if it is another tensor than the one that was there when the validation began.
+        The Trainer keeps a logged value, as the same tensor, until the next one. So a value is from this
+        validation if it is a different tensor from the one before the validation.
         """
         return {name: value for name, value in metrics.items() if value is not self._stale.get(name)}
 
@@ -53,11 +48,11 @@ class ValidationLoss:
         """End the validation.
 
         Args:
-            metrics: The Trainer's callback metrics now.
+            metrics: The Trainer's `callback_metrics` after it.
             reduce: Sums a tensor over all ranks; called once.
 
         Returns:
-            The mean loss over the samples by tag, and the problem where there is none.
+            The mean loss over the samples by tag, and the problem if there is no loss.
         """
         sums = _weighted_sums(self._batches, self._loaders)
         if reduce is not None:
@@ -71,36 +66,31 @@ class ValidationLoss:
 
 
 def training_loss(trainer: Trainer, outputs: Any) -> tuple[Tensor | None, int]:
-    """Return the loss of a training batch, and the number by which Lightning has divided it.
+    """Return the loss in the `outputs` of `on_train_batch_end`, and the number by which Lightning divided it.
 
-    Args:
-        trainer: The Trainer of the running fit.
-        outputs: What `on_train_batch_end` is given.
-
-    Returns:
-        A tensor of one element on its device, that nobody changes afterwards; None if there is no loss.
+    The loss is a tensor of one element on its device that nobody changes afterwards, or None.
     """
     loss = returned_loss(outputs)
     if trainer.lightning_module.automatic_optimization:
         return loss, trainer.accumulate_grad_batches
-    # Lightning has copied the loss of an automatic step, and not that of a manual one.
+    # Lightning copies the loss of an automatic step, but not that of a manual one.
     return None if loss is None else loss.clone(), 1
 
 
 def returned_loss(outputs: Any) -> Tensor | None:
-    """Return the loss in what a step returned, detached; None if it is not a single number."""
+    """Return the detached loss in the output of a step, or None if it is not a single number."""
     loss = loss_in(outputs)
     return loss.detach() if loss is not None and loss.numel() == 1 else None
 
 
 def loss_in(outputs: Any) -> Tensor | None:
-    """Return the loss in what a step returned: the tensor itself, or the one under `loss`."""
+    """Return the loss in the output of a step: the tensor itself, or the one under `loss`."""
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
     return loss if isinstance(loss, Tensor) else None
 
 
 def batch_size(batch: Any) -> int:
-    """Return the length of the first tensor in a batch, as Lightning does to weigh a mean; else 1.
+    """Return the length of the first tensor in a batch, as Lightning does to weight a mean; else 1.
 
     Example:
         >>> batch_size({"image": torch.zeros(32, 3), "label": torch.zeros(32)})
@@ -127,7 +117,7 @@ def _first_tensor(batch: Any) -> Tensor | None:
 
 
 def _weighted_sums(batches: Sequence[tuple[int, Tensor, int]], loaders: int) -> Tensor:
-    """Return the sum of loss x size and the sum of sizes of each loader, shape (loaders, 2)."""
+    """Return the sum of loss x size and the sum of sizes for each loader, shape (loaders, 2)."""
     sums = torch.zeros(loaders, 2, dtype=torch.float64)
     if batches:
         # One transfer from the device for all batches.

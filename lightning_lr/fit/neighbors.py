@@ -1,6 +1,6 @@
-"""Who else is in this fit: other callbacks, by what they can do, and those that would undo our work.
+"""Finds other callbacks of the fit by what they can do, and those that would undo our work.
 
-Workers never import one another. What one wants of another is a protocol here.
+Workers never import one another: what one needs of another is a protocol here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,9 +26,9 @@ __all__ = [
 Kind = TypeVar("Kind")
 
 Charts: TypeAlias = Mapping[str, Mapping[str, tuple[str, list[str]]]]
-"""Charts of TensorBoard's Custom Scalars: by category and title the kind of the chart and its tags.
+"""Charts of TensorBoard's Custom Scalars: the kind of a chart and its tags, by category and title.
 
-The tags of a `Margin` are names, all others regular expressions that match from the start.
+The tags of a `Margin` are names. Other tags are regular expressions, matched from the start.
 """
 
 
@@ -37,33 +37,33 @@ class Charted(Protocol):
     """A callback whose curves LRLogger shows in charts."""
 
     def charts(self) -> Charts:
-        """Return its charts."""
+        """Return the charts of its curves."""
 
 
 @runtime_checkable
 class Listed(Protocol):
-    """A callback whose settings LRLogger writes to HParams."""
+    """A callback whose settings LRLogger writes into a column of HParams."""
 
     hparams_column: str
 
 
 @runtime_checkable
 class Schedules(Protocol):
-    """A callback that sets the LRs by plan, such as LRDecay.
+    """A callback that sets the LRs by plan, like LRDecay.
 
     Its properties never raise: before Python 3.12, `isinstance` with a protocol reads them.
     """
 
     @property
     def schedule_name(self) -> str | None:
-        """The plan as sentences name it; None if it keeps the LR."""
+        """The name of the plan in messages; None if it keeps the LR constant."""
 
     @property
     def has_cooldown(self) -> bool:
         """Whether `start_cooldown` can be used."""
 
     def start_cooldown(self, trainer: Trainer) -> str | None:
-        """Begin the cooldown, and return what that means for the run; None where it has begun already."""
+        """Begin the cooldown and return what that means for the run; None if it has already begun."""
 
     def write(self, trainer: Trainer) -> None:
         """Set the current LRs from the current base LRs."""
@@ -71,39 +71,39 @@ class Schedules(Protocol):
 
 @runtime_checkable
 class Finds(Protocol):
-    """A callback that finds the LR with steps that leave no trace, such as LRRangeTest."""
+    """A callback that finds the LR in a dry run, like LRRangeTest."""
 
     def run_test(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Run the test from here, tell what it found and train with that."""
+        """Run the test from here, report the LR that it found, and train with it."""
 
 
 def callbacks_of(trainer: Trainer, kind: type[Kind]) -> list[Kind]:
-    """Return the callbacks of a Trainer that are of a class, or that fit a protocol."""
+    """Return the callbacks of a Trainer that have a class or fit a protocol."""
     callbacks: Sequence[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     return [callback for callback in callbacks if isinstance(callback, kind)]
 
 
 def schedulers_of(trainer: Trainer) -> list[Any]:
-    """Return the LR schedulers that `configure_optimizers` and callbacks have brought."""
+    """Return the LR schedulers from `configure_optimizers` and from callbacks."""
     return [config.scheduler for config in trainer.lr_scheduler_configs]
 
 
 def write_schedules(trainer: Trainer) -> None:
-    """Let whoever sets the LRs by plan write them from changed base LRs, as it will after a resume.
+    """Let callbacks that set the LRs by plan write them again; called after a change of base LRs.
 
-    Called by whoever changes a base LR.
+    A resumed run writes the same LRs.
     """
     for callback in callbacks_of(trainer, Schedules):
         callback.write(trainer)
 
 
 def lowering_schedule(trainer: Trainer) -> str | None:
-    """Return the name of what lowers the LR by plan in this fit, if anything does."""
+    """Return the name of the schedule that lowers the LR in this fit, or None."""
     for scheduler in schedulers_of(trainer):
         return type(scheduler).__name__
     for callback in callbacks_of(trainer, Callback):
         if isinstance(callback, StochasticWeightAveraging):
-            # Its scheduler comes with the first epoch that is averaged.
+            # Its scheduler only appears in the first epoch that it averages.
             return type(callback).__name__
         if isinstance(callback, Schedules) and callback.schedule_name is not None:
             return callback.schedule_name
@@ -111,11 +111,7 @@ def lowering_schedule(trainer: Trainer) -> str | None:
 
 
 def check_no_rival(trainer: Trainer) -> None:
-    """Refuse a fit in which an LR scheduler is configured, or a callback brings one.
-
-    Raises:
-        MisconfigurationException: Which, and how to keep the one or the other.
-    """
+    """Raise MisconfigurationException if the fit has an LR scheduler, or a callback that adds one."""
     for scheduler in schedulers_of(trainer):
         raise MisconfigurationException(
             f"`configure_optimizers` returns the LR scheduler {type(scheduler).__name__} and the Trainer has"

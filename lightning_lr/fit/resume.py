@@ -1,4 +1,4 @@
-"""Refuses to resume a callback from what is not its state, or in a fit that does not go on from there."""
+"""Refuses to resume a callback from a state that is not its own, or in a fit that restarts from step 0."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,34 +14,25 @@ __all__ = ["check_not_restarted", "read_state"]
 
 
 def read_state(callback: Callback, state: object, entries: Mapping[str, Read]) -> dict[str, Any]:
-    """Read the state of a callback.
-
-    Raises:
-        MisconfigurationException: The state is none of this callback's.
-    """
+    """Read the state of a callback; raise MisconfigurationException if it is not valid."""
     try:
         return read_entries(state, entries)
     except ValueError as error:
         name = type(callback).__name__
         raise MisconfigurationException(
             f"{name} cannot go on from this checkpoint. {error} Is it of another configuration or version? To"
-            f" resume from it all the same, take {name} out of the Trainer's callbacks."
+            f" resume from it anyway, remove {name} from the Trainer's callbacks."
         ) from error
 
 
 def check_not_restarted(trainer: Trainer, callback: Callback, *, loaded: bool) -> None:
-    """Refuse, in `on_train_start`, a resumed fit that a tuner of Lightning has begun anew.
+    """Refuse, in `on_train_start`, a resumed fit that a tuner of Lightning has restarted from step 0.
 
-    Before the fit they make steps of their own, and put back what was before: the beginning of training with
-    a new optimizer, whatever the checkpoint holds. The LRs of its callbacks would be those of another moment.
-
-    Args:
-        trainer: The Trainer of the running fit.
-        callback: Who asks.
-        loaded: Whether it has the state of a later step.
+    A tuner makes steps before the fit and then goes back to step 0, with a new optimizer, whatever the
+    checkpoint holds. The LRs of a callback with the `loaded` state of a later step would be wrong there.
 
     Raises:
-        MisconfigurationException: Which tuner, and how to resume.
+        MisconfigurationException: A tuner has restarted the fit.
     """
     if not loaded or trainer.global_step > 0:
         return
@@ -49,6 +40,6 @@ def check_not_restarted(trainer: Trainer, callback: Callback, *, loaded: bool) -
         name, ours = type(tuner).__name__, type(callback).__name__
         raise MisconfigurationException(
             f"{name} has taken the resumed fit back to step 0, with a new optimizer, and {ours} has the"
-            f" state of a later step from the checkpoint. To resume, take {name} out of the Trainer's"
-            " callbacks; to start anew, give no `ckpt_path`."
+            f" state of a later step from the checkpoint. To resume, remove {name} from the Trainer's"
+            " callbacks; to start again, give no `ckpt_path`."
         )

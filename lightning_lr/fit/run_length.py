@@ -1,4 +1,4 @@
-"""How long the Trainer means to train, for a plan of its learning rates."""
+"""Reads from the Trainer how long it will train, for a plan of the learning rates."""
 
 import math
 
@@ -21,43 +21,38 @@ REMEDY = {
 
 
 def run_length(trainer: Trainer, *, manual: bool) -> Horizon:
-    """Return the length of the running fit, the same on every rank; to be called on all of them.
-
-    Args:
-        trainer: Its Trainer, with the loaders set up.
-        manual: Whether the module optimizes manually.
-    """
+    """Return the length of a fit whose loaders are set up, the same on every rank; all ranks call it."""
     max_epochs = -1 if trainer.max_epochs is None else trainer.max_epochs
     if manual and trainer.max_steps != -1:
-        # How many steps a batch makes is the module's affair: only the bounds themselves are known.
+        # Only the module knows how many steps a batch makes: nothing but the bounds is known.
         return Horizon(steps=trainer.max_steps, epochs=math.inf if max_epochs == -1 else max_epochs)
     return horizon(
         max_epochs=max_epochs,
         max_steps=trainer.max_steps,
-        # A rank that has more batches must not plan another LR for the same step.
+        # A rank with more batches must not plan a different LR for the same step.
         batches_per_epoch=min(gather_from_ranks(trainer, trainer.num_training_batches)),
         accumulation=accumulation(trainer),
     )
 
 
 def accumulation(trainer: Trainer) -> dict[int, int]:
-    """Return over how many batches gradients are accumulated, by the epoch from which on that holds."""
+    """Return the number of batches per step, by the epoch in which it begins to hold."""
     for callback in callbacks_of(trainer, GradientAccumulationScheduler):
         return callback.scheduling
     return {0: trainer.accumulate_grad_batches}
 
 
 def check_epochs_end_together(trainer: Trainer, reason: str, *, otherwise: str, remedy: str) -> None:
-    """Refuse epochs that end after different steps on the ranks; to be called on all of them.
+    """Refuse epochs that end after different steps on the ranks; all ranks call it.
 
     Args:
-        trainer: The Trainer of the fit, with the loaders set up.
-        reason: Why they must not, as the beginning of a sentence.
-        otherwise: What may come of loaders that do not say how long an epoch is, which are warned of.
+        trainer: With the loaders set up.
+        reason: Why they must end together, as the beginning of a sentence.
+        otherwise: What may happen with loaders that do not know their length, for a warning.
         remedy: What to do, besides giving epochs one length.
 
     Raises:
-        MisconfigurationException: An epoch has other numbers of batches on other ranks.
+        MisconfigurationException: An epoch has different numbers of batches on the ranks.
     """
     first, *others = batches = gather_from_ranks(trainer, trainer.num_training_batches)
     remedy = f"{remedy}, or give epochs one length with `limit_train_batches`."
@@ -69,6 +64,6 @@ def check_epochs_end_together(trainer: Trainer, reason: str, *, otherwise: str, 
         )
     if others and math.isinf(first):
         rank_zero_warn(
-            f"{reason}, and the train loaders do not say how long an epoch is. Where it is shorter on one"
+            f"{reason}, and the train loaders do not say how long an epoch is. If it is shorter on one"
             f" rank, {otherwise}. {remedy}"
         )

@@ -1,14 +1,14 @@
-"""Reads what a checkpoint holds: all of it, as it was written, or a refusal before any step.
+"""Reads a state from a checkpoint completely and as it was written, or refuses it before any step.
 
-A state comes from a file: it may be of an older or newer version, of another configuration, or damaged. What
-is not understood is never taken for something else, since a wrong learning rate would show in nothing.
+A state comes from a file: it may be damaged, or from another version or configuration. An entry that is not
+understood is never guessed, because nobody would notice the wrong learning rate.
 """
 
 import math
 from collections.abc import Callable, Collection, Mapping
 from reprlib import Repr
 from textwrap import shorten
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 __all__ = [
     "Read",
@@ -27,10 +27,12 @@ __all__ = [
     "weight",
 ]
 
-Read: TypeAlias = Callable[[Any], Any]
-"""Returns what an entry stands for, and raises where it stands for nothing."""
+Kind = TypeVar("Kind")
 
-# What reading an entry of the wrong type or with parts missing raises.
+Read: TypeAlias = Callable[[Any], Any]
+"""Returns the value of an entry, and raises if it has none."""
+
+# The errors of reading an entry of the wrong type, or one without some of its parts.
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _LARGEST_COUNT = 2**53
 _LONGEST_REASON = 300
@@ -39,7 +41,7 @@ _short.maxdict = _short.maxlist = _short.maxlevel = 3
 
 
 class _BadEntryError(ValueError):
-    """Says where in a state something is wrong, and what."""
+    """Names a bad entry of a state and its problem."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"In its state, `{path}` {problem}.")
@@ -48,11 +50,7 @@ class _BadEntryError(ValueError):
 
 
 def read_entries(state: object, entries: Mapping[str, Read]) -> dict[str, Any]:
-    """Read a state, or a part of one.
-
-    Args:
-        state: From a checkpoint.
-        entries: How to read each entry that there must be.
+    """Read a state, or a part of one, by one reader for each entry.
 
     Raises:
         ValueError: An entry is unknown, missing or unreadable.
@@ -90,25 +88,25 @@ def number(value: object) -> float:
     return value
 
 
+def _number(value: object, holds: Callable[[float], bool], name: str) -> float:
+    if not holds(number(value)):
+        raise ValueError(f"it must be {name}")
+    return number(value)
+
+
 def finite(value: object) -> float:
     """Read a number, neither infinite nor NaN."""
-    if not math.isfinite(number(value)):
-        raise ValueError("it must be a finite number")
-    return number(value)
+    return _number(value, math.isfinite, "a finite number")
 
 
 def positive(value: object) -> float:
     """Read a number above 0, infinite included."""
-    if not number(value) > 0:
-        raise ValueError("it must be a number above 0")
-    return number(value)
+    return _number(value, lambda each: each > 0, "a number above 0")
 
 
 def weight(value: object) -> float:
     """Read a finite number that is not negative."""
-    if not 0 <= number(value) < math.inf:
-        raise ValueError("it must be a number in [0, inf)")
-    return number(value)
+    return _number(value, lambda each: 0 <= each < math.inf, "a number in [0, inf)")
 
 
 def count(value: object) -> int:
@@ -123,25 +121,25 @@ def length(value: object) -> float:
     return positive(value) if value == math.inf else count(positive(value))
 
 
+def _instance(value: object, kind: type[Kind], name: str) -> Kind:
+    if not isinstance(value, kind):
+        raise ValueError(f"it must be {name}")  # noqa: TRY004 (a bad file)
+    return value
+
+
 def flag(value: object) -> bool:
     """Read True or False."""
-    if not isinstance(value, bool):
-        raise ValueError("it must be True or False")  # noqa: TRY004 (a bad file)
-    return value
+    return _instance(value, bool, "True or False")
 
 
 def text(value: object) -> str:
     """Read a text."""
-    if not isinstance(value, str):
-        raise ValueError("it must be a text")  # noqa: TRY004 (a bad file)
-    return value
+    return _instance(value, str, "a text")
 
 
 def mapping(value: object) -> dict[Any, Any]:
     """Read a dict of anything."""
-    if not isinstance(value, Mapping):
-        raise ValueError("it must be a dict")  # noqa: TRY004 (a bad file)
-    return dict(value)
+    return dict(_instance(value, Mapping, "a dict"))
 
 
 def one_of(choices: Collection[str]) -> Read:
@@ -177,10 +175,4 @@ def each_of(read: Read) -> Read:
         >>> each_of(count)([1, 2])
         [1, 2]
     """
-
-    def read_list(values: object) -> list[Any]:
-        if not isinstance(values, list):
-            raise ValueError("it must be a list")  # noqa: TRY004 (a bad file)
-        return [read(value) for value in values]
-
-    return read_list
+    return lambda values: [read(value) for value in _instance(values, list, "a list")]

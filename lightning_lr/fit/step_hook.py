@@ -1,4 +1,4 @@
-"""Tells of every optimizer step that really happened, which no Lightning hook does."""
+"""Finds the optimizer steps that really happen, for which Lightning has no hook."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,13 +12,9 @@ _in_dry_run: set[Optimizer] = set()
 
 
 class StepHook:
-    """Calls a function after every optimizer step of a training batch.
+    """Calls a function with the optimizer after every optimizer step of a training batch.
 
-    A batch that only accumulates gradients makes no step, and neither does one that the AMP scaler skips.
-    Steps of a dry run, and others outside a batch, do not count.
-
-    Args:
-        function: Called with the optimizer that stepped.
+    Steps that the AMP scaler skips do not count, nor do steps of a dry run or outside a batch.
     """
 
     def __init__(self, function: Callable[[Optimizer], None]) -> None:
@@ -27,12 +23,12 @@ class StepHook:
         self._handles: list[RemovableHandle] = []
 
     def attach(self, optimizers: Iterable[Optimizer]) -> None:
-        """Listen to these optimizers and to no others."""
+        """Follow these optimizers, and no others."""
         self.detach()
         self._handles = [optimizer.register_step_post_hook(self._after_step) for optimizer in optimizers]
 
     def detach(self) -> None:
-        """Listen no longer."""
+        """Stop following optimizers."""
         self.in_batch = False
         for handle in self._handles:
             handle.remove()
@@ -47,14 +43,9 @@ class StepHook:
 def happened(
     optimizers: Iterable[Optimizer], then: Callable[[Optimizer], None] | None = None
 ) -> Iterator[list[Optimizer]]:
-    """Note the optimizers whose steps really happen while the context lasts.
+    """Yield the list of optimizers that really step in this context, one entry per step.
 
-    Args:
-        optimizers: Whose steps to look at.
-        then: Called with each of them right after its step.
-
-    Yields:
-        Those that have stepped so far, one entry per step.
+    Right after each such step, `then` is called with the optimizer.
     """
     stepped: list[Optimizer] = []
 
@@ -74,7 +65,7 @@ def happened(
 
 @contextmanager
 def dry_run_of(optimizers: Iterable[Optimizer]) -> Iterator[None]:
-    """Mark the steps made in this context as dry: they will be taken back."""
+    """Mark the steps of these optimizers in this context as dry."""
     marked = list(optimizers)
     _in_dry_run.update(marked)
     try:
@@ -84,13 +75,13 @@ def dry_run_of(optimizers: Iterable[Optimizer]) -> Iterator[None]:
 
 
 def in_dry_run(optimizer: Optimizer) -> bool:
-    """Tell whether the current steps of an optimizer are dry."""
+    """Return whether the current steps of an optimizer are dry."""
     return optimizer in _in_dry_run
 
 
 def _was_skipped(optimizer: Optimizer) -> bool:
-    """Tell, in a hook after its step, whether the AMP scaler made an optimizer skip it."""
-    # The scaler calls a fused optimizer even when it must skip, and hands it this tensor to act on. To read
-    # it waits for the device, as the scaler itself does for an optimizer that is not fused.
+    """Return, in a hook after a step, whether the AMP scaler has made the optimizer skip it."""
+    # The scaler calls a fused optimizer even if it must skip, and gives it this tensor to act on. Reading it
+    # waits for the device, as the scaler itself does for an optimizer that is not fused.
     found_inf = getattr(optimizer, "found_inf", None)
     return found_inf is not None and bool(found_inf.item())

@@ -23,7 +23,7 @@ from torch.optim import SGD, AdamW
 from torch.utils.data import DataLoader
 
 import lightning_lr.dry_run.dry_run as dry_run_module
-from lightning_lr.dry_run import refusals
+from lightning_lr.dry_run import refusals, roots
 from lightning_lr.dry_run.dry_run import DryRun
 from lightning_lr.fit.ranks import mean_unless_terminated
 
@@ -206,7 +206,7 @@ def test_a_short_loader_starts_over():
 
 @pytest.mark.parametrize("short", [True, False])
 def test_the_copy_can_be_kept_on_either_side(short, monkeypatch, tmp_path):
-    monkeypatch.setattr(dry_run_module, "_is_short_of_memory", lambda *_: short)
+    monkeypatch.setattr(roots, "_is_short_of_memory", lambda *_: short)
     plain = run(tmp_path / "plain", lambda: Net(adamw))
     assert_same(plain, run(tmp_path / "tested", lambda: Net(adamw), Rehearse()))
 

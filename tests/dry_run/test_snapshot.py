@@ -81,7 +81,7 @@ def test_a_module_is_put_back_as_often_as_wanted():
     module.norm.bias.grad = torch.full((2,), 0.5)
     before, hidden, history = state(module), module.hidden, module.history
     snapshot = Snapshot()
-    snapshot.add_module(module)
+    snapshot.add(module)
     drawn = []
     for _ in range(2):
         drawn.append(draw(module))
@@ -134,7 +134,7 @@ def test_a_metric_that_was_updated_in_inference_mode_is_put_back():
     with torch.inference_mode():
         metric.update(1.0)
     snapshot = Snapshot()
-    snapshot.add_module(metric)
+    snapshot.add(metric)
     metric.update(5.0)
     snapshot.restore()
     assert metric.compute() == 1.0
@@ -151,7 +151,7 @@ def test_global_generators_are_put_back():
     assert numbers() == first
 
 
-def test_an_object_with_data_keeps_its_counters_and_generators_and_is_not_copied():
+def test_an_object_with_data_keeps_its_counters_and_generators_and_is_not_copied_beyond_a_limit():
     class Transform:
         def __init__(self):
             self.generator = np.random.default_rng(0)
@@ -164,8 +164,8 @@ def test_an_object_with_data_keeps_its_counters_and_generators_and_is_not_copied
             self.itself = self
 
     data = Data()
-    snapshot = Snapshot()
-    snapshot.add_references(data)
+    snapshot = Snapshot(most_bytes=8)
+    snapshot.add(data, "data", is_data=True)
     first = data.transforms[0].generator.random()
     data.position = 4
     data.samples.add_(1)
@@ -173,6 +173,7 @@ def test_an_object_with_data_keeps_its_counters_and_generators_and_is_not_copied
     assert data.position == 0
     assert data.transforms[0].generator.random() == first
     assert data.samples.sum() == 20
+    assert snapshot.differences() == ["`data.samples`: its contents have changed"]
 
 
 def test_what_is_ignored_is_left_alone():
@@ -182,7 +183,7 @@ def test_what_is_ignored_is_left_alone():
     counter = Counter()
     snapshot = Snapshot()
     snapshot.ignore(counter)
-    snapshot.add_references(counter)
+    snapshot.add(counter)
     counter.value = 1
     snapshot.restore()
     assert counter.value == 1

@@ -1,6 +1,7 @@
 """A small module with data, a silent Trainer and readers of what a run left: shared by the tests."""
 
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -100,8 +101,32 @@ def trainer(*callbacks, root=None, **kwargs):
     return Trainer(callbacks=list(callbacks), **(settings | kwargs))
 
 
-# Outside of every module: there, a dry run would leave no trace.
-LEDGER = {"steps": 0}
+class Ledger(ModuleType):
+    """Counts what a dry run takes back everywhere else: no snapshot follows what a module of Python holds."""
+
+    def __getitem__(self, name):
+        return vars(self)[name]
+
+    def __setitem__(self, name, value):
+        vars(self)[name] = value
+
+    def get(self, name, default):
+        return vars(self).get(name, default)
+
+
+class Notes(ModuleType):
+    """Keeps what steps note, those of a dry run too."""
+
+    def __init__(self):
+        super().__init__("notes")
+        self.all = []
+
+    def append(self, note):
+        self.all.append(note)
+
+
+LEDGER = Ledger("ledger")
+LEDGER["steps"] = 0
 
 
 def fit(module, *callbacks, ckpt_path=None, **kwargs):

@@ -14,7 +14,7 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch.optim import Adam, AdamW
 
 from lightning_lr import LRDecay, LRLogger, LRRangeTest, PlateauDetector
-from lightning_lr.dry_run import dry_run
+from lightning_lr.dry_run import roots
 from lightning_lr.dry_run.dry_run import DryRun
 from lightning_lr.finders import Basin
 from lightning_lr.finders.search import lr_search
@@ -224,7 +224,7 @@ class Large(Learner):
 def test_the_copy_of_the_weights_is_kept_where_it_should_be(short, copies, monkeypatch):
     found = []
     if short is not None:
-        monkeypatch.setattr(dry_run, "_is_short_of_memory", lambda *_: short)
+        monkeypatch.setattr(roots, "_is_short_of_memory", lambda *_: short)
 
     class Rehearse(Callback):
         def on_train_start(self, trainer, pl_module):

@@ -203,9 +203,9 @@ class LRRangeTest(Finder):
     def find(self, trainer: Trainer, pl_module: LightningModule) -> Finding:
         with (
             progress_bar(trainer, "LR range test", self.num_steps * self.repeats) as advance,
-            DryRun(trainer, pl_module) as dry,
+            DryRun(trainer, pl_module, ahead=self._ahead) as dry,
         ):
-            old, curves = dry.reference_lr, list[LossCurve]()
+            curves = list[LossCurve]()
             bounds = find_bounds(dry, self.min_lr, self.max_lr)
             if isinstance(bounds, str):
                 decision: Decision = Abstention(type(self.rule).__name__, bounds)
@@ -213,7 +213,8 @@ class LRRangeTest(Finder):
                 skips = [repeat * self.num_steps for repeat in range(self.repeats)]
                 curves = [_ramp_up(dry, self._ramp(bounds), skip=skip, advance=advance) for skip in skips]
                 decision = combine([self.rule.suggest(curve) for curve in curves])
-        return self._finding(curves[0] if curves else None, decision, old_lr=old)
+        finding = self._finding(curves[0] if curves else None, decision, old_lr=dry.reference_lr)
+        return finding.after(dry)
 
     def plot(self) -> "Figure":
         """Draw the curve of the last test with what every rule reads off it.

@@ -174,9 +174,8 @@ class LRSearch(Finder):
         trials: Trials | None = None
         with (
             progress_bar(trainer, "LR search", budget or _USUAL_STEPS) as advance,
-            DryRun(trainer, pl_module) as dry,
+            DryRun(trainer, pl_module, ahead=self._ahead) as dry,
         ):
-            old = dry.reference_lr
             bounds = find_bounds(dry, self.low, self.high)
             if isinstance(bounds, str):
                 decision: Decision = Abstention("LRSearch", bounds)
@@ -190,7 +189,7 @@ class LRSearch(Finder):
                 decision = read_optimum(trials, horizon=length)
         self.trials = trials
         evidence = None if trials is None else evidence_of(trials, decision)
-        return Finding(decision, old, summarize(trials, decision), evidence)
+        return Finding(decision, dry.reference_lr, summarize(trials, decision), evidence).after(dry)
 
     def plot(self) -> "Figure":
         """Draw the trials of the last search and the LR that was chosen.

@@ -12,7 +12,7 @@ import torch
 from helpers.dry_run import NEEDS_FSDP2_ON_CPU
 from helpers.finders import BOUNDS, START, EasyNet, Learner, LossByLR, ManualLearner, adamw, sgd
 from helpers.ranks import TESTS, run_script
-from helpers.toy import LEDGER, LRTrace, fit, lrs_of, trainer
+from helpers.toy import LEDGER, LRTrace, Notes, fit, lrs_of, trainer
 from helpers.twin import CountHooks, Noisy, run
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
@@ -112,15 +112,16 @@ def test_param_groups_keep_their_ratio():
 
 
 def test_manual_optimization_moves_the_lr_of_both_optimizers():
-    used = []
+    notes = Notes()
 
     class Watched(ManualLearner):
         def training_step(self, batch, batch_idx):
-            used.append(tuple(lrs_of(self.trainer)))
+            notes.append(tuple(lrs_of(self.trainer)))
             return super().training_step(batch, batch_idx)
 
     test = LRRangeTest(40)
     fit(Watched(), test)
+    used = notes.all
     ramped = used[4 : 4 + len(test.curve.lrs)]
     assert [first for first, _ in ramped] == pytest.approx(test.curve.lrs)
     assert [second for _, second in ramped] == pytest.approx([lr / 10 for lr in test.curve.lrs])

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 from helpers.finders import START, Learner
-from helpers.toy import LEDGER, LRTrace, Toy, fit, lrs_of, scalars, trainer
+from helpers.toy import LEDGER, LRTrace, Notes, Toy, fit, lrs_of, scalars, trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningCLI
@@ -79,11 +79,11 @@ def test_trials_are_no_longer_than_the_run():
 
 
 def test_all_trials_see_the_same_batches_from_the_same_start():
-    seen = []
+    notes = Notes()
 
     class Watched(Validated):
         def training_step(self, batch, batch_idx):
-            seen.append((batch[0].sum().item(), self.linear.weight.sum().item(), self.training))
+            notes.append((batch[0].sum().item(), self.linear.weight.sum().item(), self.training))
             return super().training_step(batch, batch_idx)
 
         def train_dataloader(self):
@@ -91,6 +91,7 @@ def test_all_trials_see_the_same_batches_from_the_same_start():
 
     search = small()
     fit(Watched(), search)
+    seen = notes.all
     starts = [index for index, (_, weight, _) in enumerate(seen) if weight == 0][5:-1]
     trials = list(search.trials)
     assert len(starts) >= len(trials)
@@ -103,16 +104,17 @@ def test_all_trials_see_the_same_batches_from_the_same_start():
 
 
 def test_the_validation_samples_are_from_all_over_a_sorted_set():
-    seen = []
+    notes = Notes()
 
     class Watched(Validated):
         def validation_step(self, batch, batch_idx):
             assert not self.training
             assert not torch.is_grad_enabled()
-            seen.append(batch[0].sum(1))
+            notes.append(batch[0].sum(1))
             return super().validation_step(batch, batch_idx)
 
     fit(Watched(), small(validation_batches=2), limit_val_batches=8, max_epochs=1)
+    seen = notes.all
     first = torch.cat(seen[:2])
     whole = Validated().val_dataloader().dataset.tensors[0].sum(1)
     assert len(first) == 16

@@ -1,0 +1,243 @@
+"""What an object holds: the parts that a snapshot follows it into, and the objects that it leaves alone."""
+
+import logging
+import multiprocessing.process
+import random
+import socket
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import suppress
+from functools import partial
+from io import IOBase
+from multiprocessing.queues import Queue
+from queue import SimpleQueue
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, GeneratorType, MethodType, ModuleType
+from typing import Any, TypeAlias
+from weakref import ReferenceType, WeakKeyDictionary
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.loggers import Logger
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from lightning_lr.fit.internals import LIVE_ITERATOR
+
+__all__ = [
+    "COLLECTIONS",
+    "GENERATORS",
+    "ITERATORS",
+    "classes_of",
+    "globals_of",
+    "is_left_alone",
+    "parts_of",
+    "slots_of",
+]
+
+Parts: TypeAlias = Iterator[tuple[str, Any]]
+Kinds: TypeAlias = tuple[type[Any], ...]
+
+COLLECTIONS = (list, set, deque)
+GENERATORS = (
+    torch.Generator,
+    np.random.Generator,
+    np.random.BitGenerator,
+    np.random.RandomState,
+    random.Random,
+)
+# Iterators that know how far they have come, and Python's own generators, which do not tell.
+ITERATORS: Kinds = (
+    *map(type, (iter([]), iter(()), iter(range(0)), iter({}), iter(set()), iter(""))),
+    GeneratorType,
+)
+# Values that never change, by their exact class.
+_CONSTANTS = frozenset(
+    {int, float, complex, bool, str, bytes, type(None), type(...), range, slice}
+    | {CodeType, BuiltinFunctionType, ReferenceType}
+    | {torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, np.dtype}
+)
+# Of others these know best what they are, and hold what is not the fit's.
+_NEVER_FOLLOWED: Kinds = (
+    *(type, ModuleType, Trainer, Logger, threading.Thread, multiprocessing.process.BaseProcess),
+    *(socket.socket, logging.Logger, logging.Handler, Executor, SimpleQueue, torch.device, np.generic),
+)
+# Libraries whose objects and functions hold nothing of the user's, but for what users fill and extend.
+_LIBRARIES = {
+    *("torch", "numpy", "lightning", "pytorch_lightning", "lightning_fabric", "lightning_utilities"),
+    *("torchmetrics", "lightning_lr", "builtins", "tensorboard"),
+    *(sys.stdlib_module_names - {"test"}),
+}
+_FILLED: Kinds = (
+    *(nn.Module, Optimizer, LightningDataModule, IOBase, partial, MethodType, DataLoader, Queue),
+    *(*GENERATORS, *ITERATORS),
+)
+_CONTAINERS: Kinds = (Tensor, np.ndarray, Mapping, list, tuple, set, frozenset, deque)
+_FILLED_MODULES = (
+    *("torch.nn", "torch.optim", "torch.utils.data", "torch.amp", "torch.cuda.amp"),
+    *("torch.distributed.optim", "torch.distributions", "torch.ao"),
+    *("collections", "queue", "types", "argparse", "functools"),
+)
+_LOADER_PARTS = ("dataset", "sampler", "batch_sampler", "generator", "collate_fn", "worker_init_fn")
+
+
+# What is known of classes; they are asked about for every object.
+_of_library: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
+_slots: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()
+
+
+def is_left_alone(thing: object) -> bool:
+    """Tell whether an object holds nothing that a step could change, or what is not the user's."""
+    kind = type(thing)
+    if kind in _CONSTANTS or isinstance(thing, _NEVER_FOLLOWED):
+        return True
+    if isinstance(thing, _CONTAINERS + _FILLED):
+        return False
+    if isinstance(thing, FunctionType):
+        return _package(thing.__module__) in _LIBRARIES
+    if kind not in _of_library:
+        _of_library[kind] = _is_of_library(kind)
+    return _of_library[kind]
+
+
+def _is_of_library(kind: type[Any]) -> bool:
+    if kind is CellType:
+        return False
+    module = kind.__module__
+    if module.startswith("torch.utils.data.dataloader"):
+        return True  # The iterator of a loader, with its workers.
+    return _package(module) in _LIBRARIES and not module.startswith(_FILLED_MODULES)
+
+
+def _package(module: str | None) -> str:
+    return (module or "").partition(".")[0]
+
+
+def parts_of(thing: Any) -> Parts:
+    """Yield the objects that an object holds, with the way to each as it would be written."""
+    if isinstance(thing, Queue):
+        return  # Its thread and its pipe are its own.
+    for kinds, parts in _PARTS:
+        if isinstance(thing, kinds):
+            yield from parts(thing)
+            break
+    for name, value in _attributes(thing):
+        yield f".{name}", value
+
+
+def _parts_of_mapping(mapping: Mapping[Any, Any]) -> Parts:
+    for key, value in mapping.items():
+        if type(key) in _CONSTANTS:
+            yield f"[{key!r}]", value
+        else:
+            yield f"[{type(key).__name__}]", value
+            yield " (a key)", key
+
+
+def _parts_of_collection(collection: Iterable[Any]) -> Parts:
+    if _CONSTANTS.issuperset(map(type, collection)):
+        return
+    names = getattr(type(collection), "_fields", ())
+    for index, value in enumerate(collection):
+        yield f".{names[index]}" if index < len(names) else f"[{index}]", value
+
+
+def _parts_of_array(array: Any) -> Parts:
+    if array.dtype.hasobject:
+        for index, value in enumerate(array.flat):
+            yield f"[{index}]", value
+
+
+def _parts_of_method(method: MethodType) -> Parts:
+    yield ".__self__", method.__self__
+    yield "", method.__func__
+
+
+def _parts_of_partial(bound: partial[Any]) -> Parts:
+    yield ".func", bound.func
+    yield ".args", bound.args
+    yield ".keywords", bound.keywords
+
+
+def _parts_of_cell(cell: CellType) -> Parts:
+    with suppress(ValueError):  # It is empty.
+        yield "", cell.cell_contents
+
+
+def _parts_of_loader(loader: DataLoader[Any]) -> Parts:
+    # Of a loader only what it reads: the workers of its live iterator share its attributes.
+    for name in _LOADER_PARTS:
+        yield f".{name}", getattr(loader, name, None)
+
+
+def _attributes(thing: Any) -> Parts:
+    attributes = getattr(thing, "__dict__", None)
+    if isinstance(attributes, dict) and not isinstance(thing, FunctionType):
+        skipped = {*_LOADER_PARTS, LIVE_ITERATOR} if isinstance(thing, DataLoader) else ()
+        yield from ((name, value) for name, value in attributes.items() if name not in skipped)
+    yield from ((name, getattr(thing, name)) for name in slots_of(type(thing)) if hasattr(thing, name))
+
+
+def slots_of(kind: type[Any]) -> tuple[str, ...]:
+    """Return the names of the slots of a class that Python code has made."""
+    if kind not in _slots:
+        _slots[kind] = _slots_of(kind)
+    return _slots[kind]
+
+
+def _slots_of(kind: type[Any]) -> tuple[str, ...]:
+    if kind.__module__ == "builtins" or issubclass(kind, Tensor):
+        return ()
+    found: list[str] = []
+    for each in kind.__mro__:
+        slots = vars(each).get("__slots__", ())
+        names = (slots,) if isinstance(slots, str) else slots
+        found += [
+            f"_{each.__name__.lstrip('_')}{name}"
+            if name.startswith("__") and not name.endswith("__")
+            else name
+            for name in names
+            if name not in ("__dict__", "__weakref__")
+        ]
+    return tuple(found)
+
+
+def _parts_of_function(function: FunctionType) -> Parts:
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        yield f"<{name}>", cell
+    yield " (its defaults)", function.__defaults__
+    yield " (its defaults)", function.__kwdefaults__
+    yield " (its attributes)", vars(function)
+
+
+def globals_of(function: FunctionType) -> dict[str, Any]:
+    """Return the global variables that a function names, its inner functions included, and their values."""
+    names: set[str] = set()
+    codes = [function.__code__]
+    while codes:
+        code = codes.pop()
+        names.update(code.co_names)
+        codes += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    variables = function.__globals__
+    return {name: variables[name] for name in names if name in variables}
+
+
+def classes_of(kind: type) -> list[type]:
+    """Return a class and those it inherits from, as far as they are the user's."""
+    return [each for each in kind.__mro__ if _package(each.__module__) not in _LIBRARIES]
+
+
+_PARTS: list[tuple[Any, Callable[[Any], Parts]]] = [
+    (dict, _parts_of_mapping),
+    (tuple | list | set | frozenset | deque, _parts_of_collection),
+    (np.ndarray, _parts_of_array),
+    (FunctionType, _parts_of_function),
+    (MethodType, _parts_of_method),
+    (partial, _parts_of_partial),
+    (CellType, _parts_of_cell),
+    (DataLoader, _parts_of_loader),
+]

@@ -1,0 +1,65 @@
+"""Where the snapshot of a fit begins: module, optimizers, schedulers, scaler, loaders and datamodule."""
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
+from torch import nn
+
+from lightning_lr.dry_run.snapshot import Snapshot, tensor_bytes
+from lightning_lr.fit.internals import train_loaders, validation_loaders
+from lightning_lr.fit.neighbors import schedulers_of
+from lightning_lr.rates import nested_schedulers
+
+__all__ = ["set_gradients_aside", "snapshot_of"]
+
+
+def snapshot_of(trainer: Trainer, pl_module: LightningModule) -> Snapshot:
+    """Return a snapshot of all that the running fit holds."""
+    snapshot = Snapshot(torch.device("cpu") if _is_short_of_memory(trainer, pl_module) else None)
+    snapshot.ignore(trainer)
+    snapshot.add(pl_module, "module")
+    for number, optimizer in enumerate(trainer.optimizers):
+        name = f"optimizers[{number}]"
+        snapshot.add(optimizer, name)
+        # As attributes too: those of an optimizer that wraps another one may be properties.
+        snapshot.add(optimizer.param_groups, f"{name}.param_groups")
+        snapshot.add(getattr(optimizer, "state", None), f"{name}.state")
+    for number, scheduler in enumerate(nested_schedulers(schedulers_of(trainer))):
+        snapshot.add(scheduler, f"lr_schedulers[{number}]")
+    snapshot.add(getattr(trainer.precision_plugin, "scaler", None), "scaler")
+    validation = validation_loaders(trainer)
+    for name, loaders in (
+        ("train_dataloader", train_loaders(trainer).flattened),
+        ("val_dataloader", [] if validation is None else validation.flattened),
+    ):
+        for number, loader in enumerate(loaders):
+            place = name if len(loaders) == 1 else f"{name}[{number}]"
+            snapshot.add(loader, place, is_data=True)
+    snapshot.add(getattr(trainer, "datamodule", None), "datamodule", is_data=True)
+    snapshot.add_global_generators()
+    if _keeps_gradients_in_buckets(trainer):
+        gradients = [parameter.grad for parameter in pl_module.parameters()]
+        snapshot.add_tensors([each for each in gradients if each is not None])
+    return snapshot
+
+
+def set_gradients_aside(trainer: Trainer, pl_module: LightningModule) -> None:
+    """Take the gradients off the parameters, so that no step writes to them; the snapshot puts them back."""
+    if not _keeps_gradients_in_buckets(trainer):
+        for parameter in pl_module.parameters():
+            parameter.grad = None
+
+
+def _keeps_gradients_in_buckets(trainer: Trainer) -> bool:
+    """Tell whether gradients are views into memory of DDP's, which every backward pass writes to."""
+    strategy = trainer.strategy
+    model = strategy.model if isinstance(strategy, DDPStrategy) else None
+    return isinstance(model, nn.Module) and bool(getattr(model, "gradient_as_bucket_view", False))
+
+
+def _is_short_of_memory(trainer: Trainer, pl_module: LightningModule) -> bool:
+    device = trainer.strategy.root_device
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return free < 3 * tensor_bytes([*pl_module.parameters(), *pl_module.buffers()])
