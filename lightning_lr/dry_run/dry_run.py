@@ -157,7 +157,8 @@ class DryRun:
             except _OF_TOO_HIGH_LRS as error:
                 if not self._comes_from_lr(error, lr, skip=skip, steps=made + 1):
                     raise
-                self.failures.append(f"At LR {lr:.3g} the step raised {type(error).__name__}: {error}")
+                failure = f"At LR {lr:.3g} the step raised {type(error).__name__}: {error}"
+                self.failures.append(failure.removesuffix("."))
                 loss = math.nan
             else:
                 self._lowest_lr = min(lr, self._lowest_lr)

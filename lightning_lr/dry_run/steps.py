@@ -64,12 +64,16 @@ def validation_step(
         loader: The number of its loader where there are several.
     """
     _stop_if_terminated(trainer)
-    arguments = [prepared(trainer, pl_module, batch, loader=loader or 0)]
+    batch = prepared(trainer, pl_module, batch, loader=loader or 0)
+    pl_module.on_validation_batch_start(batch, index, loader or 0)
+    arguments = [batch]
     if is_param_in_hook_signature(pl_module.validation_step, "batch_idx", min_args=2):
         arguments.append(index)
     if loader is not None:
         arguments.append(loader)
-    return trainer.strategy.validation_step(*arguments)
+    outputs = trainer.strategy.validation_step(*arguments)
+    pl_module.on_validation_batch_end(outputs, batch, index, loader or 0)
+    return outputs
 
 
 def _micro_step(

@@ -61,6 +61,9 @@ class DryValidation:
         measured, logged = ValidationLoss(), dict[str, list[Tensor]]()
         measured.start({}, loaders=self._loaders)
         with _evaluating(self._trainer, self._module):
+            with _recording(self._module, logged, ""):
+                self._module.on_validation_start()
+                self._module.on_validation_epoch_start()
             for loader, index, batch in self._batches:
                 suffix = f"/dataloader_idx_{loader}" if self._loaders > 1 else ""
                 with _recording(self._module, logged, suffix):
@@ -69,6 +72,9 @@ class DryValidation:
                     number = loader if self._loaders > 1 else None
                     outputs = validation_step(self._trainer, self._module, fresh, index, loader=number)
                 measured.add(outputs, batch, loader=loader)
+            with _recording(self._module, logged, ""):
+                self._module.on_validation_epoch_end()
+                self._module.on_validation_end()
         means = {name: torch.stack(values).mean() for name, values in logged.items()}
         losses, problem = measured.finish(means, reduce=None)
         mean = mean_unless_terminated(self._trainer, sum(losses.values()) / len(losses) if losses else None)

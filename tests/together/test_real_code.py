@@ -1,0 +1,109 @@
+"""A test leaves no trace in code as people write it, or says by name what it could not put back."""
+
+import json
+import warnings
+
+import pytest
+import torch
+from helpers.finders import START, TESTS_OF_LRS
+from helpers.real_code import CASES, NAMED, Code
+from helpers.toy import trainer
+from lightning.pytorch import seed_everything
+from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler
+
+from lightning_lr import LRRangeTest, LRSearch
+from lightning_lr.finders import Suggestion
+
+
+def left_by(kind, lr, root, *callbacks, **kwargs):
+    """Fit, and return all that must be the same in the twin."""
+    kind.folder = root
+    kind.reset()
+    seed_everything(3, verbose=False)
+    module = kind(lr)
+    stopping = EarlyStopping("loss", patience=9, strict=False, check_on_train_epoch_end=True)
+    root.mkdir(exist_ok=True)
+    fit = trainer(stopping, *callbacks, root=root, max_epochs=2, **kwargs)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Early stopping conditioned on metric")
+        fit.fit(module)
+    state = module.state()
+    return {
+        "weights": [parameter.tolist() for parameter in module.parameters()],
+        "LRs": [group["lr"] for optimizer in fit.optimizers for group in optimizer.param_groups],
+        "state": state,
+        "generator": torch.rand(1).item(),
+        "attributes": sorted(vars(module)),
+    }
+
+
+def told(root):
+    path = root / "run" / "decisions.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("kind_of_test", TESTS_OF_LRS)
+def test_a_fit_is_the_one_that_had_started_with_the_lr_found(kind_of_test, name, tmp_path):
+    test = TESTS_OF_LRS[kind_of_test]()
+    tested = left_by(CASES[name], START, tmp_path / "tested", test)
+    lr = test.suggestion.lr if isinstance(test.suggestion, Suggestion) else START
+    plain = left_by(CASES[name], lr, tmp_path / "plain")
+    assert tested == plain
+    assert not [line for line in told(tmp_path / "tested") if line["kind"] == "trace"]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_what_cannot_be_put_back_is_named(name, tmp_path):
+    with pytest.warns(UserWarning, match=name):
+        left_by(NAMED[name], START, tmp_path, LRRangeTest(24))
+    [line] = [line for line in told(tmp_path) if line["kind"] == "trace"]
+    assert line["evidence"]["traces"]
+
+
+def test_the_accumulation_of_the_epoch_is_honored(tmp_path):
+    test = LRRangeTest(10, min_lr=1e-5, max_lr=1e-2)
+    scheduler = GradientAccumulationScheduler({0: 4, 1: 1})
+    tested = left_by(Code, START, tmp_path / "tested", test, scheduler)
+    lr = test.suggestion.lr if isinstance(test.suggestion, Suggestion) else START
+    assert tested == left_by(Code, lr, tmp_path / "plain", GradientAccumulationScheduler({0: 4, 1: 1}))
+
+
+class Checked(Code):
+    """Raises where the loss is too large, as checks of arguments and of gradients do."""
+
+    error: type[Exception] = ValueError
+    first = False
+
+    def training_step(self, batch, batch_idx):
+        loss = self.loss(batch)
+        if loss > 100 or self.first:
+            raise self.error("The scale must be positive.")
+        return loss
+
+
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, torch.linalg.LinAlgError, AssertionError])
+@pytest.mark.parametrize("kind", [LRRangeTest, LRSearch])
+def test_a_step_that_raises_at_too_high_an_lr_is_a_divergence(kind, error, tmp_path, monkeypatch):
+    monkeypatch.setattr(Checked, "error", error)
+    tests = {LRRangeTest: LRRangeTest(60, min_lr=1e-4, max_lr=1e4), LRSearch: LRSearch(1e-3, 1e3, budget=100)}
+    test = tests[kind]
+    left_by(Checked, START, tmp_path, test)
+    assert isinstance(test.suggestion, Suggestion)
+    [line] = [line for line in told(tmp_path) if line["source"] == kind.__name__]
+    assert f"the step raised {error.__name__}: The scale must be positive." in line["summary"]
+
+
+@pytest.mark.parametrize("error", [ValueError, StopIteration, torch.OutOfMemoryError])
+def test_an_error_at_the_first_lr_reaches_the_user_unchanged(error, tmp_path, monkeypatch):
+    monkeypatch.setattr(Checked, "error", error)
+    monkeypatch.setattr(Checked, "first", True)
+    with pytest.raises(error, match="must be positive"):
+        left_by(Checked, START, tmp_path, LRRangeTest(20))
+
+
+@pytest.mark.parametrize("error", [StopIteration, torch.OutOfMemoryError, KeyError])
+def test_other_errors_at_a_high_lr_reach_the_user_unchanged(error, tmp_path, monkeypatch):
+    monkeypatch.setattr(Checked, "error", error)
+    with pytest.raises(error, match="must be positive"):
+        left_by(Checked, START, tmp_path, LRRangeTest(60, min_lr=1e-4, max_lr=1e4))
