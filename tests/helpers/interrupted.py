@@ -5,7 +5,6 @@ Each process is forked from one that has imported everything, so that it takes n
 
 import logging
 import math
-import multiprocessing
 import os
 import signal
 import sys
@@ -23,6 +22,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 import lightning_lr
+from helpers.apart import begin
 from helpers.logged_run import Repeating, curves, decisions, shown
 from helpers.scripted import Verdicts
 from helpers.toy import LRTrace, trainer
@@ -57,7 +57,6 @@ PLACES = {
 }
 ROOTS = {package.__name__: Path(package.__file__).parents[1] for package in (lightning, lightning_lr)}
 STEPS, EPOCH, SAVE_EVERY = 24, 8, 5
-PRELOADED = ["helpers.interrupted", "matplotlib.backends.backend_agg", "torch.utils.tensorboard"]
 LOGGED = ("events.out.tfevents", "hparams.yaml", "decisions.jsonl")
 
 
@@ -90,7 +89,7 @@ class Job:
 
 
 def paths_of(place):
-    """Return the files and folders of a place, or of one path; no line would ever run in one that is not there."""
+    """Return the files and folders of a place or a path; where there is none, no line would ever run."""
     names = PLACES.get(place, [place])
     paths = [ROOTS.get(name.partition("/")[0], Path()) / name for name in names]
     if missing := [name for name, path in zip(names, paths, strict=True) if not path.exists()]:
@@ -132,8 +131,6 @@ class Tripwire:
 
 def work(job):
     """Do a job; what it has to say at its end goes to `result.pt`, beside what the run writes itself."""
-    # Of a parent in the background it would be inherited as ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in ("cwd", "tmp"):
         (job.folder / name).mkdir(exist_ok=True)
     output = (job.folder / "output.txt").open("a")
@@ -170,22 +167,9 @@ def work(job):
     torch.save(result, job.folder / "result.pt")
 
 
-def begin(job):
-    """Start a process that does a job."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    # Python 3.11 does not tell it where to find them, and says nothing where it does not.
-    tests = str(Path(__file__).parents[1])
-    os.environ["PYTHONPATH"] = os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])
-    os.environ["OMP_NUM_THREADS"] = "1"
-    process = context.Process(target=work, args=(job,))
-    process.start()
-    return process
-
-
 def perform(job):
     """Do a job in a process of its own and return its exit code: minus the signal where one killed it."""
-    process = begin(job)
+    process = begin(work, job)
     process.join(min(job.interruption.after_s, 120))
     if process.is_alive():
         os.kill(process.pid, job.interruption.signal or signal.SIGKILL)

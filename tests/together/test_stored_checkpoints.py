@@ -80,6 +80,7 @@ def without_training_loss(records):
     return [{key: value for key, value in record.items() if key != "training_loss"} for record in records]
 
 
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_goes_on_from_a_checkpoint_of_an_earlier_version(name, tmp_path):
     wanted = json.loads((STORED / f"{name}.json").read_text())

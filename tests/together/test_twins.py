@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers.dry_run import LOADERS, NEEDS_FSDP2_ON_CPU, SCHEDULERS, settings
 from helpers.finders import TESTS_OF_LRS, EasyManualNet, EasyNet, adamw, sgd, twins
-from helpers.ranks import run_script
+from helpers.ranks import run_ranks
 from helpers.twin import run
 from lightning.pytorch.callbacks import (
     EarlyStopping,
@@ -189,6 +189,6 @@ for kind, make in TESTS_OF_LRS.items():
 def test_every_rank_goes_on_as_if_it_had_started_with_the_same_lr(kind, ranks, tmp_path):
     script = tmp_path / "distributed.py"
     script.write_text(DISTRIBUTED)
-    found = run_script(script, tmp_path, kind)
+    found = run_ranks(script, tmp_path, kind, ranks=ranks)
     assert len(found) == ranks * len(TESTS_OF_LRS)
     assert len(set(found)) == len(TESTS_OF_LRS)
