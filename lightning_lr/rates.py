@@ -6,10 +6,12 @@ work instead of overwriting it.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
@@ -23,17 +25,20 @@ from torch.optim.lr_scheduler import (
 from torch.optim.swa_utils import SWALR
 
 from lightning_lr.checks import check_number
+from lightning_lr.fit.internals import LAST_LRS, inner_schedulers, make_initial_step
+from lightning_lr.fit.neighbors import schedulers_of
 
 __all__ = [
     "adopt_groups",
     "are_lent",
-    "lend",
+    "base_lr",
+    "current_lr",
+    "lent",
     "nested_schedulers",
     "peak_lrs",
     "rescale",
     "set_factor",
     "set_lrs",
-    "take_back",
 ]
 
 ParamGroup: TypeAlias = dict[str, Any]
@@ -50,8 +55,8 @@ def adopt_groups(
 
     Args:
         optimizers: The optimizers to write to.
-        factor: What an LR is the base LR times of now, at least 0.
-        as_base: Whether a group's LR is the base, or else the base times `factor` (unless that is 0).
+        factor: The factor in force, LR = base LR x factor; at least 0.
+        as_base: Whether a group's LR is its base LR, or else the base LR times `factor` (unless that is 0).
 
     Returns:
         For each such group the LR it had and its base LR.
@@ -153,6 +158,17 @@ def peak_lrs(optimizers: Iterable[Optimizer], schedulers: Iterable[Any] = ()) ->
     return [peaks[id(optimizer)] for optimizer in optimizers]
 
 
+def base_lr(trainer: Trainer) -> float:
+    """Return the base LR of the group with the highest one, or its peak under OneCycleLR and CyclicLR."""
+    peaks = peak_lrs(trainer.optimizers, schedulers_of(trainer))
+    return max((lr for lrs in peaks for lr in lrs), default=0.0)
+
+
+def current_lr(trainer: Trainer) -> float:
+    """Return the LR of the group with the highest one."""
+    return max(float(group["lr"]) for optimizer in trainer.optimizers for group in optimizer.param_groups)
+
+
 def set_lrs(optimizers: Iterable[Optimizer], lrs: Iterable[Iterable[float]]) -> None:
     """Set the LR of every group, leaving its base as it is: for steps that will be forgotten.
 
@@ -165,14 +181,15 @@ def set_lrs(optimizers: Iterable[Optimizer], lrs: Iterable[Iterable[float]]) -> 
             _write(group, "lr", lr)
 
 
-def lend(optimizers: Iterable[Optimizer]) -> None:
-    """Let a test over real steps have the LRs to itself until `take_back`; other writers ask `are_lent`."""
-    _lent.update(optimizers)
-
-
-def take_back(optimizers: Iterable[Optimizer]) -> None:
-    """End what `lend` began."""
-    _lent.difference_update(optimizers)
+@contextmanager
+def lent(optimizers: Iterable[Optimizer]) -> Iterator[None]:
+    """Let a test over real steps have the LRs to itself; other writers ask `are_lent`."""
+    borrowed = list(optimizers)
+    _lent.update(borrowed)
+    try:
+        yield
+    finally:
+        _lent.difference_update(borrowed)
 
 
 def are_lent(optimizers: Iterable[Optimizer]) -> bool:
@@ -219,7 +236,7 @@ def rescale(optimizers: Iterable[Optimizer], schedulers: Iterable[Any], *, old: 
             if optimizer in one_cycle:
                 _rescale_one_cycle(group, old, new)
     for scheduler in nested:
-        for key in {"base_lrs", "max_lrs", "_last_lr"} & vars(scheduler).keys():
+        for key in {"base_lrs", "max_lrs", LAST_LRS} & vars(scheduler).keys():
             setattr(scheduler, key, [_scaled(lr, old, new) for lr in getattr(scheduler, key)])
     if all(getattr(scheduler, "last_epoch", 0) <= 0 for scheduler in nested):
         # Not SWALR, which starts from wherever the LR is: StochasticWeightAveraging brings it in mid-run.
@@ -230,9 +247,7 @@ def nested_schedulers(schedulers: Iterable[Any]) -> list[Any]:
     """Return the schedulers and those inside a SequentialLR or ChainedScheduler, at any depth."""
     found = []
     for scheduler in schedulers:
-        # They have no public name for their parts.
-        parts = vars(scheduler).get("_schedulers", ())
-        found += [scheduler, *nested_schedulers(parts)]
+        found += [scheduler, *nested_schedulers(inner_schedulers(scheduler))]
     return found
 
 
@@ -269,15 +284,14 @@ def _start_again(optimizers: list[Optimizer], schedulers: list[Any]) -> None:
 
 def _make_first_step(scheduler: Any) -> None:
     if isinstance(scheduler, SequentialLR):
-        first, *_ = vars(scheduler)["_schedulers"]
+        first, *_ = inner_schedulers(scheduler)
         _make_first_step(first)
-        vars(scheduler)["_last_lr"] = first.get_last_lr()
+        vars(scheduler)[LAST_LRS] = first.get_last_lr()
     elif isinstance(scheduler, ChainedScheduler):
-        for part in vars(scheduler)["_schedulers"]:
+        for part in inner_schedulers(scheduler):
             _make_first_step(part)
     elif isinstance(scheduler, LRScheduler) and not isinstance(scheduler, ReduceLROnPlateau):
-        scheduler.last_epoch = -1
-        scheduler._initial_step()  # noqa: SLF001 (what torch's own constructors call)
+        make_initial_step(scheduler)
 
 
 def _differ(found: float | Tensor, expected: float | Tensor) -> bool:

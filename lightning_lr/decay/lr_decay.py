@@ -11,25 +11,21 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_lr.checks import check_choice
-from lightning_lr.decay.added_groups import group_count, take_in_added
-from lightning_lr.decay.new_horizon import warn_of_new_horizon
 from lightning_lr.decay.plan import Cooldown, Interval, Plan
-from lightning_lr.decay.report import tell_change, tell_warmup_end
-from lightning_lr.fit.horizon import Horizon
-from lightning_lr.fit.neighbors import check_no_rival, check_not_restarted
-from lightning_lr.fit.run_length import REMEDY, check_epochs_end_together, run_length
-from lightning_lr.fit.saved_state import (
-    Read,
-    count,
-    length,
-    number,
-    optional,
-    positive,
-    read_entries,
-    read_state,
+from lightning_lr.decay.report import (
+    group_count,
+    take_in_added,
+    tell_change,
+    tell_warmup_end,
+    warn_of_new_horizon,
 )
+from lightning_lr.fit.horizon import Horizon
+from lightning_lr.fit.neighbors import check_no_rival
+from lightning_lr.fit.resume import check_not_restarted, read_state
+from lightning_lr.fit.run_length import REMEDY, check_epochs_end_together, run_length
+from lightning_lr.fit.saved_state import Read, count, length, number, optional, positive, read_entries
 from lightning_lr.fit.step_hook import StepHook
-from lightning_lr.policies import Linear, Policy, WarmupStableDecay, check_span
+from lightning_lr.policies import Constant, Linear, Policy, WarmupStableDecay, check_span
 from lightning_lr.rates import adopt_groups, are_lent, set_factor
 
 __all__ = ["LRDecay"]
@@ -105,6 +101,8 @@ class LRDecay(Callback):
     It logs nothing itself: `LRLogger` and `LearningRateMonitor` show the LRs it sets.
     """
 
+    hparams_column = "lr_schedule"
+
     def __init__(
         self, policy: Policy = _DEFAULT_POLICY, *, interval: Interval = "epoch", warmup: int | float = 0
     ) -> None:
@@ -179,11 +177,6 @@ class LRDecay(Callback):
         self._hook.attach([] if self._counts_batches else trainer.optimizers)
 
     @override
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Another callback may have found a new base LR since.
-        self.write(trainer)
-
-    @override
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
@@ -236,6 +229,11 @@ class LRDecay(Callback):
         self._saved = dict(state_dict)
 
     @property
+    def schedule_name(self) -> str | None:
+        """The plan as sentences name it; None if it keeps the LR."""
+        return None if isinstance(self.policy, Constant) else f"LRDecay({type(self.policy).__name__})"
+
+    @property
     def has_cooldown(self) -> bool:
         """Whether `start_cooldown` can be used: the policy is `WarmupStableDecay`."""
         return isinstance(self.policy, WarmupStableDecay)
@@ -265,13 +263,13 @@ class LRDecay(Callback):
         return f"LR cools down over {length} {self.interval}s, and the run ends with that"
 
     def write(self, trainer: Trainer) -> None:
-        """Set the LRs to those of now, from the base LRs of now.
+        """Write the current LRs from the current base LRs; before training starts this does nothing.
 
         LRDecay does so at every step. Code that changes base LRs between steps calls it, for those who read
         LRs before the next one.
         """
         optimizers = trainer.optimizers
-        if are_lent(optimizers):
+        if self._plan is None or are_lent(optimizers):
             return
         factor = self.plan.factor(step=self._step, epoch=self._epoch)
         groups = group_count(optimizers)

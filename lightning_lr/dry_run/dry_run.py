@@ -1,16 +1,13 @@
 """Training steps of the running fit that are made and then forgotten, as if they had never been."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Literal
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.loggers.logger import DummyLogger
-from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -20,13 +17,15 @@ from typing_extensions import Self
 
 from lightning_lr.dry_run.batches import endless_batches
 from lightning_lr.dry_run.descent import descent
-from lightning_lr.dry_run.refusals import check_rehearsable
-from lightning_lr.dry_run.silence import deferred_signals
+from lightning_lr.dry_run.refusals import check_dry_run_possible
+from lightning_lr.dry_run.silence import deferred_signals, mute
 from lightning_lr.dry_run.snapshot import Snapshot, tensor_bytes
-from lightning_lr.dry_run.steps import optimizer_step, rehearsing, was_skipped
-from lightning_lr.dry_run.validation import RehearsedValidation
+from lightning_lr.dry_run.steps import optimizer_step
+from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.fit.internals import all_loaders, check_private_names, train_loaders
+from lightning_lr.fit.neighbors import schedulers_of
 from lightning_lr.fit.ranks import mean_unless_terminated
+from lightning_lr.fit.step_hook import dry_run_of, happened
 from lightning_lr.rates import nested_schedulers, peak_lrs, set_lrs
 
 __all__ = ["DryRun"]
@@ -54,28 +53,18 @@ class DryRun:
     Args:
         trainer: The Trainer of the running fit.
         pl_module: Its module.
-        keep_on: Where the copy is kept: on each tensor's own `device`, on the `cpu`, or `auto`: on the device
-            where there is room for three copies.
 
     Raises:
-        MisconfigurationException: This fit cannot be rehearsed; nothing has been changed. The message says
+        MisconfigurationException: This fit allows no dry run; nothing has been changed. The message says
             what to do instead.
     """
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        *,
-        keep_on: Literal["auto", "device", "cpu"] = "auto",
-    ) -> None:
+    def __init__(self, trainer: Trainer, pl_module: LightningModule) -> None:
         check_private_names(trainer=trainer, LightningModule=pl_module)
-        check_rehearsable(trainer, pl_module, train_loaders(trainer).flattened)
+        check_dry_run_possible(trainer, pl_module, train_loaders(trainer).flattened)
         self._trainer = trainer
         self._module = pl_module
-        self._keep_on = keep_on
-        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-        self._peaks = peak_lrs(trainer.optimizers, schedulers)
+        self._peaks = peak_lrs(trainer.optimizers, schedulers_of(trainer))
         if not self.reference_lr:
             raise MisconfigurationException("Every LR is 0: nothing is trained, so there is no LR to find.")
         self._snapshot = Snapshot()
@@ -92,9 +81,9 @@ class DryRun:
         with ExitStack() as stack:
             # First, so that handlers find everything put back.
             stack.enter_context(deferred_signals())
-            stack.enter_context(rehearsing(self._trainer.optimizers))
-            _mute(stack, self._trainer, self._module)
-            self._snapshot = _take_snapshot(self._trainer, self._module, self._keep_on)
+            stack.enter_context(dry_run_of(self._trainer.optimizers))
+            mute(stack, self._trainer, self._module)
+            self._snapshot = _take_snapshot(self._trainer, self._module)
             self._muted = stack.pop_all()
         return self
 
@@ -138,7 +127,7 @@ class DryRun:
             self._set_lr(lr)
             yield lr, self._step_that_happens()
 
-    def validation(self, batches: int) -> RehearsedValidation:
+    def validation(self, batches: int) -> DryValidation:
         """Return what measures the validation loss of the weights after the steps made last.
 
         Args:
@@ -148,7 +137,7 @@ class DryRun:
             MisconfigurationException: This fit has no validation that could be rehearsed.
         """
         self._rewind()
-        return RehearsedValidation(self._trainer, self._module, batches)
+        return DryValidation(self._trainer, self._module, batches)
 
     def descents(self, batches: int) -> list[tuple[float, float]]:
         """Measure how steep the loss is at the start, without moving from it.
@@ -161,30 +150,20 @@ class DryRun:
             momentum) for SGD and d = sign(g) for the adaptive optimizers.
         """
         self._rewind()
-        found: list[Tensor] = []
         strategy = self._trainer.strategy
         ratios = dict(zip(map(id, self._trainer.optimizers), self._ratios(), strict=True))
-
-        def note(optimizer: Optimizer, *_: Any) -> None:
-            if not was_skipped(optimizer):
-                found.append(descent(optimizer, ratios[id(optimizer)]))
+        found: list[Tensor] = []
 
         # After the step: before it, the closure has not made the gradients yet.
-        hooks = [optimizer.register_step_post_hook(note) for optimizer in self._trainer.optimizers]
+        def measure(optimizer: Optimizer) -> None:
+            found.append(descent(optimizer, ratios[id(optimizer)]))
+
         losses, descents = [], []
-        try:
-            for _ in range(batches):
-                self._set_lr(0.0)
-                losses.append(self._step_with_loss())
-                for _ in range(_MOST_UNDONE):
-                    if found:
-                        break
-                    losses[-1] = self._step_with_loss()
-                descents.append(torch.stack(found).sum() if found else torch.tensor(math.nan))
-                found.clear()
-        finally:
-            for hook in hooks:
-                hook.remove()
+        for _ in range(batches):
+            self._set_lr(0.0)
+            losses.append(self._step_that_happens(measure))
+            descents.append(torch.stack(found).sum() if found else torch.tensor(math.nan))
+            found.clear()
         stacked = torch.stack([each.float().to(strategy.root_device) for each in descents])
         means: Tensor = strategy.reduce(stacked, reduce_op="mean")
         return list(zip(losses, means.tolist(), strict=True))
@@ -213,26 +192,16 @@ class DryRun:
     def _set_lr(self, lr: float) -> None:
         set_lrs(self._trainer.optimizers, [[ratio * lr for ratio in ratios] for ratios in self._ratios()])
 
-    def _step_that_happens(self) -> float:
-        if getattr(self._trainer.precision_plugin, "scaler", None) is None:
+    def _step_that_happens(self, then: Callable[[Optimizer], None] | None = None) -> float:
+        if then is None and getattr(self._trainer.precision_plugin, "scaler", None) is None:
             return self._step_with_loss()
-        happened = list[Optimizer]()
-
-        def note(optimizer: Optimizer, *_: Any) -> None:
-            if not was_skipped(optimizer):
-                happened.append(optimizer)
-
-        hooks = [optimizer.register_step_post_hook(note) for optimizer in self._trainer.optimizers]
-        try:
+        with happened(self._trainer.optimizers, then) as stepped:
             loss = self._step_with_loss()
             for _ in range(_MOST_UNDONE):
                 # A loss that is not finite never gives gradients that are.
-                if happened or not math.isfinite(loss):
+                if stepped or (then is None and not math.isfinite(loss)):
                     break
                 loss = self._step_with_loss()
-        finally:
-            for hook in hooks:
-                hook.remove()
         return loss
 
     def _step_with_loss(self) -> float:
@@ -245,23 +214,6 @@ class DryRun:
         return math.nan
 
 
-def _mute(stack: ExitStack, trainer: Trainer, pl_module: LightningModule) -> None:
-    """Silence whatever listens to steps, and undo that when the stack is closed."""
-    replacements = {
-        "callbacks": [],
-        "loggers": [DummyLogger()] if trainer.loggers else [],
-        "profiler": PassThroughProfiler(),
-        "should_stop": trainer.should_stop,
-    }
-    for name, replacement in replacements.items():
-        stack.callback(setattr, trainer, name, getattr(trainer, name))
-        setattr(trainer, name, replacement)
-    for name in ("log", "log_dict"):
-        stack.callback(vars(pl_module).pop, name)
-        # An attribute of the instance hides the method of the class.
-        vars(pl_module)[name] = _ignore
-
-
 def _wrap_anew(strategy: Strategy) -> None:
     """Give DDP a new wrapper: after its first step it sums gradients in another order, which rounds."""
     if isinstance(strategy, DDPStrategy) and isinstance(strategy.model, DistributedDataParallel):
@@ -270,18 +222,11 @@ def _wrap_anew(strategy: Strategy) -> None:
         strategy.configure_ddp()
 
 
-def _ignore(*args: Any, **kwargs: Any) -> None:
-    pass
-
-
-def _take_snapshot(
-    trainer: Trainer, pl_module: LightningModule, keep_on: Literal["auto", "device", "cpu"]
-) -> Snapshot:
-    on_cpu = keep_on == "cpu" or (keep_on == "auto" and _is_short_of_memory(trainer, pl_module))
-    snapshot = Snapshot(torch.device("cpu") if on_cpu else None)
+def _take_snapshot(trainer: Trainer, pl_module: LightningModule) -> Snapshot:
+    snapshot = Snapshot(torch.device("cpu") if _is_short_of_memory(trainer, pl_module) else None)
     snapshot.ignore(trainer)
     snapshot.add_module(pl_module)
-    schedulers = nested_schedulers(config.scheduler for config in trainer.lr_scheduler_configs)
+    schedulers = nested_schedulers(schedulers_of(trainer))
     scaler = getattr(trainer.precision_plugin, "scaler", None)
     for stateful in [*trainer.optimizers, *schedulers, *([scaler] if scaler else [])]:
         snapshot.add(stateful)

@@ -1,4 +1,4 @@
-"""Which fits cannot be rehearsed, and what to do instead."""
+"""Which fits allow no dry run, and what to do instead."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signatu
 from torch.nn.parameter import is_lazy
 from torch.utils.data import IterableDataset
 
-__all__ = ["check_rehearsable"]
+__all__ = ["check_dry_run_possible"]
 
 _LIVE = (
     "Use `LRRangeTest(live=True, min_lr=..., max_lr=...)`, which ramps the LR over the first real batches"
@@ -18,8 +18,8 @@ _LIVE = (
 )
 
 
-def check_rehearsable(trainer: Trainer, pl_module: LightningModule, loaders: Iterable[Any]) -> None:
-    """Refuse what cannot be rehearsed, before a batch is touched.
+def check_dry_run_possible(trainer: Trainer, pl_module: LightningModule, loaders: Iterable[Any]) -> None:
+    """Refuse a fit whose steps could not be taken back, before a batch is touched.
 
     Args:
         trainer: The Trainer of the running fit.

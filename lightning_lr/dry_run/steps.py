@@ -4,8 +4,8 @@ So precision, gradient clipping, accumulation, strategies and what the user over
 counters, hooks of callbacks and logging do not take part.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
@@ -14,13 +14,11 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
-from torch.optim import Optimizer
 
 from lightning_lr.fit.internals import prepared
+from lightning_lr.fit.losses import loss_in
 
-__all__ = ["is_rehearsing", "optimizer_step", "rehearsing", "validation_step", "was_skipped"]
-
-_rehearsing: set[Optimizer] = set()
+__all__ = ["optimizer_step", "validation_step"]
 
 
 def optimizer_step(
@@ -38,7 +36,7 @@ def optimizer_step(
         `training_step` gave none.
     """
     if not pl_module.automatic_optimization:
-        loss = _loss(_training_step(trainer, pl_module, *next(batches)))
+        loss = loss_in(_training_step(trainer, pl_module, *next(batches)))
         return None if loss is None else _kept(loss)
     last = trainer.accumulate_grad_batches - 1
     losses = [
@@ -70,29 +68,6 @@ def validation_step(
     return trainer.strategy.validation_step(*arguments)
 
 
-def was_skipped(optimizer: Optimizer) -> bool:
-    """Tell, in a hook after its step, whether the AMP scaler made an optimizer skip it."""
-    # The scaler calls a fused optimizer even when it must skip, and hands it this tensor to act on. To read
-    # it waits for the device, as the scaler itself does for an optimizer that is not fused.
-    found_inf = getattr(optimizer, "found_inf", None)
-    return found_inf is not None and bool(found_inf.item())
-
-
-@contextmanager
-def rehearsing(optimizers: Sequence[Optimizer]) -> Iterator[None]:
-    """Mark the steps that optimizers make meanwhile as such that will be taken back; see `is_rehearsing`."""
-    _rehearsing.update(optimizers)
-    try:
-        yield
-    finally:
-        _rehearsing.difference_update(optimizers)
-
-
-def is_rehearsing(optimizer: Optimizer) -> bool:
-    """Tell whoever counts the steps of an optimizer whether those of now will be taken back."""
-    return optimizer in _rehearsing
-
-
 def _micro_step(
     trainer: Trainer, pl_module: LightningModule, index: int, batch: Any, *, first: bool, last: bool
 ) -> Tensor | None:
@@ -100,7 +75,7 @@ def _micro_step(
     raw_optimizer = trainer.optimizers[0]
 
     def closure() -> Tensor | None:
-        loss = _loss(_training_step(trainer, pl_module, index, batch))
+        loss = loss_in(_training_step(trainer, pl_module, index, batch))
         if loss is not None:
             seen.append(_kept(loss))
         if first:
@@ -134,11 +109,6 @@ def _stop_if_terminated(trainer: Trainer) -> None:
     # Of several ranks none may go alone: they agree where they average their losses.
     if trainer.world_size == 1 and trainer.received_sigterm:
         raise SIGTERMException
-
-
-def _loss(output: Any) -> Tensor | None:
-    loss = output.get("loss") if isinstance(output, Mapping) else output
-    return loss if isinstance(loss, Tensor) else None
 
 
 def _kept(loss: Tensor) -> Tensor:

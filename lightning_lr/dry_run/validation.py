@@ -18,10 +18,10 @@ from lightning_lr.fit.internals import is_sequential, validation_loaders
 from lightning_lr.fit.losses import ValidationLoss
 from lightning_lr.fit.ranks import mean_unless_terminated
 
-__all__ = ["RehearsedValidation"]
+__all__ = ["DryValidation"]
 
 
-class RehearsedValidation:
+class DryValidation:
     """Judges the weights of the module, as they are at the moment, on the same samples every time.
 
     To be used inside of a DryRun, which takes back whatever `validation_step` changes.

@@ -5,12 +5,12 @@ A rule of your own is a subclass of `Rule`.
 
 from lightning_lr.finders.range_test.curve import LossCurve
 from lightning_lr.finders.range_test.lr_range_test import LRRangeTest
-from lightning_lr.finders.range_test.rule import Rule
 from lightning_lr.finders.range_test.rules import (
     Basin,
     GiveBack,
     MidDescent,
     MinimumOver,
+    Rule,
     Steepest,
     Valley,
     read_all,

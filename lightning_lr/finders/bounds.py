@@ -2,10 +2,10 @@
 
 import math
 
+from lightning_lr.checks import check_number
 from lightning_lr.dry_run.dry_run import DryRun
-from lightning_lr.finders.range_test.ramp import model_bounds
 
-__all__ = ["find_bounds"]
+__all__ = ["PROBED_STEPS", "find_bounds", "model_bounds"]
 
 PROBED_STEPS = 4
 # Where only one bound is given, the other is at least so far away.
@@ -35,3 +35,40 @@ def find_bounds(dry: DryRun, low: float | None, high: float | None) -> tuple[flo
     if high is not None:
         return min(lowest, high / 10**_LEAST_DECADES), high
     return lowest, highest
+
+
+def model_bounds(mean_loss: float, mean_descent: float) -> tuple[float, float]:
+    """Return the bounds of a ramp from the model's own scale.
+
+    `eta = |mean loss| / mean <g, d>` is the step that would bring the loss to zero if it fell as fast as it
+    starts to; the ramp goes from `eta 10^-3.75` to `eta 10^0.75`.
+
+    Args:
+        mean_loss: Over a few batches of the untrained model, not zero.
+        mean_descent: Mean of the product of the gradient with the optimizer's direction per unit of LR, in
+            (0, inf): the squared norm of the gradient over `1 - momentum` for SGD, its sum of absolute values
+            for Adam and its kin.
+
+    Returns:
+        The lowest and the highest LR.
+
+    Raises:
+        ValueError: A number is not finite, or zero: such a model has no scale.
+
+    Source:
+        Polyak (1987), Introduction to Optimization, for the step length.
+
+    Example:
+        >>> low, high = model_bounds(2.3, 4.6)
+        >>> round(low, 6), round(high, 2)
+        (8.9e-05, 2.81)
+    """
+    check_number("model_bounds(mean_loss=...)", mean_loss, "(-inf, inf)")
+    check_number("model_bounds(mean_descent=...)", mean_descent, "(0, inf)")
+    scale = abs(mean_loss) / mean_descent
+    if not 1e-30 < scale < 1e30:
+        raise ValueError(
+            f"The model gives no scale for an LR: its mean loss is {mean_loss!r} and its mean descent "
+            f"{mean_descent!r}. Set the bounds of the ramp yourself."
+        )
+    return scale * 10**-3.75, scale * 10**0.75

@@ -1,37 +1,34 @@
-"""What every callback that finds the LR before training has in common: when it tests, and what follows."""
+"""What every callback that finds the LR has in common: when it looks for it, and what follows."""
 
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.core.saving import save_hparams_to_yaml
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
-from lightning_lr.checks import check_count, check_flag
-from lightning_lr.finders.apply import apply_lr
+from lightning_lr.checks import as_tuple, check_count, check_flag
+from lightning_lr.finders.report import Finding, report
 from lightning_lr.finders.suggestion import Decision, Suggestion, decision_from_dict
 from lightning_lr.fit.internals import keep_swa_lrs
-from lightning_lr.fit.neighbors import check_not_restarted
-from lightning_lr.fit.saved_state import (
-    Read,
-    count,
-    each_of,
-    mapping,
-    number,
-    optional,
-    read_entries,
-    read_state,
-    text,
-)
+from lightning_lr.fit.neighbors import schedulers_of, write_schedules
+from lightning_lr.fit.resume import check_not_restarted, read_state
+from lightning_lr.fit.saved_state import Read, count, each_of, mapping, number, optional, read_entries, text
+from lightning_lr.output.decisions import Entry
 from lightning_lr.output.points import Point, logged_step, shifted
-from lightning_lr.policies.arguments import as_tuple
+from lightning_lr.rates import rescale
 
-__all__ = ["StartupTest"]
+__all__ = ["Finder"]
+
+_NAMES = ("lr", "learning_rate")
 
 
-class StartupTest(Callback):
+class Finder(Callback):
     """Tests at the start of a fit and at the milestones, and trains with what was found.
 
     A resumed fit is not tested again, and a `fast_dev_run` not at all.
@@ -44,10 +41,12 @@ class StartupTest(Callback):
     Attributes:
         suggestion: What the last test decided; None before the first.
         points: What the tests of this fit have drawn in the loggers, in the order of x.
-        live: Whether the first test is made over the first steps of training.
+        name: The finder as decisions name it.
+        kind: What its decisions are called.
     """
 
-    live: bool = False
+    name: ClassVar[str]
+    kind: ClassVar[str]
 
     def __init__(self, *, milestones: Sequence[int], apply: bool, stop_after: bool) -> None:
         name = type(self).__name__
@@ -64,12 +63,16 @@ class StartupTest(Callback):
         self._minimum: tuple[int | None, int | None] | None = None
 
     @abstractmethod
+    def find(self, trainer: Trainer, pl_module: LightningModule) -> Finding:
+        """Look for an LR from here; the fit goes on as if that had not been."""
+
     def run_test(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Test from here, whatever the milestones, tell what was found and train with that.
 
-        To be called on every rank, between two training steps: in `on_train_start`, `on_train_epoch_start` or
+        All ranks call it, between two training steps: in `on_train_start`, `on_train_epoch_start` or
         `on_train_batch_start`.
         """
+        self._conclude(trainer, pl_module, self.find(trainer, pl_module))
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -79,10 +82,8 @@ class StartupTest(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         keep_swa_lrs(trainer)
         check_not_restarted(trainer, self, loaded=bool(self._tested))
-        # A live test has to wait: at the start of training, other callbacks attach to the optimizers.
-        is_now = trainer.global_step == 0 and 0 in self.milestones and not self.live
-        if is_now and self._may_run(trainer):
-            self.run_test(trainer, pl_module)
+        if trainer.global_step == 0 and 0 in self.milestones and self._may_run(trainer):
+            self._begin(trainer, pl_module)
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -126,28 +127,71 @@ class StartupTest(Callback):
             return False
         return not self._tested
 
+    def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make the first test."""
+        self.run_test(trainer, pl_module)
+
+    def _conclude(self, trainer: Trainer, pl_module: LightningModule, finding: Finding) -> None:
+        """Do what a finding asks for, and report it."""
+        decision, old_lr = finding.decision, finding.old_lr
+        self._tested.append(trainer.current_epoch)
+        self.suggestion = decision
+        applied = self.apply and isinstance(decision, Suggestion)
+        if self.apply and isinstance(decision, Suggestion):
+            _apply(trainer, pl_module, old=old_lr, new=decision.lr)
+        if self.stop_after:
+            self._stop(trainer)
+        points = [] if finding.evidence is None else self._place(trainer, finding.evidence.points)
+        effect = finding.effect(applied=applied)
+        entry = Entry(self.name, self.kind, finding.summary, effect, decision.to_dict())
+        report(trainer, entry, finding.evidence, points)
+
+    def _stop(self, trainer: Trainer) -> None:
+        loop = trainer.fit_loop
+        self._minimum = (loop.min_epochs, loop.epoch_loop.min_steps)
+        loop.min_epochs, loop.epoch_loop.min_steps = 0, None
+        trainer.should_stop = True
+
     def _place(self, trainer: Trainer, points: Sequence[Point]) -> list[Point]:
-        """Return points whose x count from 0 with x from where the run is, beyond those of earlier tests."""
+        """Return points with x from where the run is on, beyond those of earlier tests."""
         begin = max([logged_step(trainer), *(point.step + 1 for point in self.points[-1:])])
         placed = shifted(points, begin)
         self.points += placed
         return placed
 
-    def _follow(
-        self, trainer: Trainer, pl_module: LightningModule, decision: Decision, *, old: float
-    ) -> bool:
-        """Do what a decision asks for, and return whether the run trains with the LR found."""
-        self._tested.append(trainer.current_epoch)
-        self.suggestion = decision
-        applied = self.apply and isinstance(decision, Suggestion)
-        if self.apply and isinstance(decision, Suggestion):
-            apply_lr(trainer, pl_module, old=old, new=decision.lr)
-        if self.stop_after:
-            loop = trainer.fit_loop
-            self._minimum = (loop.min_epochs, loop.epoch_loop.min_steps)
-            loop.min_epochs, loop.epoch_loop.min_steps = 0, None
-            trainer.should_stop = True
-        return applied
+
+def _apply(trainer: Trainer, pl_module: LightningModule, *, old: float, new: float) -> None:
+    """Train with `new` instead of `old`, the highest peak LR of the groups, wherever that is written down.
+
+    That is in the optimizers and schedulers, in an attribute or hyperparameter `lr` or `learning_rate` of the
+    module, and in the hyperparameters that were logged.
+    """
+    rescale(trainer.optimizers, schedulers_of(trainer), old=old, new=new)
+    write_schedules(trainer)
+    for name in _NAMES:
+        if _is_number(vars(pl_module).get(name)):
+            setattr(pl_module, name, new)
+    changed = {name: new for name in _NAMES if _is_number(pl_module.hparams.get(name))}
+    if changed:
+        pl_module.hparams.update(changed)
+        _log_again(trainer, changed)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _log_again(trainer: Trainer, changed: dict[str, float]) -> None:
+    for logger in trainer.loggers:
+        if not isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(changed)
+            continue
+        # To log them again would only repeat `hp_metric`: TensorBoard shows the first ones of a run.
+        logger.hparams.update(changed)
+        path = Path(logger.log_dir) / logger.NAME_HPARAMS_FILE
+        # Saved at fit start already, and TensorBoardLogger keeps a file that is there.
+        if trainer.is_global_zero and path.exists():
+            save_hparams_to_yaml(path, logger.hparams)
 
 
 def _read_point(value: object) -> Point:

@@ -1,4 +1,4 @@
-"""Tells what a test at startup found: a decision, and text, figure and points in the loggers."""
+"""What a finder found, and how it is told: a decision, and text, figure and points in the loggers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from lightning_lr.output.points import Point, logged_step, write_points, write_t
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Evidence", "effect_on_lr", "report"]
+__all__ = ["Evidence", "Finding", "report"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Evidence:
 
     Args:
         tag: The name of the text and of the figure.
-        points: The measured curves.
+        points: The measured curves; their x count from 0.
         figure: Makes the figure.
         table: Makes the table below the decision, in Markdown.
     """
@@ -34,25 +34,42 @@ class Evidence:
     table: Callable[[], str]
 
 
-def report(trainer: Trainer, entry: Entry, evidence: Evidence | None) -> None:
-    """Report a test to the console and to the loggers; to be called on every rank.
+@dataclass(frozen=True)
+class Finding:
+    """What a finder found.
+
+    Args:
+        decision: The LR, or why there is none.
+        old_lr: The highest peak LR of the groups before.
+        summary: The decision in a sentence or two.
+        evidence: What it rests on; None if the test could not begin.
+    """
+
+    decision: Decision
+    old_lr: float
+    summary: str
+    evidence: Evidence | None
+
+    def effect(self, *, applied: bool) -> str:
+        """Say what the decision does to the LR of the run."""
+        if applied and isinstance(self.decision, Suggestion):
+            return f"LR {self.old_lr:.3g} -> {self.decision.lr:.3g}"
+        return f"LR stays {self.old_lr:.3g}"
+
+
+def report(trainer: Trainer, entry: Entry, evidence: Evidence | None, points: Sequence[Point]) -> None:
+    """Report a finding to the console and to the loggers; all ranks call it, one writes.
 
     Args:
         trainer: The Trainer of the fit.
         entry: What was decided.
-        evidence: What it rests on; None where the test could not begin.
+        evidence: What it rests on.
+        points: Those of the evidence, where they belong in the run.
     """
     tell(trainer, entry)
     if not trainer.is_global_zero or evidence is None:
         return
     step = logged_step(trainer)
-    write_points(trainer.loggers, evidence.points)
+    write_points(trainer.loggers, points)
     draw(trainer, evidence.tag, evidence.figure, step)
     write_text(trainer.loggers, evidence.tag, f"{entry.summary} {entry.effect}.\n\n{evidence.table()}", step)
-
-
-def effect_on_lr(decision: Decision, *, old: float, applied: bool) -> str:
-    """Say what a decision does to the LR of the run, which was `old`."""
-    if applied and isinstance(decision, Suggestion):
-        return f"LR {old:.3g} -> {decision.lr:.3g}"
-    return f"LR stays {old:.3g}"

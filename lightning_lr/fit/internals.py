@@ -1,27 +1,37 @@
-"""The one place that uses private names of Lightning and of torch's loaders."""
+"""The one place for private names of Lightning and torch; TensorBoard's are in `output/event_file.py`."""
 
 import copy
-from functools import reduce
+from collections.abc import Sequence
+from functools import lru_cache, reduce
 from inspect import getattr_static
 from typing import Any
 
 import lightning
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import CombinedLoader
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim import SGD
+from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR, StepLR
 from torch.utils.data import DataLoader, TensorDataset
 
+from lightning_lr.fit.neighbors import callbacks_of
+
 __all__ = [
+    "LAST_LRS",
     "PRIVATE_NAMES",
     "all_loaders",
     "check_private_names",
+    "inner_schedulers",
     "is_sequential",
     "keep_swa_lrs",
+    "make_initial_step",
+    "makes_hp_metric",
     "prepared",
     "private_copy",
+    "state_key",
     "train_loaders",
     "uses_distributed_sampler",
     "validation_loaders",
@@ -40,7 +50,15 @@ PRIVATE_NAMES = {
     "StochasticWeightAveraging._scheduler_state": "tells whether a checkpoint is one of its averaging",
     "DataLoader._iterator": "what a copy of a loader must not share with it",
     "LRScheduler._initial_step": "begins a schedule again from another base LR",
+    "LRScheduler._last_lr": "what a schedule says it has set",
+    "SequentialLR._schedulers": "the schedules that follow one another",
+    "ChainedScheduler._schedulers": "the schedules that multiply one another",
+    "TensorBoardLogger._default_hp_metric": "whether Lightning writes a row of HParams itself",
+    "Callback._generate_state_key": "tells two callbacks of one class apart in checkpoints",
 }
+
+# The entry of a scheduler that holds the LRs it has set.
+LAST_LRS = "_last_lr"
 
 
 def check_private_names(**roots: Any) -> None:
@@ -52,7 +70,7 @@ def check_private_names(**roots: Any) -> None:
     Raises:
         MisconfigurationException: A private name is gone.
     """
-    of_torch = {"DataLoader": DataLoader(TensorDataset(torch.zeros(1))), "LRScheduler": LRScheduler}
+    of_torch = {"DataLoader": DataLoader(TensorDataset(torch.zeros(1))), **_schedulers()}
     for name, use in PRIVATE_NAMES.items():
         root, *path, last = name.split(".")
         try:
@@ -63,6 +81,14 @@ def check_private_names(**roots: Any) -> None:
         except AttributeError as error:
             if root in roots or root in of_torch:
                 raise MisconfigurationException(_gone(name, use, of_torch=root in of_torch)) from error
+
+
+@lru_cache
+def _schedulers() -> dict[str, LRScheduler]:
+    """Return one scheduler of each kind; only instances have the attributes."""
+    step = StepLR(SGD([torch.zeros(1)], lr=0.1), 1)
+    sequential = SequentialLR(step.optimizer, [step, StepLR(step.optimizer, 1)], [1])
+    return {"LRScheduler": step, "SequentialLR": sequential, "ChainedScheduler": ChainedScheduler([step])}
 
 
 def _gone(name: str, use: str, *, of_torch: bool) -> str:
@@ -119,6 +145,28 @@ def prepared(trainer: Trainer, pl_module: LightningModule, batch: Any, *, loader
     return trainer.strategy.batch_to_device(batch, dataloader_idx=loader)
 
 
+def inner_schedulers(scheduler: Any) -> Sequence[Any]:
+    """Return the schedulers inside a SequentialLR or ChainedScheduler, which have no public name."""
+    inner: Sequence[Any] = vars(scheduler).get("_schedulers", ())
+    return inner
+
+
+def make_initial_step(scheduler: LRScheduler) -> None:
+    """Make the first step of a scheduler again, as its constructor did."""
+    scheduler.last_epoch = -1
+    scheduler._initial_step()
+
+
+def makes_hp_metric(logger: TensorBoardLogger) -> bool:
+    """Tell whether Lightning writes a row of HParams for this logger, with `hp_metric`."""
+    return bool(vars(logger).get("_default_hp_metric"))
+
+
+def state_key(callback: Callback, **kwargs: Any) -> str:
+    """Return the key of a callback's state in checkpoints, one for each choice of these arguments."""
+    return callback._generate_state_key(**kwargs)
+
+
 def uses_distributed_sampler(trainer: Trainer) -> bool:
     """Tell whether the Trainer puts a distributed sampler into loaders."""
     check_private_names(trainer=trainer)
@@ -130,14 +178,8 @@ def keep_swa_lrs(trainer: Trainer) -> None:
 
     To be called in `on_train_start`: after a resume it gives every group its own LRs again.
     """
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, StochasticWeightAveraging):
-            check_private_names(StochasticWeightAveraging=callback)
-            lrs = [
-                group["swa_lr"]
-                for each in trainer.optimizers
-                for group in each.param_groups
-                if "swa_lr" in group
-            ]
-            if callback._scheduler_state is not None:
-                callback._swa_lrs = lrs
+    for callback in callbacks_of(trainer, StochasticWeightAveraging):
+        check_private_names(StochasticWeightAveraging=callback)
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        if callback._scheduler_state is not None:
+            callback._swa_lrs = [group["swa_lr"] for group in groups if "swa_lr" in group]

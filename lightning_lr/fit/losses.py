@@ -1,4 +1,4 @@
-"""Finds the loss of a validation, whether `validation_step` returns it or only logs it."""
+"""Finds the losses of a fit: what steps return, and what a validation returns or only logs."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,9 +6,10 @@ from dataclasses import is_dataclass
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor
 
-__all__ = ["ValidationLoss", "batch_size", "returned_loss"]
+__all__ = ["ValidationLoss", "batch_size", "loss_in", "returned_loss", "training_loss"]
 
 _USUAL_NAMES = ("val_loss", "val/loss", "valid_loss", "valid/loss", "validation_loss", "validation/loss")
 
@@ -38,6 +39,14 @@ class ValidationLoss:
         if loss is not None:
             self._batches.append((loader, loss.clone(), batch_size(batch)))
 
+    def fresh(self, metrics: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the metrics that this validation has logged.
+
+        The Trainer keeps what was logged once for ever, under the same tensor. So a value is of this
+        validation if it is another tensor than the one that was there when the validation began.
+        """
+        return {name: value for name, value in metrics.items() if value is not self._stale.get(name)}
+
     def finish(
         self, metrics: Mapping[str, Tensor], *, reduce: Callable[[Tensor], Tensor] | None
     ) -> tuple[dict[str, float], str]:
@@ -56,15 +65,38 @@ class ValidationLoss:
         returned = [(loader, loss / weight) for loader, (loss, weight) in enumerate(sums.tolist()) if weight]
         if returned:
             return {_tag(loader if self._loaders > 1 else None): loss for loader, loss in returned}, ""
-        fresh = {name: value for name, value in metrics.items() if value is not self._stale.get(name)}
+        fresh = self.fresh(metrics)
         names, problem = _logged_losses(fresh)
         return {_tag(loader): float(fresh[name]) for loader, name in names.items()}, problem
 
 
+def training_loss(trainer: Trainer, outputs: Any) -> tuple[Tensor | None, int]:
+    """Return the loss of a training batch, and the number by which Lightning has divided it.
+
+    Args:
+        trainer: The Trainer of the running fit.
+        outputs: What `on_train_batch_end` is given.
+
+    Returns:
+        A tensor of one element on its device, that nobody changes afterwards; None if there is no loss.
+    """
+    loss = returned_loss(outputs)
+    if trainer.lightning_module.automatic_optimization:
+        return loss, trainer.accumulate_grad_batches
+    # Lightning has copied the loss of an automatic step, and not that of a manual one.
+    return None if loss is None else loss.clone(), 1
+
+
 def returned_loss(outputs: Any) -> Tensor | None:
+    """Return the loss in what a step returned, detached; None if it is not a single number."""
+    loss = loss_in(outputs)
+    return loss.detach() if loss is not None and loss.numel() == 1 else None
+
+
+def loss_in(outputs: Any) -> Tensor | None:
     """Return the loss in what a step returned: the tensor itself, or the one under `loss`."""
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-    return loss.detach() if isinstance(loss, Tensor) and loss.numel() == 1 else None
+    return loss if isinstance(loss, Tensor) else None
 
 
 def batch_size(batch: Any) -> int:

@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_lr.fit.horizon import Horizon, horizon
+from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.fit.ranks import gather_from_ranks
 
 __all__ = ["REMEDY", "accumulation", "check_epochs_end_together", "run_length"]
@@ -41,9 +42,8 @@ def run_length(trainer: Trainer, *, manual: bool) -> Horizon:
 
 def accumulation(trainer: Trainer) -> dict[int, int]:
     """Return over how many batches gradients are accumulated, by the epoch from which on that holds."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, GradientAccumulationScheduler):
-            return callback.scheduling
+    for callback in callbacks_of(trainer, GradientAccumulationScheduler):
+        return callback.scheduling
     return {0: trainer.accumulate_grad_batches}
 
 

@@ -1,4 +1,4 @@
-"""Reads what a checkpoint holds for a callback: all of it, as it was written, or a refusal before any step.
+"""Reads what a checkpoint holds: all of it, as it was written, or a refusal before any step.
 
 A state comes from a file: it may be of an older or newer version, of another configuration, or damaged. What
 is not understood is never taken for something else, since a wrong learning rate would show in nothing.
@@ -10,13 +10,11 @@ from reprlib import Repr
 from textwrap import shorten
 from typing import Any, TypeAlias
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback
-
 __all__ = [
     "Read",
     "count",
     "each_of",
+    "finite",
     "flag",
     "length",
     "mapping",
@@ -25,7 +23,6 @@ __all__ = [
     "optional",
     "positive",
     "read_entries",
-    "read_state",
     "text",
     "weight",
 ]
@@ -50,29 +47,12 @@ class _BadEntryError(ValueError):
         self.problem = problem
 
 
-def read_state(callback: Callback, state: object, entries: Mapping[str, Read]) -> dict[str, Any]:
-    """Read the state of a callback.
+def read_entries(state: object, entries: Mapping[str, Read]) -> dict[str, Any]:
+    """Read a state, or a part of one.
 
     Args:
-        callback: Whose it is.
         state: From a checkpoint.
         entries: How to read each entry that there must be.
-
-    Raises:
-        MisconfigurationException: The state is none of this callback's.
-    """
-    try:
-        return read_entries(state, entries)
-    except ValueError as error:
-        name = type(callback).__name__
-        raise MisconfigurationException(
-            f"{name} cannot go on from this checkpoint. {error} Is it of another configuration or version? To"
-            f" resume from it all the same, take {name} out of the Trainer's callbacks."
-        ) from error
-
-
-def read_entries(state: object, entries: Mapping[str, Read]) -> dict[str, Any]:
-    """Read a state, or a part of one, as `read_state` does.
 
     Raises:
         ValueError: An entry is unknown, missing or unreadable.
@@ -105,9 +85,16 @@ def number(value: object) -> float:
     """Read a number, infinite or NaN included."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("it must be a number")  # noqa: TRY004 (a bad file)
-    # An int beyond every float is none.
+    # `float` overflows for larger ints.
     float(value)
     return value
+
+
+def finite(value: object) -> float:
+    """Read a number, neither infinite nor NaN."""
+    if not math.isfinite(number(value)):
+        raise ValueError("it must be a finite number")
+    return number(value)
 
 
 def positive(value: object) -> float:

@@ -1,4 +1,4 @@
-"""Reads what steps are made with, each value under the tag of its curve."""
+"""Reads what the parameter groups of a step have, each value under the tag of its curve."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,10 +8,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_lr.fit.group_names import group_names
-from lightning_lr.logger.step_buffer import StepRecord
-from lightning_lr.output.points import Point
 
-__all__ = ["GroupRates", "point_of", "with_factors"]
+__all__ = ["GroupRates"]
 
 # The names of curves by the keys of a parameter group; `betas` stands in for a momentum.
 _CURVES = {"lr": "lr", "initial_lr": "lr_base", "momentum": "momentum", "weight_decay": "weight_decay"}
@@ -87,29 +85,6 @@ class GroupRates:
             ]
             for optimizer, of_groups in zip(self._optimizers, names, strict=True)
         }
-
-
-def point_of(record: StepRecord) -> Point:
-    """Return the point of a step: its rates with their factors, and its loss."""
-    values = with_factors(record.rates)
-    if record.losses:
-        values["loss/train"] = sum(record.losses) / len(record.losses)
-    return Point(record.step, record.wall_time, values)
-
-
-def with_factors(rates: Mapping[str, float]) -> dict[str, float]:
-    """Add to the rates of a step the factor, LR / base LR, of every group whose base is there and not 0.
-
-    Example:
-        >>> with_factors({"lr/SGD": 0.05, "lr_base/SGD": 0.1})
-        {'lr/SGD': 0.05, 'lr_base/SGD': 0.1, 'lr_factor/SGD': 0.5}
-    """
-    factors = {
-        f"lr_factor/{tag.removeprefix('lr_base/')}": rates[f"lr/{tag.removeprefix('lr_base/')}"] / base
-        for tag, base in rates.items()
-        if tag.startswith("lr_base/") and base
-    }
-    return {**rates, **factors}
 
 
 def _read(group: Mapping[str, Any], key: str) -> float | Tensor | None:

@@ -10,22 +10,22 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from lightning_lr.decay.lr_decay import LRDecay
-from lightning_lr.finders.finder import StartupTest
-from lightning_lr.finders.range_test.lr_range_test import LRRangeTest
-from lightning_lr.finders.search.lr_search import LRSearch
+from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.suggestion import Suggestion
+from lightning_lr.fit.internals import makes_hp_metric
+from lightning_lr.fit.neighbors import Listed, callbacks_of, schedulers_of
 from lightning_lr.output.event_file import append_events
 from lightning_lr.output.faults import write_or_warn
-from lightning_lr.plateau.actions.reduce import base_lr
-from lightning_lr.plateau.plateau_detector import PlateauDetector
+from lightning_lr.rates import base_lr
 
-__all__ = ["announce_columns", "lr_hparams", "settings", "write_row"]
+__all__ = ["announce_columns", "lr_hparams", "write_row"]
 
 # The folder under that of the run. TensorBoard shows the hyperparameters that a folder is given first: in
 # one of their own, neither these nor those that the user logs displace the others.
 _FOLDER = "hparams"
 _NONE = "-"
+# The columns of callbacks, in every run: a run without a callback has an empty one.
+_COLUMNS = ("lr_range_test", "lr_search", "lr_schedule", "plateau_detector")
 
 
 def announce_columns(trainer: Trainer, pl_module: LightningModule) -> None:
@@ -40,8 +40,7 @@ def announce_columns(trainer: Trainer, pl_module: LightningModule) -> None:
     module = {**dict(getattr(trainer.datamodule, "hparams_initial", None) or {}), **pl_module.hparams_initial}  # type: ignore[attr-defined]
     metrics = {"loss/train_epoch", "loss/val", *_monitored(trainer)}
     for logger in trainer.loggers:
-        # The option has no public name.
-        if module and isinstance(logger, TensorBoardLogger) and vars(logger).get("_default_hp_metric"):
+        if module and isinstance(logger, TensorBoardLogger) and makes_hp_metric(logger):
             names = {"hp_metric": -1.0} | {f"final/{name}": 0.0 for name in sorted(metrics)}
             columns, *_ = _summaries(dict(_flat(module)) | lr_hparams(trainer), names)
             event = Event(wall_time=time.time(), summary=columns)
@@ -49,7 +48,7 @@ def announce_columns(trainer: Trainer, pl_module: LightningModule) -> None:
 
 
 def write_row(trainer: Trainer, metrics: Mapping[str, float], step: int) -> None:
-    """Write the row of a run, with the user's own hyperparameters; to be called on the rank that logs.
+    """Write the row of a run, with the user's own hyperparameters; for the rank that logs.
 
     Args:
         trainer: The Trainer at the end of a fit.
@@ -79,26 +78,29 @@ def write_row(trainer: Trainer, metrics: Mapping[str, float], step: int) -> None
 def lr_hparams(trainer: Trainer) -> dict[str, str | float]:
     """Return what decides the LR of a run, under the same names in every run, so that runs compare.
 
-    `lr_base` is the base LR of now and `lr_found` what a test or a search has found; 0 where there is none.
+    `lr_base` is the current base LR and `lr_found` what a finder has found; 0 if there is none.
     """
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     has_lrs = bool(groups) and all("lr" in group for group in groups)
     found = list(_found(trainer))
+    listed: dict[str, list[str]] = {column: [] for column in _COLUMNS}
+    for callback in callbacks_of(trainer, Listed):
+        listed.setdefault(callback.hparams_column, []).append(settings(callback))
+    if schedulers := schedulers_of(trainer):
+        listed["lr_schedule"] = [type(scheduler).__name__ for scheduler in schedulers]
     return {
         "lr_base": base_lr(trainer) if has_lrs else 0.0,
         "lr_found": found[-1][1].lr if found else 0.0,
         "lr_found_by": "; ".join(f"{name}, {suggestion.rule}" for name, suggestion in found) or _NONE,
-        "lr_range_test": _settings_of(trainer, LRRangeTest),
-        "lr_search": _settings_of(trainer, LRSearch),
-        "lr_schedule": _schedule(trainer),
-        "plateau_detector": _settings_of(trainer, PlateauDetector),
+        **{column: "; ".join(of_column) or _NONE for column, of_column in listed.items()},
     }
 
 
-def settings(callback: Callback) -> str:
+def settings(callback: object) -> str:
     """Return a callback as its constructor would be called, without the arguments that are defaults.
 
     Example:
+        >>> from lightning_lr import LRRangeTest
         >>> settings(LRRangeTest(repeats=3))
         'LRRangeTest(repeats=3)'
     """
@@ -110,13 +112,8 @@ def settings(callback: Callback) -> str:
     return f"{type(callback).__name__}({', '.join(given)})"
 
 
-def _settings_of(trainer: Trainer, kind: type[Callback]) -> str:
-    found = [callback for callback in _callbacks(trainer) if isinstance(callback, kind)]
-    return "; ".join(map(settings, found)) or _NONE
-
-
 def _monitored(trainer: Trainer) -> set[str]:
-    monitors = {getattr(callback, "monitor", None) for callback in _callbacks(trainer)}
+    monitors = {getattr(callback, "monitor", None) for callback in callbacks_of(trainer, Callback)}
     return {monitor for monitor in monitors if isinstance(monitor, str)}
 
 
@@ -130,21 +127,9 @@ def _summaries(hparams: Mapping[str, Any], metrics: Mapping[str, float]) -> tupl
 
 def _found(trainer: Trainer) -> Iterator[tuple[str, Suggestion]]:
     """Yield what was found and is trained with, and by which callback."""
-    for callback in _callbacks(trainer):
-        if isinstance(callback, StartupTest) and callback.apply:
-            suggestion = callback.suggestion
-            if isinstance(suggestion, Suggestion):
-                yield type(callback).__name__, suggestion
-
-
-def _schedule(trainer: Trainer) -> str:
-    schedulers = [type(config.scheduler).__name__ for config in trainer.lr_scheduler_configs]
-    return "; ".join(schedulers) or _settings_of(trainer, LRDecay)
-
-
-def _callbacks(trainer: Trainer) -> list[Callback]:
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    return callbacks
+    for finder in callbacks_of(trainer, Finder):
+        if finder.apply and isinstance(finder.suggestion, Suggestion):
+            yield type(finder).__name__, finder.suggestion
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, bool | int | float | str]]:

@@ -12,19 +12,21 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from lightning_lr.fit.losses import ValidationLoss, batch_size, returned_loss
+from lightning_lr.fit.losses import ValidationLoss, batch_size, training_loss
 from lightning_lr.fit.ranks import epochs_are_in_step, rank_sum, validations_are_in_step
-from lightning_lr.fit.saved_state import Read, each_of, number, read_state, weight
+from lightning_lr.fit.resume import read_state
+from lightning_lr.fit.saved_state import Read, each_of, number, weight
 from lightning_lr.fit.step_hook import StepHook
-from lightning_lr.logger.charts import write_layout
+from lightning_lr.logger.charts import write_charts
 from lightning_lr.logger.epoch_loss import EpochLoss
-from lightning_lr.logger.group_rates import GroupRates, point_of
+from lightning_lr.logger.group_rates import GroupRates
 from lightning_lr.logger.hparams import announce_columns, write_row
 from lightning_lr.logger.lr_history import LRHistory
 from lightning_lr.logger.resumption import continue_curves, tell_resumption
-from lightning_lr.logger.step_buffer import StepBuffer
+from lightning_lr.logger.step_buffer import StepBuffer, point_of
 from lightning_lr.output.decisions import Story, read_told, story_of
-from lightning_lr.output.points import Point, next_step, save_loggers, write_points
+from lightning_lr.output.drawing import prepare
+from lightning_lr.output.points import Point, logged_step, next_step, save_loggers, write_points
 
 __all__ = ["LRLogger"]
 
@@ -151,7 +153,8 @@ class LRLogger(Callback):
         self._validations_in_step = validations_are_in_step(trainer)
         if trainer.is_global_zero:
             continue_curves(trainer)
-            write_layout(trainer)
+            write_charts(trainer)
+        prepare(trainer)
 
     @override
     def on_train_batch_start(
@@ -162,9 +165,7 @@ class LRLogger(Callback):
             self._has_resumed = False
             tell_resumption(trainer, self._rates.lrs())
         self._hook.in_batch = True
-        # As `logged_step` has it, at less cost: this is called for every batch.
-        automatic = pl_module.automatic_optimization
-        self._step = trainer.global_step if automatic else trainer.fit_loop.epoch_loop.total_batch_idx
+        self._step = logged_step(trainer)
         self._base_is_due |= batch_idx == 0 or self._is_due(trainer, self._step)
 
     @override
@@ -173,16 +174,11 @@ class LRLogger(Callback):
     ) -> None:
         self._hook.in_batch = False
         self._history.begin(trainer, self._step)
-        automatic = pl_module.automatic_optimization
-        accumulate = trainer.accumulate_grad_batches if automatic else 1
-        loss = returned_loss(outputs)
+        loss, divided_by = training_loss(trainer, outputs)
         if loss is None:
             self._warn_once("`training_step` returns no loss for some batches: LRLogger shows none for them.")
-        elif not automatic:
-            # Lightning has copied the loss of an automatic step, and not that of a manual one.
-            loss = loss.clone()
-        self._buffer.add_batch(self._step, loss, scale=accumulate, weight=batch_size(batch))
-        if accumulate > 1 and trainer.global_step == self._step:
+        self._buffer.add_batch(self._step, loss, scale=divided_by, weight=batch_size(batch))
+        if divided_by > 1 and trainer.global_step == self._step:
             return  # More micro-batches of this step are to come.
         self._base_is_due = False
         self._complete_before = self._step + 1

@@ -1,4 +1,4 @@
-"""What has to be said and mended in the logs where a run goes on from a checkpoint."""
+"""Makes the logs of a resumed run continuous."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -7,7 +7,8 @@ from pathlib import Path
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lightning_lr.finders.finder import StartupTest
+from lightning_lr.finders.finder import Finder
+from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.output.faults import write_or_warn
 from lightning_lr.output.points import Point, hide_points, next_step, write_points
@@ -44,6 +45,5 @@ def _has_older_points(logger: TensorBoardLogger) -> bool:
 
 
 def _test_points(trainer: Trainer) -> Iterator[Point]:
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, StartupTest):
-            yield from callback.points
+    for finder in callbacks_of(trainer, Finder):
+        yield from finder.points

@@ -6,14 +6,16 @@ one transfer, after one reduction where there are several ranks.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["StepBuffer", "StepRecord"]
+from lightning_lr.output.points import Point
+
+__all__ = ["StepBuffer", "StepRecord", "point_of", "with_factors"]
 
 
 @dataclass
@@ -110,6 +112,29 @@ class StepBuffer:
                 record.losses.append(loss * batch.scale)
                 record.weights.append(batch.weight)
         return [records[step] for step in sorted(records)]
+
+
+def point_of(record: StepRecord) -> Point:
+    """Return the point of a step: its rates with their factors, and its loss."""
+    values = with_factors(record.rates)
+    if record.losses:
+        values["loss/train"] = sum(record.losses) / len(record.losses)
+    return Point(record.step, record.wall_time, values)
+
+
+def with_factors(rates: Mapping[str, float]) -> dict[str, float]:
+    """Add to the rates of a step the factor, LR / base LR, of every group whose base is there and not 0.
+
+    Example:
+        >>> with_factors({"lr/SGD": 0.05, "lr_base/SGD": 0.1})
+        {'lr/SGD': 0.05, 'lr_base/SGD': 0.1, 'lr_factor/SGD': 0.5}
+    """
+    factors = {
+        f"lr_factor/{tag.removeprefix('lr_base/')}": rates[f"lr/{tag.removeprefix('lr_base/')}"] / base
+        for tag, base in rates.items()
+        if tag.startswith("lr_base/") and base
+    }
+    return {**rates, **factors}
 
 
 def _mean_over_ranks(batches: list[_Batch], reduce: Callable[[Tensor], Tensor] | None) -> list[float | None]:

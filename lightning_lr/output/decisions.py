@@ -14,14 +14,14 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_lr.fit.saved_state import Read, count, mapping, number, read_entries, text
 from lightning_lr.output.plain import plain
 from lightning_lr.output.points import logged_step, write_text
-from lightning_lr.output.run_folder import run_folder
 
-__all__ = ["Entry", "Story", "read_told", "story_of", "tell"]
+__all__ = ["Entry", "Story", "read_told", "run_folder", "story_of", "tell"]
 
 _FILE = "decisions.jsonl"
 _TAG = "decisions"
@@ -133,7 +133,7 @@ def read_told(value: object) -> dict[str, Any]:
     """Read an entry of a story, as checkpoints hold it.
 
     Raises:
-        ValueError: It is none.
+        ValueError: Not a valid entry.
     """
     return read_entries(value, _TOLD)
 
@@ -147,7 +147,7 @@ def story_of(trainer: Trainer) -> Story:
 
 
 def tell(trainer: Trainer, entry: Entry) -> None:
-    """Tell a decision; to be called on every rank, one of them writes.
+    """Tell a decision; all ranks call it, one of them writes.
 
     | where | what |
     |---|---|
@@ -169,6 +169,22 @@ def tell(trainer: Trainer, entry: Entry) -> None:
     if folder is not None:
         story.append_to(folder)
     write_text(trainer.loggers, _TAG, story.as_markdown(), step)
+
+
+def run_folder(trainer: Trainer) -> str | None:
+    """Return the folder of the run's logs; None where no logger has one on a file system.
+
+    That of a TensorBoardLogger or CSVLogger is its `log_dir`; of another logger, `save_dir/name/version`, as
+    ModelCheckpoint has it, since its `save_dir` is shared by all runs. For the rank that logs.
+    """
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger | CSVLogger):
+            return logger.log_dir
+    for logger in trainer.loggers:
+        if logger.save_dir is not None:
+            version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+            return str(Path(logger.save_dir, str(logger.name), version))
+    return None
 
 
 def _line_end(file: Any, path: Path) -> bytes:

@@ -4,12 +4,12 @@ A detector of your own is a subclass of `Detector`. An action of your own is a s
 has to remember it keeps in `situation.memory`, which is saved in checkpoints.
 """
 
-from lightning_lr.plateau.actions.base import Action, Effect, Situation
+from lightning_lr.plateau.actions.base import Action, Effect, ReportOnly, Situation
 from lightning_lr.plateau.actions.escape import Escape
-from lightning_lr.plateau.actions.others import Retune, StartCooldown
 from lightning_lr.plateau.actions.reduce import ReduceLR
 from lightning_lr.plateau.actions.restore import RestoreBest
-from lightning_lr.plateau.actions.stop import ReportOnly, StopTraining
+from lightning_lr.plateau.actions.retune import Retune
+from lightning_lr.plateau.actions.stop import StartCooldown, StopTraining
 from lightning_lr.plateau.detectors.base import Detector, Mode, Observation, State, Verdict
 from lightning_lr.plateau.detectors.patience import Patience
 from lightning_lr.plateau.detectors.slope_test import SlopeTest

@@ -8,7 +8,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from lightning_lr.fit.losses import ValidationLoss, returned_loss
+from lightning_lr.fit.losses import ValidationLoss, training_loss
 from lightning_lr.fit.ranks import gather_from_ranks, mean_over_ranks, rank_sum, sum_over_ranks
 from lightning_lr.fit.run_length import check_epochs_end_together
 from lightning_lr.fit.saved_state import count, number, read_entries
@@ -19,7 +19,7 @@ RETURNED = "loss/val"
 
 
 def check_validations(trainer: Trainer) -> None:
-    """Refuse a fit in which no validation can be judged; to be called on every rank when training starts.
+    """Refuse a fit in which no validation can be judged; all ranks call it when training starts.
 
     Raises:
         MisconfigurationException: A rank has no validation batches, or ranks validate after different steps.
@@ -44,9 +44,6 @@ def check_validations(trainer: Trainer) -> None:
 class MonitoredValue:
     """Finds a value among what a validation logged and returned.
 
-    The Trainer keeps what was logged once for ever, under the same tensor. So a value is of this validation
-    where it is another tensor than the one that was there when the validation began.
-
     Args:
         name: A name that is logged; `loss/val`, the mean of the losses that `validation_step` returns (or
             logs), also under `val_loss` where the module logs nothing by that name.
@@ -54,27 +51,24 @@ class MonitoredValue:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._stale: dict[str, Tensor] = {}
         self._loss = ValidationLoss()
 
     def start(self, trainer: Trainer) -> None:
         """Begin a validation."""
-        self._stale = dict(trainer.callback_metrics)
-        self._loss.start(self._stale, loaders=len(trainer.num_val_batches))
+        self._loss.start(trainer.callback_metrics, loaders=len(trainer.num_val_batches))
 
     def add(self, outputs: Any, batch: Any, *, loader: int) -> None:
         """Take what `validation_step` returned for a batch."""
         self._loss.add(outputs, batch, loader=loader)
 
     def finish(self, trainer: Trainer) -> tuple[float | None, list[str]]:
-        """End the validation; to be called on every rank.
+        """End the validation; all ranks call it.
 
         Returns:
             The value, averaged over the ranks that have it, or None where none has; and all names there are.
         """
-        metrics = trainer.callback_metrics
-        fresh = {name: value for name, value in metrics.items() if value is not self._stale.get(name)}
-        losses, _ = self._loss.finish(metrics, reduce=rank_sum(trainer))
+        fresh = self._loss.fresh(trainer.callback_metrics)
+        losses, _ = self._loss.finish(trainer.callback_metrics, reduce=rank_sum(trainer))
         if self._name == "val_loss" and self._name not in fresh and RETURNED in losses:
             losses["val_loss"] = losses[RETURNED]
         logged = fresh.get(self._name)
@@ -103,12 +97,12 @@ class TrainingLoss:
         self._sum: Tensor | float = 0.0
         self._count = 0
 
-    def add(self, outputs: Any, *, scale: float) -> None:
-        """Take what a training batch gave; `scale` undoes a division."""
-        loss = returned_loss(outputs)
+    def add(self, trainer: Trainer, outputs: Any) -> None:
+        """Take what a training batch gave."""
+        loss, divided_by = training_loss(trainer, outputs)
         if loss is not None:
             # Half precision must not round the sum.
-            self._sum = loss.reshape(()).float() * scale + self._sum
+            self._sum = loss.reshape(()).float() * divided_by + self._sum
             self._count += 1
 
     def take(self, trainer: Trainer) -> float:
@@ -126,7 +120,7 @@ class TrainingLoss:
         """Go on from a checkpoint.
 
         Raises:
-            ValueError: The state is none of this class.
+            ValueError: Not a valid state.
         """
         values = read_entries(state, {"sum": number, "count": count})
         self._sum, self._count = values["sum"], values["count"]

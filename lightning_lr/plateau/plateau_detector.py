@@ -10,19 +10,19 @@ from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
 from lightning_lr.checks import check_choice
-from lightning_lr.fit.internals import keep_swa_lrs
-from lightning_lr.fit.neighbors import check_not_restarted
-from lightning_lr.fit.saved_state import Read, count, each_of, one_of, read_state
-from lightning_lr.output.points import next_step
-from lightning_lr.plateau.actions.base import Action, Effect
-from lightning_lr.plateau.actions.reduce import current_lr
+from lightning_lr.fit.internals import keep_swa_lrs, state_key
+from lightning_lr.fit.neighbors import Charts, write_schedules
+from lightning_lr.fit.resume import check_not_restarted, read_state
+from lightning_lr.fit.saved_state import Read, count, each_of, one_of
+from lightning_lr.output.points import logged_step, next_step
+from lightning_lr.plateau.actions.base import ActionSpec, Effect
 from lightning_lr.plateau.detectors.base import Detector, Mode, Observation, State, Verdict, VerdictState
 from lightning_lr.plateau.detectors.slope_test import SlopeTest
-from lightning_lr.plateau.figure import plateau_figure
 from lightning_lr.plateau.monitored import MonitoredValue, TrainingLoss, check_validations
-from lightning_lr.plateau.reactions import Reactions, checked_actions, tell_default, write_schedules
-from lightning_lr.plateau.record import Record
-from lightning_lr.plateau.report import read_record, sum_up, tell_verdict, write_verdict
+from lightning_lr.plateau.reactions import Reactions, checked_actions, tell_default
+from lightning_lr.plateau.record import Record, read_record
+from lightning_lr.plateau.report import plateau_figure, sum_up, tell_verdict, write_verdict
+from lightning_lr.rates import current_lr
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -114,15 +114,17 @@ class PlateauDetector(Callback):
         ```
     """
 
+    hparams_column = "plateau_detector"
+
     def __init__(
         self,
         monitor: str = "val_loss",
         *,
         mode: Mode = "min",
         detector: Detector = _DEFAULT_DETECTOR,
-        on_plateau: Action | Sequence[Action] | None = None,
-        on_overfitting: Action | Sequence[Action] | None = None,
-        on_divergence: Action | Sequence[Action] | None = None,
+        on_plateau: ActionSpec = None,
+        on_overfitting: ActionSpec = None,
+        on_divergence: ActionSpec = None,
     ) -> None:
         if not isinstance(monitor, str):
             raise TypeError(f"`PlateauDetector(monitor=...)` must be a name, got {monitor!r}.")
@@ -153,7 +155,7 @@ class PlateauDetector(Callback):
     @property
     @override
     def state_key(self) -> str:
-        return self._generate_state_key(monitor=self.monitor, mode=self.mode)
+        return state_key(self, monitor=self.monitor, mode=self.mode)
 
     @property
     def verdict(self) -> Verdict | None:
@@ -179,6 +181,20 @@ class PlateauDetector(Callback):
         if not self._records:
             raise RuntimeError("PlateauDetector has nothing to plot before the first validation of a fit.")
         return plateau_figure(self._records, self.monitor)
+
+    def charts(self) -> Charts:
+        """Return the charts of TensorBoard's Custom Scalars."""
+        # A chart with a band takes the names of one curve and its two borders.
+        band = [f"plateau/{self.monitor}/{name}" for name in ("slope", "threshold", "upper_threshold")]
+        title = f"Improvement of {self.monitor} per validation: below the band of noise it is a plateau"
+        verdict = "Verdict: 0 undecided, 1 improving, 2 plateau, 3 overfitting, 4 diverging"
+        return {
+            "Plateau": {
+                title: ("Margin", band),
+                verdict: ("Multiline", ["plateau/.*/verdict$"]),
+                "Noise of one validation": ("Multiline", ["plateau/.*/noise$"]),
+            }
+        }
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -206,8 +222,7 @@ class PlateauDetector(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        automatic = pl_module.automatic_optimization
-        self._step = trainer.global_step if automatic else trainer.fit_loop.epoch_loop.total_batch_idx
+        self._step = logged_step(trainer)
         if self._reactions.has_acted:
             effects = self._reactions.before_batch(trainer, pl_module, self._records[-1])
             self._follow_up(trainer, effects)
@@ -216,8 +231,7 @@ class PlateauDetector(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        automatic = pl_module.automatic_optimization
-        self._training_loss.add(outputs, scale=trainer.accumulate_grad_batches if automatic else 1)
+        self._training_loss.add(trainer, outputs)
 
     @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

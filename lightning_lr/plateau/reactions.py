@@ -3,13 +3,12 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import StochasticWeightAveraging
 
-from lightning_lr.decay.lr_decay import LRDecay
+from lightning_lr.fit.neighbors import lowering_schedule
 from lightning_lr.fit.saved_state import (
     Read,
     count,
@@ -22,18 +21,14 @@ from lightning_lr.fit.saved_state import (
     text,
 )
 from lightning_lr.output.decisions import Entry, tell
-from lightning_lr.plateau.actions.base import Action, Best, Effect, Situation
+from lightning_lr.plateau.actions.base import Action, ActionSpec, Best, Effect, ReportOnly, Situation
 from lightning_lr.plateau.actions.reduce import ReduceLR
 from lightning_lr.plateau.actions.restore import RestoreBest, is_sharded
-from lightning_lr.plateau.actions.stop import ReportOnly
 from lightning_lr.plateau.detectors.base import Mode
 from lightning_lr.plateau.record import Record
 from lightning_lr.plateau.weights import copy_weights
-from lightning_lr.policies import Constant
 
-__all__ = ["ActionSpec", "Reactions", "checked_actions", "tell_default", "write_schedules"]
-
-ActionSpec: TypeAlias = Action | Sequence[Action] | None
+__all__ = ["Reactions", "checked_actions", "tell_default"]
 
 
 class Reactions:
@@ -70,7 +65,7 @@ class Reactions:
         self._check_memories()
 
     def _check_memories(self) -> None:
-        """Refuse what a checkpoint holds for actions that are others now."""
+        """Refuse memories of actions that have changed."""
         actions = dict(self._all())
         for name, memory in self._memories.items():
             problem = _misfit(actions.get(name), memory, writer=self._writers.get(name))
@@ -119,7 +114,7 @@ class Reactions:
         """Go on from a checkpoint.
 
         Raises:
-            ValueError: The state is none of this class.
+            ValueError: Not a valid state.
         """
         values = read_entries(state, _ENTRIES)
         self._memories, self.best = values["memories"], values["best"]
@@ -140,9 +135,7 @@ class Reactions:
             pl_module=pl_module,
             monitor=self._monitor,
             mode=self._mode,
-            value=record.value,
-            validation=record.validation,
-            verdict=record.verdict,
+            record=record,
             best=self.best,
             memory={},
         )
@@ -162,7 +155,7 @@ class Reactions:
 
 
 def _misfit(action: Action | None, memory: Mapping[str, Any], *, writer: str | None) -> str:
-    """Return why a memory is none of an action, or an empty text where it is."""
+    """Return why a memory does not fit its action; empty if it does."""
     if action is None:
         return "there is no such action now."
     now = type(action).__name__
@@ -171,7 +164,7 @@ def _misfit(action: Action | None, memory: Mapping[str, Any], *, writer: str | N
     try:
         action.check_memory(memory)
     except ValueError as error:
-        return str(error)
+        return f"this does not fit. {error}"
     return ""
 
 
@@ -195,20 +188,13 @@ _ENTRIES: dict[str, Read] = {
 
 
 def tell_default(trainer: Trainer) -> None:
-    """Tell that verdicts without an action do nothing, where the LR is lowered by plan."""
-    schedule = _lowering_schedule(trainer)
+    """Tell that verdicts without an action do nothing, if the LR is lowered by plan."""
+    schedule = lowering_schedule(trainer)
     if schedule is not None:
         summary = (
             f"{schedule} changes the LR by itself. Where no action is given, verdicts are only reported."
         )
         tell(trainer, Entry("PlateauDetector", "default", summary, "LR stays with the schedule"))
-
-
-def write_schedules(trainer: Trainer) -> None:
-    """Let LRDecay write the LRs that follow from changed base LRs, as it will after a resume."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, LRDecay):
-            callback.write(trainer)
 
 
 def checked_actions(name: str, actions: ActionSpec) -> tuple[Action, ...] | None:
@@ -229,20 +215,7 @@ def checked_actions(name: str, actions: ActionSpec) -> tuple[Action, ...] | None
 
 
 def _defaults(trainer: Trainer) -> dict[str, Action]:
-    if _lowering_schedule(trainer) is not None:
+    if lowering_schedule(trainer) is not None:
         return dict.fromkeys(("plateau", "overfitting", "diverging"), ReportOnly())
     back = ReduceLR() if is_sharded(trainer) else RestoreBest()
     return {"plateau": ReduceLR(), "overfitting": back, "diverging": back}
-
-
-def _lowering_schedule(trainer: Trainer) -> str | None:
-    """Return the name of what lowers the LR by plan in this fit, if anything does."""
-    for config in trainer.lr_scheduler_configs:
-        return type(config.scheduler).__name__
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, StochasticWeightAveraging):
-            # Its scheduler comes with the first epoch that is averaged.
-            return type(callback).__name__
-        if isinstance(callback, LRDecay) and not isinstance(callback.policy, Constant):
-            return f"LRDecay({type(callback.policy).__name__})"
-    return None

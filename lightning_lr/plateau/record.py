@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
-from lightning_lr.plateau.detectors.base import Verdict
+from lightning_lr.fit.saved_state import Read, count, each_of, number, one_of, read_entries, text
+from lightning_lr.plateau.detectors.base import Verdict, VerdictState
 
-__all__ = ["Record"]
+__all__ = ["Record", "read_record"]
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,26 @@ class Record:
             True
         """
         return cls(**{**values, "verdict": Verdict(**values["verdict"]), "effects": tuple(values["effects"])})
+
+
+_VERDICT: dict[str, Read] = {
+    "state": one_of(get_args(VerdictState)),
+    **dict.fromkeys(("slope", "noise", "threshold", "upper_threshold"), number),
+    "window": count,
+    "reason": text,
+}
+_RECORD: dict[str, Read] = {
+    **dict.fromkeys(("validation", "step"), count),
+    **dict.fromkeys(("value", "training_loss", "lr"), number),
+    "verdict": lambda values: read_entries(values, _VERDICT),
+    "effects": each_of(text),
+}
+
+
+def read_record(values: object) -> Record:
+    """Read a record from a checkpoint.
+
+    Raises:
+        ValueError: Not a valid record.
+    """
+    return Record.from_dict(read_entries(values, _RECORD))

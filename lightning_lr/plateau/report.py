@@ -4,18 +4,24 @@ import math
 import time
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
+from textwrap import fill
+from typing import TYPE_CHECKING
 
 from lightning.pytorch import Trainer
 
-from lightning_lr.fit.saved_state import Read, count, each_of, number, one_of, read_entries, text
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.output.drawing import draw
 from lightning_lr.output.points import Point, write_points
-from lightning_lr.plateau.actions.reduce import current_lr
-from lightning_lr.plateau.figure import plateau_figure
+from lightning_lr.output.style import COLORS, INK, dress, entitle, new_figure
 from lightning_lr.plateau.record import Record
+from lightning_lr.rates import current_lr
 
-__all__ = ["read_record", "sum_up", "tell_verdict", "write_verdict"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["plateau_figure", "sum_up", "tell_verdict", "write_verdict"]
 
 _CODES = {"undecided": 0, "improving": 1, "plateau": 2, "overfitting": 3, "diverging": 4}
 _NUMBERS = ("slope", "noise", "threshold", "upper_threshold")
@@ -26,29 +32,19 @@ _PHRASES = {
     "overfitting": "gets worse while the training loss still falls: overfitting",
     "diverging": "gets worse, and the training loss does not fall either: diverging",
 }
-
-
-_VERDICT: dict[str, Read] = {
-    "state": one_of(_CODES),
-    **dict.fromkeys(_NUMBERS, number),
-    "window": count,
-    "reason": text,
+_COLORS = {
+    "undecided": "#888888",
+    "improving": COLORS["blue"],
+    "plateau": COLORS["orange"],
+    "overfitting": COLORS["purple"],
+    "diverging": COLORS["vermilion"],
 }
-_RECORD: dict[str, Read] = {
-    **dict.fromkeys(("validation", "step"), count),
-    **dict.fromkeys(("value", "training_loss", "lr"), number),
-    "verdict": lambda values: read_entries(values, _VERDICT),
-    "effects": each_of(text),
-}
-
-
-def read_record(values: object) -> Record:
-    """Read a record from a checkpoint.
-
-    Raises:
-        ValueError: It is none.
-    """
-    return Record.from_dict(read_entries(values, _RECORD))
+# Characters of a line beside the mark of an action.
+_LINE = 45
+# Values above 0 that differ by more than this factor stand on a log axis.
+_WIDE = 5
+# And by more than this one, with a number at powers of ten only.
+_MANY_DECADES = 30
 
 
 def write_verdict(trainer: Trainer, monitor: str, record: Record) -> None:
@@ -78,7 +74,7 @@ def tell_verdict(trainer: Trainer, monitor: str, record: Record) -> None:
 
 
 def sum_up(trainer: Trainer, monitor: str, records: Sequence[Record]) -> None:
-    """Sum up a fit and draw its figure; to be called on every rank."""
+    """Sum up a fit and draw its figure; all ranks call it."""
     if not records:
         return
     made = tuple(records)
@@ -90,3 +86,87 @@ def sum_up(trainer: Trainer, monitor: str, records: Sequence[Record]) -> None:
     effect = f"{acted} actions, LR {current_lr(trainer):.4g} at the end"
     tell(trainer, Entry("PlateauDetector", "summary", summary, effect, {"monitor": monitor, **counts}))
     draw(trainer, f"plateau/{monitor}", lambda: plateau_figure(made, monitor), last.step)
+
+
+def plateau_figure(records: Sequence[Record], monitor: str) -> "Figure":
+    """Draw the monitored value over the steps, in the color of the verdict, and the LR below it.
+
+    What was done is marked, and the validations that its verdict rests on are shaded in its color.
+
+    Args:
+        records: The validations in their order, at least one.
+        monitor: The name of the value.
+
+    Returns:
+        A figure of its own, of no canvas but matplotlib's default.
+
+    Example:
+        >>> from lightning_lr.plateau.detectors.base import Verdict
+        >>> record = Record(
+        ...     1, 9, 0.5, 0.4, 0.1, Verdict("plateau", 0.0, 0.1, 0.2, 0.3, 10, "Flat."), ("LR 0.1 -> 0.03",)
+        ... )
+        >>> plateau_figure([record], "val_loss").axes[0].get_ylabel()
+        'val_loss'
+    """
+    figure = new_figure()
+    curve, rates = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    for axes in (curve, rates):
+        dress(axes)
+    _draw_curve(curve, records)
+    for index, record in enumerate(records):
+        if record.effects:
+            _mark_action(curve, rates, records[: index + 1])
+    steps, lrs = [record.step for record in records], [record.lr for record in records]
+    rates.plot(steps, lrs, drawstyle="steps-pre", color="0.3")
+    rates.set(xlabel="optimizer step", ylabel=_scaled(rates, "LR", lrs))
+    curve.set_ylabel(_scaled(curve, monitor, [record.value for record in records]))
+    entitle(curve, f"Verdicts on {monitor}")
+    # Beside the title, where it hides no curve and no mark.
+    curve.legend(
+        loc="lower right", bbox_to_anchor=(1, 1), ncols=len(_COLORS), fontsize="small", frameon=False
+    )
+    return figure
+
+
+def _draw_curve(curve: "Axes", records: Sequence[Record]) -> None:
+    for state, color in _COLORS.items():
+        of_state = [record for record in records if record.verdict.state == state]
+        if of_state:
+            xs, ys = [record.step for record in of_state], [record.value for record in of_state]
+            curve.plot(xs, ys, ".", color=color, markersize=7, label=state, zorder=2)
+    for before, record in pairwise(records):
+        color = _COLORS[record.verdict.state]
+        curve.plot([before.step, record.step], [before.value, record.value], color=color, zorder=2)
+
+
+def _scaled(axes: "Axes", name: str, values: Sequence[float]) -> str:
+    """Choose the scale of an axis, and return its label."""
+    if not values or min(values) <= 0 or not max(values) > _WIDE * min(values):
+        return name
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    few = max(values) > _MANY_DECADES * min(values)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1,) if few else (1, 2, 5)))
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    return f"{name} (log scale)"
+
+
+def _mark_action(curve: "Axes", rates: "Axes", records: Sequence[Record]) -> None:
+    """Mark what was done at the last of these validations, and shade those that the verdict rests on."""
+    last = records[-1]
+    first = records[-min(max(1, last.verdict.window), len(records))]
+    curve.axvspan(first.step, last.step, color=_COLORS[last.verdict.state], alpha=0.12, linewidth=0)
+    for axes in (curve, rates):
+        axes.axvline(last.step, color="0.4", linestyle=":", linewidth=1, zorder=0)
+    curve.annotate(
+        fill("; ".join(last.effects), _LINE),
+        (last.step, 0.98),
+        xycoords=("data", "axes fraction"),
+        rotation=90,
+        verticalalignment="top",
+        horizontalalignment="right",
+        fontsize="x-small",
+        color=INK,
+    )

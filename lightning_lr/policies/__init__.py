@@ -3,7 +3,7 @@
 They import neither torch nor Lightning, so that a schedule can be read, tested and drawn without a model.
 """
 
-from lightning_lr.policies.anneal import Cosine, OneCycle, Rex, WarmupStableDecay
+from lightning_lr.policies.anneal import Cosine, Linear, Polynomial, Rex
 from lightning_lr.policies.base import Policy
 from lightning_lr.policies.combine import Product, Sequence
 from lightning_lr.policies.cycles import CosineRestarts, Cyclic
@@ -13,12 +13,12 @@ from lightning_lr.policies.decays import (
     Exponential,
     InverseSqrt,
     InverseTime,
-    Linear,
-    Polynomial,
+    MultiStep,
+    Step,
 )
 from lightning_lr.policies.function import Function
+from lightning_lr.policies.phases import OneCycle, WarmupStableDecay
 from lightning_lr.policies.spans import check_span, span
-from lightning_lr.policies.stairs import MultiStep, Step
 
 __all__ = [
     "Constant",

@@ -10,8 +10,7 @@ from collections.abc import Callable
 
 from typing_extensions import final
 
-from lightning_lr.checks import check_number
-from lightning_lr.policies.arguments import as_number
+from lightning_lr.checks import as_number, check_number
 
 __all__ = ["Policy"]
 

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 from typing_extensions import override
 
-from lightning_lr.policies.arguments import as_tuple
+from lightning_lr.checks import as_tuple
 from lightning_lr.policies.base import Policy
 from lightning_lr.policies.spans import check_span, is_share, snap, span
 

@@ -1,13 +1,15 @@
-"""Policies that move in one direction at a pace of their own, most of them without knowing the end."""
+"""Policies that hold the LR or lower it at a pace of their own, without knowing where the run ends."""
 
 import math
+from bisect import bisect_right
+from collections import abc
 from dataclasses import KW_ONLY, dataclass
+from itertools import pairwise
 
 from typing_extensions import override
 
-from lightning_lr.checks import check_count, check_number
+from lightning_lr.checks import as_tuple, check_count, check_number
 from lightning_lr.policies.base import Policy
-from lightning_lr.policies.shapes import linear
 
 __all__ = [
     "Constant",
@@ -15,8 +17,8 @@ __all__ = [
     "Exponential",
     "InverseSqrt",
     "InverseTime",
-    "Linear",
-    "Polynomial",
+    "MultiStep",
+    "Step",
 ]
 
 
@@ -48,91 +50,6 @@ class Constant(Policy):
     @override
     def formula(self, t: float, total: float) -> float:
         return self.value
-
-
-@dataclass(frozen=True)
-class Linear(Policy):
-    """Go from `start` to `end` on a straight line over the whole run.
-
-    factor(t) = (1 - z) start + z end with z = t / total
-
-    To zero it is the best supported default (Defazio et al. 2023, arXiv 2310.07831; Bergsma et al. 2025,
-    arXiv 2502.15938). `Linear(1.0, start=0.0)` is the ramp for the front of a `Sequence`.
-
-    Args:
-        end: Factor at the end of the run, in [0, 1].
-        start: Factor at t = 0, in [0, 1].
-
-    Raises:
-        TypeError: An argument is no number.
-        ValueError: An argument is out of range.
-
-    Example:
-        >>> [Linear(end=0.5).factor(epoch, total=4) for epoch in range(5)]
-        [1.0, 0.875, 0.75, 0.625, 0.5]
-    """
-
-    end: float = 0.0
-    _: KW_ONLY
-    start: float = 1.0
-
-    @override
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("Linear(end=...)", self.end, "[0, 1]")
-        check_number("Linear(start=...)", self.start, "[0, 1]")
-
-    @property
-    @override
-    def needs_end(self) -> bool:
-        return True
-
-    @override
-    def formula(self, t: float, total: float) -> float:
-        return linear(self.start, self.end, t / total)
-
-
-@dataclass(frozen=True)
-class Polynomial(Policy):
-    """Decay from 1 to `end` along a power of the remaining share of the run.
-
-    factor(t) = end + (1 - end) (1 - z)^power with z = t / total
-
-    With `end=0` it is `torch.optim.lr_scheduler.PolynomialLR`, otherwise the polynomial schedule of
-    transformers without its warm-up.
-
-    Args:
-        power: Exponent in (0, inf): 1 is a straight line, above 1 the decay is early, below 1 late.
-        end: Factor at the end of the run, in [0, 1].
-
-    Raises:
-        TypeError: An argument is no number.
-        ValueError: An argument is out of range.
-
-    Example:
-        >>> [Polynomial(power=2).factor(epoch, total=4) for epoch in range(5)]
-        [1.0, 0.5625, 0.25, 0.0625, 0.0]
-    """
-
-    power: float = 1.0
-    _: KW_ONLY
-    end: float = 0.0
-
-    @override
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("Polynomial(power=...)", self.power, "(0, inf)")
-        check_number("Polynomial(end=...)", self.end, "[0, 1]")
-
-    @property
-    @override
-    def needs_end(self) -> bool:
-        return True
-
-    @override
-    def formula(self, t: float, total: float) -> float:
-        remaining: float = (1 - t / total) ** self.power
-        return linear(self.end, 1.0, remaining)
 
 
 @dataclass(frozen=True)
@@ -272,3 +189,83 @@ class DelayedExponential(Policy):
     @override
     def formula(self, t: float, total: float) -> float:
         return math.exp(-self.rate * max(0.0, t - self.start + 1))
+
+
+@dataclass(frozen=True)
+class Step(Policy):
+    """Multiply the factor by `gamma` after every `size` units of time.
+
+    factor(t) = gamma^floor(t / size)
+
+    The formula of `torch.optim.lr_scheduler.StepLR`.
+
+    Args:
+        size: Time between two drops, at least 1.
+        gamma: Factor of a drop, in (0, 1].
+
+    Raises:
+        TypeError: An argument is no number, or `size` is no whole one.
+        ValueError: An argument is out of range.
+
+    Example:
+        >>> [Step(2, gamma=0.5).factor(epoch) for epoch in range(5)]
+        [1.0, 1.0, 0.5, 0.5, 0.25]
+    """
+
+    size: int
+    _: KW_ONLY
+    gamma: float = 0.1
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("Step(size=...)", self.size, minimum=1)
+        check_number("Step(gamma=...)", self.gamma, "(0, 1]")
+
+    @override
+    def formula(self, t: float, total: float) -> float:
+        return float(self.gamma ** (t // self.size))
+
+
+@dataclass(frozen=True)
+class MultiStep(Policy):
+    """Multiply the factor by `gamma` at each of the `milestones`.
+
+    factor(t) = gamma^n with n the number of milestones that are not after t
+
+    The formula of `torch.optim.lr_scheduler.MultiStepLR`.
+
+    Args:
+        milestones: Times of the drops, whole numbers of at least 1, each after the one before.
+        gamma: Factor of a drop, in (0, 1].
+
+    Raises:
+        TypeError: An argument or a milestone is of the wrong type.
+        ValueError: An argument is out of range; `milestones` is empty or not strictly increasing.
+
+    Example:
+        >>> [MultiStep([2, 3], gamma=0.5).factor(epoch) for epoch in range(5)]
+        [1.0, 1.0, 0.5, 0.25, 0.25]
+    """
+
+    milestones: abc.Sequence[int]
+    _: KW_ONLY
+    gamma: float = 0.1
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        milestones = as_tuple("MultiStep(milestones=...)", self.milestones, "whole numbers")
+        for milestone in milestones:
+            check_count("MultiStep(milestones=...)", milestone, minimum=1)
+        if not milestones or any(later <= earlier for earlier, later in pairwise(milestones)):
+            raise ValueError(
+                "`MultiStep(milestones=...)` must be whole numbers, each above the one before, at least one"
+                f" of them, got {list(milestones)!r}."
+            )
+        check_number("MultiStep(gamma=...)", self.gamma, "(0, 1]")
+        object.__setattr__(self, "milestones", milestones)
+
+    @override
+    def formula(self, t: float, total: float) -> float:
+        return float(self.gamma ** bisect_right(self.milestones, t))

@@ -4,6 +4,7 @@ The model and the data are those of the run, on a Trainer of one CPU process tha
 makes of them is LRDecay's own plan, so the preview cannot differ from the fit.
 """
 
+import math
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -15,12 +16,16 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from typing_extensions import override
 
 from lightning_lr.decay.lr_decay import LRDecay
-from lightning_lr.finders.finder import StartupTest
+from lightning_lr.decay.plan import Plan
+from lightning_lr.finders.finder import Finder
+from lightning_lr.fit.group_names import group_names
 from lightning_lr.fit.internals import uses_distributed_sampler
-from lightning_lr.preview.planned import Preview
-from lightning_lr.preview.planned_run import planned_run
+from lightning_lr.fit.neighbors import callbacks_of
+from lightning_lr.fit.run_length import accumulation
+from lightning_lr.preview.planned import Preview, Unit
+from lightning_lr.preview.timeline import lay_out
 
-__all__ = ["preview_of_fit"]
+__all__ = ["planned_run", "preview_of_fit"]
 
 
 def preview_of_fit(
@@ -36,16 +41,46 @@ def preview_of_fit(
         MisconfigurationException: There is no LRDecay, it refuses, or the run has no end.
     """
     reader = _Reader(fast=bool(trainer.fast_dev_run))  # type: ignore[attr-defined]
-    rehearsal = _OneOfMany(trainer)
-    # Not to the constructor, which refuses checkpoint callbacks and progress bars where there are to be none.
-    rehearsal.callbacks = [reader, *trainer.callbacks]  # type: ignore[attr-defined]
+    alone = _OneOfMany(trainer)
+    # Not to the constructor, which refuses checkpoint callbacks and progress bars when they are disabled.
+    alone.callbacks = [reader, *callbacks_of(trainer, Callback)]  # type: ignore[attr-defined]
     try:
-        rehearsal.fit(model, train_dataloaders, datamodule=datamodule)
+        alone.fit(model, train_dataloaders, datamodule=datamodule)
     except _Read as read:
         return read.preview
     raise MisconfigurationException(
         "This fit trains nothing: the training loader has no batches, or the Trainer's bounds allow no step."
     )
+
+
+def planned_run(trainer: Trainer, plan: Plan, *, found_by: str = "") -> Preview:
+    """Return the LRs of the running fit, from the current base LRs.
+
+    Args:
+        trainer: Its Trainer, with the loaders set up.
+        plan: What LRDecay follows.
+        found_by: The callback that is going to find other base LRs, if any.
+
+    Raises:
+        ValueError: The run has no end.
+    """
+    manual = not trainer.lightning_module.automatic_optimization
+    # How many steps a batch makes is then the module's affair.
+    steps_unknown = manual and trainer.max_steps != -1
+    batches = math.inf if steps_unknown else trainer.num_training_batches
+    timeline = lay_out(plan.horizon, batches_per_epoch=batches, accumulation=accumulation(trainer))
+    unit: Unit = "batch" if manual and not steps_unknown else "optimizer step"
+    return Preview(plan, timeline, _base_lrs(trainer), found_by, unit)
+
+
+def _base_lrs(trainer: Trainer) -> dict[str, float]:
+    """Return the base LRs by the names that LRLogger gives the groups."""
+    optimizers = trainer.optimizers
+    return {
+        f"lr/{name.removeprefix('lr-')}": float(group["initial_lr"])
+        for names, optimizer in zip(group_names(optimizers), optimizers, strict=True)
+        for name, group in zip(names, optimizer.param_groups, strict=True)
+    }
 
 
 class _OneOfMany(Trainer):
@@ -110,7 +145,7 @@ class _Reader(Callback):
         for callback in callbacks:
             if isinstance(callback, LRDecay):
                 self._decay = callback
-            elif isinstance(callback, StartupTest) and callback.apply and not self._fast:
+            elif isinstance(callback, Finder) and callback.apply and not self._fast:
                 self._found_by = type(callback).__name__
         # In place: the hooks that Lightning is about to call are those of this list.
         callbacks[:] = [

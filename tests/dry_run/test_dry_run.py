@@ -204,10 +204,11 @@ def test_a_short_loader_starts_over():
     assert len(rehearse.losses[0]) == 25
 
 
-@pytest.mark.parametrize("keep_on", ["cpu", "device"])
-def test_the_copy_can_be_kept_on_either_side(keep_on, tmp_path):
+@pytest.mark.parametrize("short", [True, False])
+def test_the_copy_can_be_kept_on_either_side(short, monkeypatch, tmp_path):
+    monkeypatch.setattr(dry_run_module, "_is_short_of_memory", lambda *_: short)
     plain = run(tmp_path / "plain", lambda: Net(adamw))
-    assert_same(plain, run(tmp_path / "tested", lambda: Net(adamw), Rehearse(keep_on=keep_on)))
+    assert_same(plain, run(tmp_path / "tested", lambda: Net(adamw), Rehearse()))
 
 
 def fit_and_refuse(module, match):

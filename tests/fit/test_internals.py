@@ -1,5 +1,8 @@
 """The private names of Lightning and torch: that they are there, and what is told where one is not."""
 
+import ast
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import lightning
@@ -9,20 +12,61 @@ from helpers.toy import Toy, trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import StochasticWeightAveraging
+from lightning.pytorch.loggers import TensorBoardLogger
 
+import lightning_lr
 from lightning_lr import LRRangeTest, LRSearch, PlateauDetector
 from lightning_lr.fit.internals import PRIVATE_NAMES, check_private_names
 
+OF_TORCH = ("DataLoader", "LRScheduler", "SequentialLR", "ChainedScheduler")
+PACKAGE = Path(lightning_lr.__file__).parent
+# The two places for private names: of Lightning and torch, and of TensorBoard.
+EXCEPT = {"fit/internals.py", "output/event_file.py"}
 
-def test_the_private_names_exist():
+
+def private_names(tree):
+    """Return the private names that a module uses of something else than itself, and those that it makes."""
+    used, made = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            (made if isinstance(node.ctx, ast.Store) and is_own(node.value) else used).add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            used.add(node.value)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            made.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            made.add(node.id)
+        elif isinstance(node, ast.ImportFrom):
+            used.update(alias.name for alias in node.names)
+    return {name for name in used if re.fullmatch("_[a-z][a-z0-9_]*", name)}, made
+
+
+def is_own(node):
+    return isinstance(node, ast.Name) and node.id in {"self", "cls", "curve"}
+
+
+def test_no_private_name_of_others_is_used_anywhere_else():
+    trees = {str(path.relative_to(PACKAGE)): ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")}
+    names = {path: private_names(tree) for path, tree in trees.items()}
+    ours = set.union(*(made for _, made in names.values()))
+    foreign = {path: used - ours for path, (used, _) in names.items() if path not in EXCEPT}
+    assert {path: used for path, used in foreign.items() if used} == {}
+    # The search finds what there is: in the one place, all that the table lists.
+    used, _ = names["fit/internals.py"]
+    listed = {part for name in PRIVATE_NAMES for part in name.split(".") if part.startswith("_")}
+    assert used - ours == listed - ours
+
+
+def test_the_private_names_exist(tmp_path):
     checked = []
 
     class Look(Callback):
         def on_train_start(self, trainer, pl_module):
             averaging = StochasticWeightAveraging(0.1)
             roots = {"LightningModule": pl_module, "StochasticWeightAveraging": averaging}
+            roots |= {"TensorBoardLogger": TensorBoardLogger(tmp_path), "Callback": self}
             check_private_names(trainer=trainer, **roots)
-            checked.append({*roots, "trainer", "DataLoader", "LRScheduler"})
+            checked.append({*roots, "trainer", *OF_TORCH})
 
     trainer(Look(), max_epochs=1).fit(Toy())
     assert checked == [{name.split(".")[0] for name in PRIVATE_NAMES}]
@@ -45,7 +89,7 @@ class Roots(SimpleNamespace):
 @pytest.mark.parametrize("name", PRIVATE_NAMES)
 def test_a_name_that_is_gone_is_told_with_the_version_and_the_mend(name):
     roots = vars(Roots(name))
-    library = torch if name.startswith(("DataLoader", "LRScheduler")) else lightning
+    library = torch if name.startswith(OF_TORCH) else lightning
     with pytest.raises(MisconfigurationException) as caught:
         check_private_names(**roots)
     told = str(caught.value)

@@ -43,9 +43,11 @@ PLACES = {
     "decision": ["lightning_lr/output/decisions.py"],
     "figure": [
         f"lightning_lr/{name}.py"
-        for name in ("preview/figure", "plateau/figure", "finders/range_test/figure", "finders/search/figure")
-    ]
-    + ["lightning_lr/output/style.py", "lightning_lr/output/drawing.py"],
+        for name in (
+            *("preview/figure", "plateau/report", "finders/range_test/evidence", "finders/search/evidence"),
+            *("output/style", "output/drawing"),
+        )
+    ],
     "checkpoint": [
         "lightning/pytorch/callbacks/model_checkpoint.py",
         "lightning/pytorch/trainer/connectors/checkpoint_connector.py",
@@ -89,7 +91,7 @@ class Job:
 
 
 def paths_of(place):
-    """Return the files and folders of a place or a path; where there is none, no line would ever run."""
+    """Return the files and folders of a place, or of one path; in a missing one no line would ever run."""
     names = PLACES.get(place, [place])
     paths = [ROOTS.get(name.partition("/")[0], Path()) / name for name in names]
     if missing := [name for name, path in zip(names, paths, strict=True) if not path.exists()]:

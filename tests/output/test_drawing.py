@@ -1,10 +1,10 @@
 """Figures drawn beside the training."""
 
-import importlib
-import multiprocessing
 import os
-import threading
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from helpers.finders import Learner
@@ -50,58 +50,6 @@ def test_a_figure_is_in_the_event_file_when_the_fit_has_ended(tmp_path):
     [image] = images(tmp_path)
     assert (image.step, image.width, image.height) == (3, 400, 300)
     assert image.encoded_image_string.startswith(b"\x89PNG")
-
-
-def test_a_step_does_not_wait_for_a_figure_and_the_end_of_the_fit_does(tmp_path):
-    trained = threading.Event()
-    threads = []
-
-    def slow():
-        threads.append(threading.current_thread())
-        # Training can go on to its end while the figure is being drawn.
-        assert trained.wait(timeout=60)
-        return figure()
-
-    class Trained(Callback):
-        def on_train_end(self, trainer, pl_module):
-            trained.set()
-
-    draws = Draws(slow)
-    trainer(draws, Trained(), root=tmp_path).fit(Toy())
-    assert draws.stall < 0.3
-    assert threads[0] is not threading.main_thread()
-    assert len(images(tmp_path)) == 1
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked here")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_process_forked_while_a_figure_is_drawn_does_not_wait_for_ever(tmp_path, monkeypatch):
-    # What drawing imports is locked meanwhile, in the worker that is forked then as well.
-    (tmp_path / "imported_slowly.py").write_text("import time\ntime.sleep(0.5)\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    imports = threading.Event()
-
-    def make():
-        imports.set()
-        importlib.import_module("imported_slowly")
-        return figure()
-
-    class Forks(Callback):
-        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-            if trainer.global_step == 3:
-                assert imports.wait(timeout=60)
-                worker = multiprocessing.get_context("fork").Process(
-                    target=importlib.import_module, args=("imported_slowly",)
-                )
-                worker.start()
-                worker.join(30)
-                self.code = worker.exitcode
-                worker.kill()
-
-    forks = Forks()
-    trainer(Draws(make), forks, root=tmp_path).fit(Toy())
-    assert forks.code == 0
-    assert len(images(tmp_path)) == 1
 
 
 def test_a_figure_is_written_when_the_fit_breaks_off(tmp_path):
@@ -168,13 +116,36 @@ class Lengths(Callback):
         self.seconds.append(time.perf_counter() - self.started)
 
 
-def test_no_step_is_held_up_while_the_real_figures_are_drawn(tmp_path):
+def test_a_step_is_held_up_once_and_not_for_long_while_the_real_figures_are_drawn(tmp_path):
     # The best of three: another process may hold up a step as well.
-    longest = []
+    longest, others = [], []
     for attempt in range(3):
         lengths = Lengths()
         callbacks = [LRRangeTest(), LRDecay(interval="step"), PlateauDetector(), LRLogger(), lengths]
         module = Learner(batches=100)
         trainer(*callbacks, root=tmp_path / str(attempt), max_epochs=3).fit(module)
-        longest.append(max(lengths.seconds))
-    assert min(longest) < 0.3
+        *rest, last = sorted(lengths.seconds)
+        longest.append(last)
+        others.append(rest[-1])
+    assert min(longest) < 1.5
+    assert min(others) < 0.15
+
+
+def test_what_figures_are_drawn_with_is_imported_before_the_first_step(tmp_path):
+    script = """
+import sys
+from helpers.toy import Toy, trainer
+from lightning.pytorch import Callback
+from lightning_lr import LRLogger
+
+class Look(Callback):
+    def on_train_batch_start(self, *args):
+        assert "matplotlib.backends.backend_agg" in sys.modules
+
+assert "matplotlib.backends.backend_agg" not in sys.modules
+trainer(LRLogger(), Look(), root=sys.argv[1], max_epochs=1).fit(Toy(batches=2))
+"""
+    command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)]
+    subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}, check=True, timeout=120
+    )

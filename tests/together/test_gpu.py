@@ -14,6 +14,7 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch.optim import Adam, AdamW
 
 from lightning_lr import LRDecay, LRLogger, LRRangeTest, PlateauDetector
+from lightning_lr.dry_run import dry_run
 from lightning_lr.dry_run.dry_run import DryRun
 from lightning_lr.finders import Basin
 from lightning_lr.finders.search import lr_search
@@ -219,16 +220,18 @@ class Large(Learner):
         return super().loss(batch) + self.ballast.mean()
 
 
-@pytest.mark.parametrize(("keep_on", "copies"), [("device", 1), ("cpu", 0), ("auto", 1)])
-def test_the_copy_of_the_weights_is_kept_where_it_should_be(keep_on, copies):
+@pytest.mark.parametrize(("short", "copies"), [(False, 1), (True, 0), (None, 1)])
+def test_the_copy_of_the_weights_is_kept_where_it_should_be(short, copies, monkeypatch):
     found = []
+    if short is not None:
+        monkeypatch.setattr(dry_run, "_is_short_of_memory", lambda *_: short)
 
     class Rehearse(Callback):
         def on_train_start(self, trainer, pl_module):
             before = torch.cuda.memory_allocated()
             weights = [parameter.detach().clone() for parameter in pl_module.parameters()]
             cloned = torch.cuda.memory_allocated()
-            with DryRun(trainer, pl_module, keep_on=keep_on) as dry:
+            with DryRun(trainer, pl_module) as dry:
                 found.append((torch.cuda.memory_allocated() - cloned) / (cloned - before))
                 places = [parameter.data_ptr() for parameter in pl_module.parameters()]
                 list(dry.steps([0.01] * 3))

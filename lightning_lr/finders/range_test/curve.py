@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_lr.checks import check_number
+from lightning_lr.output.plain import plain
 
 __all__ = ["LossCurve", "SmoothCurve", "has_diverged", "has_risen", "smooth"]
 
@@ -88,9 +89,7 @@ class LossCurve:
 
     def to_json(self, path: str | Path) -> None:
         """Write the curve as JSON; losses that are not finite become strings, JSON has no such numbers."""
-        values = self.to_dict()
-        values["losses"] = [loss if math.isfinite(loss) else str(loss) for loss in self.losses]
-        Path(path).write_text(json.dumps(values, allow_nan=False), encoding="utf-8")
+        Path(path).write_text(json.dumps(plain(self.to_dict()), allow_nan=False), encoding="utf-8")
 
     @classmethod
     def from_json(cls, path: str | Path) -> "LossCurve":
@@ -154,7 +153,7 @@ class SmoothCurve:
         return replace(self, log_lrs=self.log_lrs[:stop], losses=self.losses[:stop])
 
 
-def smooth(curve: LossCurve, *, bandwidth: float = _BANDWIDTH) -> SmoothCurve:
+def smooth(curve: LossCurve) -> SmoothCurve:
     """Smooth a curve without lag: clip, median of three, Gaussian kernel in log10 LR.
 
     Losses above `initial + 2 max(drop, 6 noise)` are clipped there: three times the initial loss for a
@@ -163,8 +162,6 @@ def smooth(curve: LossCurve, *, bandwidth: float = _BANDWIDTH) -> SmoothCurve:
 
     Args:
         curve: At least 3 points.
-        bandwidth: Standard deviation of the kernel in decades, in (0, inf); widened to the spacing of the
-            points where that is larger.
 
     Returns:
         The smoothed curve on a grid of 0.01 decade.
@@ -180,7 +177,6 @@ def smooth(curve: LossCurve, *, bandwidth: float = _BANDWIDTH) -> SmoothCurve:
         >>> round(float(curve.log_lrs[curve.lowest]), 1)
         -2.0
     """
-    check_number("smooth(bandwidth=...)", bandwidth, "(0, inf)")
     if len(curve.lrs) < 3:
         raise ValueError(f"`smooth(curve=...)` must have at least 3 points, got {len(curve.lrs)}.")
     log_lrs, losses = np.log10(curve.lrs), np.array(curve.losses)
@@ -197,7 +193,7 @@ def smooth(curve: LossCurve, *, bandwidth: float = _BANDWIDTH) -> SmoothCurve:
     grid = np.arange(log_lrs[0], log_lrs[-1] + _GRID_STEP / 2, _GRID_STEP)
     # Weighted by spacing, for the points of a linear ramp crowd at its upper end.
     spacings = np.gradient(log_lrs)
-    widths = np.maximum(bandwidth, np.interp(grid, log_lrs, spacings))
+    widths = np.maximum(_BANDWIDTH, np.interp(grid, log_lrs, spacings))
     weights = spacings * np.exp(-0.5 * ((grid[:, None] - log_lrs) / widths[:, None]) ** 2)
     weights /= weights.sum(axis=1, keepdims=True)
     smoothed = weights @ losses
@@ -241,15 +237,14 @@ def has_diverged(losses: Sequence[float]) -> bool:
     return float(np.median(finite[-3:])) > initial + 4 * max(drop, 6 * _noise(finite))
 
 
-def has_risen(curve: LossCurve, *, fraction: float = 1.0) -> bool:
+def has_risen(curve: LossCurve) -> bool:
     """Tell whether the loss has risen again, so that a ramp needs no larger LRs.
 
     Args:
         curve: The ramp so far.
-        fraction: How much of the drop must have been given back, in (0, inf).
 
     Returns:
-        Whether the ramp diverged, or the smoothed loss after its minimum is back at `fraction` of the drop.
+        Whether the ramp diverged, or the smoothed loss after its minimum has given back its drop.
 
     Example:
         >>> from lightning_lr.finders.range_test.ramp import ramp
@@ -257,14 +252,13 @@ def has_risen(curve: LossCurve, *, fraction: float = 1.0) -> bool:
         >>> has_risen(LossCurve(lrs, [1.0 / (1 + 100 * lr) for lr in lrs]))
         False
     """
-    check_number("has_risen(fraction=...)", fraction, "(0, inf)")
     if curve.diverged:
         return True
     if len(curve.lrs) < 3 or not any(map(math.isfinite, curve.losses)):
         return False
     smoothed = smooth(curve)
     gain = max(smoothed.drop, 6 * smoothed.noise)
-    return bool(smoothed.losses[-1] > smoothed.initial - smoothed.drop + fraction * gain)
+    return bool(smoothed.losses[-1] > smoothed.initial - smoothed.drop + gain)
 
 
 def _median_of_three(values: NDArray[np.float64], *, after: float | None = None) -> NDArray[np.float64]:

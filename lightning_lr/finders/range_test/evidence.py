@@ -1,63 +1,90 @@
-"""Tells what a range test found."""
+"""Shows what a range test found: the sentence, the points, the table of all rules and the figure."""
 
 import time
-from collections.abc import Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING
 
-from lightning.pytorch import Trainer
+import numpy as np
 
-from lightning_lr.finders.range_test.curve import LossCurve
-from lightning_lr.finders.range_test.figure import range_test_figure
+from lightning_lr.finders.range_test.curve import LossCurve, smooth
 from lightning_lr.finders.range_test.rules import read_all
-from lightning_lr.finders.report import Evidence, effect_on_lr, report
+from lightning_lr.finders.report import Evidence
 from lightning_lr.finders.suggestion import Decision, Suggestion
-from lightning_lr.output.decisions import Entry
 from lightning_lr.output.points import Point
+from lightning_lr.output.style import COLORS, dress, entitle, new_figure
 
-__all__ = ["curve_points", "report_range_test"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
+__all__ = ["evidence_of", "range_test_figure", "summarize"]
 
-def report_range_test(
-    trainer: Trainer,
-    curve: LossCurve | None,
-    decision: Decision,
-    *,
-    points: Sequence[Point],
-    old: float,
-    applied: bool,
-) -> None:
-    """Report a range test; to be called on every rank.
-
-    Args:
-        trainer: The Trainer of the fit.
-        curve: What was recorded; None where the test could not begin.
-        decision: What was decided.
-        points: Those of the curve, where they belong in the run.
-        old: The LR before.
-        applied: Whether the run trains with the LR found.
-    """
-    effect = effect_on_lr(decision, old=old, applied=applied)
-    entry = Entry("LRRangeTest", "range test", _summary(decision), effect, decision.to_dict())
-    report(trainer, entry, None if curve is None else _evidence(curve, decision, points))
+_OTHERS = (COLORS["green"], COLORS["orange"], COLORS["purple"], COLORS["sky"], "0.3")
 
 
-def curve_points(curve: LossCurve) -> list[Point]:
-    """Return the points of a recorded curve; x is the step of the test, from 0 on."""
-    now = time.time()
-    return [
-        Point(index, now, {"range_test/lr": lr, "range_test/loss": loss})
-        for index, (lr, loss) in enumerate(zip(curve.lrs, curve.losses, strict=True))
-    ]
-
-
-def _evidence(curve: LossCurve, decision: Decision, points: Sequence[Point]) -> Evidence:
-    return Evidence("range_test", points, lambda: range_test_figure(curve, decision), lambda: _table(curve))
-
-
-def _summary(decision: Decision) -> str:
+def summarize(decision: Decision) -> str:
+    """Return a decision in a sentence or two."""
     if isinstance(decision, Suggestion):
         found = f"{decision.lr:.3g} ({decision.low:.2g} to {decision.high:.2g}) by {decision.rule}"
         return f"LR {found}. {decision.reason}"
     return f"no LR by {decision.rule}. {decision.reason}"
+
+
+def evidence_of(curve: LossCurve, decision: Decision) -> Evidence:
+    """Return what a decision rests on; the x of its points is the step of the test."""
+    now = time.time()
+    points = [
+        Point(index, now, {"range_test/lr": lr, "range_test/loss": loss})
+        for index, (lr, loss) in enumerate(zip(curve.lrs, curve.losses, strict=True))
+    ]
+    return Evidence("range_test", points, lambda: range_test_figure(curve, decision), lambda: _table(curve))
+
+
+def range_test_figure(curve: LossCurve, decision: Decision) -> "Figure":
+    """Draw the losses of a range test over their LRs, and the LR of every rule.
+
+    Args:
+        curve: What the test recorded.
+        decision: What was decided.
+
+    Returns:
+        A figure of its own, of no canvas but matplotlib's default.
+
+    Example:
+        >>> from lightning_lr.finders.suggestion import Abstention
+        >>> figure = range_test_figure(
+        ...     LossCurve((0.1, 0.2, 0.4), (1.0, 0.9, 2.0)), Abstention("Basin", "Few.")
+        ... )
+        >>> figure.axes[0].get_xlabel()
+        'learning rate (log scale)'
+    """
+    figure = new_figure()
+    axes = figure.add_subplot()
+    dress(axes)
+    losses = np.array(curve.losses)
+    axes.plot(curve.lrs, losses, ".", color="0.6", label="each step")
+    if np.isfinite(losses).sum() >= 3:
+        smoothed = smooth(curve)
+        axes.plot(10**smoothed.log_lrs, smoothed.losses, color=COLORS["blue"], linewidth=2, label="smoothed")
+        drop = max(abs(smoothed.drop), 6 * smoothed.noise, 1e-12)
+        axes.set_ylim(smoothed.losses.min() - 0.3 * drop, smoothed.initial + 1.5 * drop)
+    for (name, other), color in zip(read_all(curve).items(), cycle(_OTHERS)):
+        if isinstance(other, Suggestion) and name != decision.rule:
+            axes.axvline(other.lr, color=color, linestyle=":", label=f"{name}: {other.lr:.2g}")
+    if isinstance(decision, Suggestion):
+        color, label = COLORS["vermilion"], f"chosen: {decision.lr:.2g}"
+        axes.axvspan(decision.low, decision.high, color=color, alpha=0.15)
+        axes.axvline(decision.lr, color=color, linewidth=2, label=label)
+    axes.set(xscale="log", xlabel="learning rate (log scale)", ylabel="training loss")
+    entitle(axes, _title(decision))
+    # Outside, where it hides no part of the curve.
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small", frameon=False)
+    return figure
+
+
+def _title(decision: Decision) -> str:
+    if isinstance(decision, Suggestion):
+        return f"LR range test: {decision.lr:.3g} by {decision.rule}"
+    return f"LR range test: no LR by {decision.rule}"
 
 
 def _table(curve: LossCurve) -> str:

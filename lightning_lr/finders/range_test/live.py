@@ -1,13 +1,16 @@
-"""A range test over the first real batches, for what cannot be rehearsed."""
+"""A range test over the first real batches, for fits that allow no dry run."""
+
+from contextlib import ExitStack
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_lr.dry_run.snapshot import Snapshot
-from lightning_lr.finders.range_test.recorder import Recorder
-from lightning_lr.fit.losses import returned_loss
-from lightning_lr.rates import lend, nested_schedulers, peak_lrs, set_lrs, take_back
+from lightning_lr.finders.range_test.ramp import Ramp
+from lightning_lr.fit.losses import training_loss
+from lightning_lr.fit.neighbors import schedulers_of
+from lightning_lr.rates import lent, nested_schedulers, peak_lrs, set_lrs
 
 __all__ = ["LiveRamp"]
 
@@ -18,12 +21,12 @@ class LiveRamp:
     Args:
         trainer: The Trainer of the running fit, before its first batch.
         pl_module: Its module.
-        recorder: The ramp.
+        ramp: Which LRs to take.
     """
 
-    def __init__(self, trainer: Trainer, pl_module: LightningModule, recorder: Recorder) -> None:
-        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-        self.recorder = recorder
+    def __init__(self, trainer: Trainer, pl_module: LightningModule, ramp: Ramp) -> None:
+        schedulers = schedulers_of(trainer)
+        self.ramp = ramp
         self._trainer = trainer
         self._automatic = pl_module.automatic_optimization
         self._peaks = peak_lrs(trainer.optimizers, schedulers)
@@ -33,7 +36,8 @@ class LiveRamp:
         self._snapshot.add_tensors([*pl_module.parameters(), *pl_module.buffers()])
         for stateful in [*trainer.optimizers, *nested_schedulers(schedulers)]:
             self._snapshot.add(stateful)
-        lend(trainer.optimizers)
+        self._lent = ExitStack()
+        self._lent.enter_context(lent(trainer.optimizers))
 
     @property
     def reference_lr(self) -> float:
@@ -44,7 +48,7 @@ class LiveRamp:
         """Set the LR of the step that a batch begins, and tell whether the ramp still goes on."""
         if self._losses:
             return True  # Another batch of the same step.
-        lr = self.recorder.next_lr()
+        lr = self.ramp.next_lr()
         if lr is None:
             return False
         scale = lr / self.reference_lr
@@ -54,19 +58,18 @@ class LiveRamp:
     def end_batch(self, outputs: object) -> None:
         """Take the loss of a batch, given what Lightning hands to `on_train_batch_end`."""
         trainer, strategy = self._trainer, self._trainer.strategy
-        loss = returned_loss(outputs)
+        loss, divided_by = training_loss(trainer, outputs)
         if loss is not None:
-            scale = trainer.accumulate_grad_batches if self._automatic else 1
-            self._losses.append(loss.clone().reshape(()) * scale)
+            self._losses.append(loss.reshape(()) * divided_by)
         if self._automatic and trainer.global_step == self._step:
             return  # More batches of this step are to come.
         self._step = trainer.global_step
         if self._losses:
             mean: Tensor = strategy.reduce(torch.stack(self._losses).mean(), reduce_op="mean")
-            self.recorder.add_loss(mean.item())
+            self.ramp.add_loss(mean.item())
         self._losses = []
 
     def end(self) -> None:
         """Put everything back; to do so again is harmless."""
-        take_back(self._trainer.optimizers)
+        self._lent.close()
         self._snapshot.restore()

@@ -9,17 +9,16 @@ from typing_extensions import override
 from lightning_lr.checks import check_choice, check_count, check_flag, check_number
 from lightning_lr.dry_run.dry_run import DryRun
 from lightning_lr.finders.bounds import find_bounds
-from lightning_lr.finders.finder import StartupTest
+from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.progress import Advance, progress_bar
 from lightning_lr.finders.range_test.curve import LossCurve
-from lightning_lr.finders.range_test.evidence import curve_points, report_range_test
-from lightning_lr.finders.range_test.figure import range_test_figure
+from lightning_lr.finders.range_test.evidence import evidence_of, range_test_figure, summarize
 from lightning_lr.finders.range_test.live import LiveRamp
-from lightning_lr.finders.range_test.ramp import ramp
-from lightning_lr.finders.range_test.recorder import Recorder
-from lightning_lr.finders.range_test.rule import Rule
-from lightning_lr.finders.range_test.rules import Basin
+from lightning_lr.finders.range_test.ramp import Ramp, ramp
+from lightning_lr.finders.range_test.rules import Basin, Rule
+from lightning_lr.finders.report import Finding
 from lightning_lr.finders.suggestion import Abstention, Decision, combine
+from lightning_lr.fit.neighbors import Charts
 from lightning_lr.fit.saved_state import Read, optional
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ __all__ = ["LRRangeTest"]
 _DEFAULT_RULE = Basin()
 
 
-class LRRangeTest(StartupTest):
+class LRRangeTest(Finder):
     """Find the base LR at startup with a range test that leaves no trace, and train with it.
 
     Before the first batch the LR is raised from step to step until the loss blows up, and one LR is read off
@@ -88,6 +87,10 @@ class LRRangeTest(StartupTest):
         ```
     """
 
+    name = "LRRangeTest"
+    kind = "range test"
+    hparams_column = "lr_range_test"
+
     def __init__(
         self,
         num_steps: int = 100,
@@ -127,21 +130,31 @@ class LRRangeTest(StartupTest):
         self.rule = rule
         self.repeats = repeats
         self.live = live
+        self._is_due = False
         self._live_ramp: LiveRamp | None = None
         self.curve: LossCurve | None = None
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        self._live_ramp = None
+        self._is_due, self._live_ramp = False, None
+
+    @override
+    def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.live:
+            # Not yet: at the start of training, other callbacks attach to the optimizers.
+            self._is_due = True
+        else:
+            super()._begin(trainer, pl_module)
 
     @override
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self.live and trainer.global_step == 0 and self._live_ramp is None and self._may_run(trainer):
+        if self._is_due:
+            self._is_due = False
             bounds = cast("tuple[float, float]", (self.min_lr, self.max_lr))
-            self._live_ramp = LiveRamp(trainer, pl_module, self._recorder(bounds))
+            self._live_ramp = LiveRamp(trainer, pl_module, self._ramp(bounds))
         if self._live_ramp is not None and not self._live_ramp.begin_batch():
             self._end_live(trainer, pl_module, self._live_ramp)
 
@@ -177,8 +190,17 @@ class LRRangeTest(StartupTest):
     def _entries(self) -> dict[str, Read]:
         return super()._entries() | {"curve": optional(LossCurve.from_dict)}
 
+    def charts(self) -> Charts:
+        """Return the charts of TensorBoard's Custom Scalars."""
+        return {
+            "Range test": {
+                "Loss after each step of the test": ("Multiline", ["range_test/loss$"]),
+                "LR of each step of the test": ("Multiline", ["range_test/lr$"]),
+            }
+        }
+
     @override
-    def run_test(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def find(self, trainer: Trainer, pl_module: LightningModule) -> Finding:
         with (
             progress_bar(trainer, "LR range test", self.num_steps * self.repeats) as advance,
             DryRun(trainer, pl_module) as dry,
@@ -189,9 +211,9 @@ class LRRangeTest(StartupTest):
                 decision: Decision = Abstention(type(self.rule).__name__, bounds)
             else:
                 skips = [repeat * self.num_steps for repeat in range(self.repeats)]
-                curves = [_ramp_up(dry, self._recorder(bounds), skip=skip, advance=advance) for skip in skips]
+                curves = [_ramp_up(dry, self._ramp(bounds), skip=skip, advance=advance) for skip in skips]
                 decision = combine([self.rule.suggest(curve) for curve in curves])
-        self._finish(trainer, pl_module, curves, decision, old=old)
+        return self._finding(curves[0] if curves else None, decision, old_lr=old)
 
     def plot(self) -> "Figure":
         """Draw the curve of the last test with what every rule reads off it.
@@ -203,33 +225,25 @@ class LRRangeTest(StartupTest):
             raise RuntimeError("LRRangeTest has nothing to plot before `Trainer.fit` has run the test.")
         return range_test_figure(self.curve, self.suggestion)
 
-    def _end_live(self, trainer: Trainer, pl_module: LightningModule, ramp: LiveRamp) -> None:
+    def _end_live(self, trainer: Trainer, pl_module: LightningModule, live: LiveRamp) -> None:
         self._live_ramp = None
-        ramp.end()
-        curve = ramp.recorder.curve()
-        self._finish(trainer, pl_module, [curve], self.rule.suggest(curve), old=ramp.reference_lr)
+        live.end()
+        curve = live.ramp.curve()
+        finding = self._finding(curve, self.rule.suggest(curve), old_lr=live.reference_lr)
+        self._conclude(trainer, pl_module, finding)
 
-    def _finish(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        curves: Sequence[LossCurve],
-        decision: Decision,
-        *,
-        old: float,
-    ) -> None:
-        self.curve = curves[0] if curves else None
-        applied = self._follow(trainer, pl_module, decision, old=old)
-        points = self._place(trainer, curve_points(self.curve)) if self.curve else []
-        report_range_test(trainer, self.curve, decision, points=points, old=old, applied=applied)
+    def _finding(self, curve: LossCurve | None, decision: Decision, *, old_lr: float) -> Finding:
+        self.curve = curve
+        evidence = None if curve is None else evidence_of(curve, decision)
+        return Finding(decision, old_lr, summarize(decision), evidence)
 
-    def _recorder(self, bounds: tuple[float, float]) -> Recorder:
+    def _ramp(self, bounds: tuple[float, float]) -> Ramp:
         lrs = ramp(*bounds, self.num_steps, mode=self.mode)
-        return Recorder(lrs, extend=self.max_lr is None and self.mode == "exponential")
+        return Ramp(lrs, extend=self.max_lr is None and self.mode == "exponential")
 
 
-def _ramp_up(dry: DryRun, recorder: Recorder, *, skip: int, advance: Advance) -> LossCurve:
-    for _, loss in dry.steps(iter(recorder.next_lr, None), skip=skip):
+def _ramp_up(dry: DryRun, ramp: Ramp, *, skip: int, advance: Advance) -> LossCurve:
+    for _, loss in dry.steps(iter(ramp.next_lr, None), skip=skip):
         advance()
-        recorder.add_loss(loss)
-    return recorder.curve()
+        ramp.add_loss(loss)
+    return ramp.curve()

@@ -1,49 +1,72 @@
-"""The LRs of a range test: where the ramp begins and ends, and its steps."""
+"""Which LR comes next in a range test, and when it ends: the same for dry steps and for real ones."""
 
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from lightning_lr.checks import check_choice, check_count, check_number
+from lightning_lr.finders.range_test.curve import LossCurve, has_diverged, has_risen
 
-__all__ = ["model_bounds", "ramp"]
+__all__ = ["Ramp", "ramp"]
+
+# If the loss never rises, an extended ramp goes on for at most this many decades.
+_EXTRA_DECADES = 6
 
 
-def model_bounds(mean_loss: float, mean_descent: float) -> tuple[float, float]:
-    """Return the bounds of a ramp from the model's own scale.
+class Ramp:
+    """Hands out the LRs of a ramp one by one and takes the losses.
 
-    `eta = |mean loss| / mean <g, d>` is the step that would bring the loss to zero if it fell as fast as it
-    starts to; the ramp goes from `eta 10^-3.75` to `eta 10^0.75`.
+    A step's loss is measured before its own update, hence after that of the LR before it. So there is one
+    step more than there are LRs, and the first loss belongs to no LR.
 
     Args:
-        mean_loss: Over a few batches of the untrained model, not zero.
-        mean_descent: Mean of the product of the gradient with the optimizer's direction per unit of LR, in
-            (0, inf): the squared norm of the gradient over `1 - momentum` for SGD, its sum of absolute values
-            for Adam and its kin.
-
-    Returns:
-        The lowest and the highest LR.
-
-    Raises:
-        ValueError: A number is not finite, or zero: such a model has no scale.
-
-    Source:
-        Polyak (1987), Introduction to Optimization, for the step length.
+        lrs: At least two, rising.
+        extend: Whether to go on by a decade at a time until the loss has risen again.
 
     Example:
-        >>> low, high = model_bounds(2.3, 4.6)
-        >>> round(low, 6), round(high, 2)
-        (8.9e-05, 2.81)
+        >>> ramp = Ramp([0.1, 0.2], extend=False)
+        >>> for loss in (1.0, 0.9, 0.8):
+        ...     lr = ramp.next_lr()
+        ...     ramp.add_loss(loss)
+        >>> ramp.next_lr() is None, ramp.curve()
+        (True, LossCurve(lrs=(0.1, 0.2), losses=(0.9, 0.8), diverged=False))
     """
-    check_number("model_bounds(mean_loss=...)", mean_loss, "(-inf, inf)")
-    check_number("model_bounds(mean_descent=...)", mean_descent, "(0, inf)")
-    scale = abs(mean_loss) / mean_descent
-    if not 1e-30 < scale < 1e30:
-        raise ValueError(
-            f"The model gives no scale for an LR: its mean loss is {mean_loss!r} and its mean descent "
-            f"{mean_descent!r}. Set the bounds of the ramp yourself."
-        )
-    return scale * 10**-3.75, scale * 10**0.75
+
+    def __init__(self, lrs: Sequence[float], *, extend: bool) -> None:
+        self._lrs = list(lrs)
+        self._ratio = self._lrs[1] / self._lrs[0]
+        self._furthest = self._lrs[-1] * 10**_EXTRA_DECADES if extend else self._lrs[-1]
+        self._handed_out = 0
+        self._has_begun = False
+        self._losses: list[float] = []
+        self._diverged = False
+
+    def next_lr(self) -> float | None:
+        """Return the LR of the next step, or None where the ramp has ended."""
+        if self._handed_out == len(self._lrs) and self._lrs[-1] < self._furthest and not self._has_risen():
+            decade = range(1, 1 + math.ceil(1 / math.log10(self._ratio)))
+            self._lrs += [self._lrs[-1] * self._ratio**step for step in decade]
+        if self._diverged or self._handed_out > len(self._lrs):
+            return None
+        self._handed_out += 1
+        return self._lrs[min(self._handed_out, len(self._lrs)) - 1]
+
+    def add_loss(self, loss: float) -> None:
+        """Take the loss of the step whose LR was handed out last."""
+        if self._has_begun:
+            self._losses.append(loss)
+        self._has_begun = True
+        self._diverged = has_diverged(self._losses or [loss])
+
+    def curve(self) -> LossCurve:
+        """Return what was recorded so far."""
+        recorded = self._lrs[: len(self._losses)]
+        return LossCurve(tuple(recorded), tuple(self._losses), diverged=self._diverged)
+
+    def _has_risen(self) -> bool:
+        return has_risen(self.curve())
 
 
 def ramp(

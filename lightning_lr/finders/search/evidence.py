@@ -1,59 +1,29 @@
-"""Tells what a search found."""
+"""Shows what a search found: the sentence, the points, the table of its trials and the figure."""
 
 import math
 import time
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from lightning.pytorch import Trainer
-
-from lightning_lr.finders.report import Evidence, effect_on_lr, report
-from lightning_lr.finders.search.figure import search_figure
-from lightning_lr.finders.search.trials import Trials
+from lightning_lr.finders.report import Evidence
+from lightning_lr.finders.search.trials import Stage, Trials
 from lightning_lr.finders.suggestion import Decision, Suggestion
-from lightning_lr.output.decisions import Entry
 from lightning_lr.output.points import Point
+from lightning_lr.output.style import COLORS, dress, entitle, new_figure
 
-__all__ = ["report_search", "trial_points"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
+__all__ = ["evidence_of", "search_figure", "summarize"]
 
-def report_search(
-    trainer: Trainer,
-    trials: Trials | None,
-    decision: Decision,
-    *,
-    points: Sequence[Point],
-    old: float,
-    applied: bool,
-) -> None:
-    """Report a search; to be called on every rank.
-
-    Args:
-        trainer: The Trainer of the fit.
-        trials: What was tried; None where the search could not begin.
-        decision: What was decided.
-        points: Those of the trials, where they belong in the run.
-        old: The LR before.
-        applied: Whether the run trains with the LR found.
-    """
-    effect = effect_on_lr(decision, old=old, applied=applied)
-    entry = Entry("LRSearch", "search", _summary(trials, decision), effect, decision.to_dict())
-    report(trainer, entry, None if trials is None else _evidence(trials, decision, points))
+_STYLES: dict[Stage, tuple[str, str]] = {
+    "coarse": ("o", "0.6"),
+    "fine": ("s", COLORS["sky"]),
+    "final": ("D", COLORS["blue"]),
+}
 
 
-def trial_points(trials: Trials) -> list[Point]:
-    """Return the points of the trials; x is the number of the trial, from 0 on."""
-    now = time.time()
-    return [
-        Point(index, now, {"search/lr": trial.lr, "search/loss": trial.loss, "search/steps": trial.steps})
-        for index, trial in enumerate(trials)
-    ]
-
-
-def _evidence(trials: Trials, decision: Decision, points: Sequence[Point]) -> Evidence:
-    return Evidence("search", points, lambda: search_figure(trials, decision), lambda: _table(trials))
-
-
-def _summary(trials: Trials | None, decision: Decision) -> str:
+def summarize(trials: Trials | None, decision: Decision) -> str:
+    """Return a decision, and how the trials came to it, in a sentence or two."""
     if isinstance(decision, Suggestion):
         found = f"LR {decision.lr:.3g} ({decision.low:.2g} to {decision.high:.2g})"
     else:
@@ -64,6 +34,77 @@ def _summary(trials: Trials | None, decision: Decision) -> str:
     if trials.steps_saved:
         told += f" Cutting lost trials short saved {trials.steps_saved} steps."
     return told
+
+
+def evidence_of(trials: Trials, decision: Decision) -> Evidence:
+    """Return what a decision rests on; the x of its points is the number of the trial."""
+    now = time.time()
+    points = [
+        Point(index, now, {"search/lr": trial.lr, "search/loss": trial.loss, "search/steps": trial.steps})
+        for index, trial in enumerate(trials)
+    ]
+    return Evidence("search", points, lambda: search_figure(trials, decision), lambda: _table(trials))
+
+
+def search_figure(trials: Trials, decision: Decision) -> "Figure":
+    """Draw the loss of every trial over its LR, with a line through those of one length.
+
+    Trials that were cut short or diverged stand on the upper edge.
+
+    Args:
+        trials: At least one.
+        decision: What was decided.
+
+    Returns:
+        A figure of its own, of no canvas but matplotlib's default.
+
+    Example:
+        >>> from lightning_lr.finders.suggestion import Abstention
+        >>> from lightning_lr.finders.search.trials import Trial
+        >>> trials = Trials(2.3, "validation loss", (Trial(0.1, 1.9, 25, 25, "coarse"),))
+        >>> search_figure(trials, Abstention("LRSearch", "Few.")).axes[0].get_xscale()
+        'log'
+    """
+    figure = new_figure()
+    axes = figure.add_subplot()
+    dress(axes)
+    axes.axhline(trials.start_loss, color="0.6", linestyle=":", label="before training")
+    for stages, color in ((("coarse", "fine"), "0.7"), (("final",), COLORS["blue"])):
+        made = [trial for trial in trials.at_stage(*stages) if trial.outcome == "finished"]
+        made.sort(key=lambda trial: trial.lr)
+        axes.plot([t.lr for t in made], [t.loss for t in made], color=color, linewidth=1.5, zorder=1)
+    for stage, (marker, color) in _STYLES.items():
+        made = [trial for trial in trials.at_stage(stage) if trial.outcome == "finished"]
+        if made:
+            label = f"{stage}: {made[0].length} steps each"
+            axes.scatter(
+                [t.lr for t in made], [t.loss for t in made], marker=marker, color=color, label=label
+            )
+    losses = [trial.loss for trial in trials if trial.outcome == "finished"]
+    if losses and trials.start_loss > min(losses):
+        drop = trials.start_loss - min(losses)
+        axes.set_ylim(
+            min(losses) - 0.1 * drop, min(max(*losses, trials.start_loss), trials.start_loss + drop)
+        )
+    unfinished = {"lost": ("x", "cut short: far behind"), "diverged": ("^", "diverged")}
+    for outcome, (marker, label) in unfinished.items():
+        lrs = [trial.lr for trial in trials if trial.outcome == outcome]
+        if lrs:
+            top = axes.get_xaxis_transform()
+            red = COLORS["vermilion"]
+            axes.plot(lrs, [0.97] * len(lrs), marker, color=red, transform=top, linestyle="", label=label)
+    if isinstance(decision, Suggestion):
+        axes.axvspan(decision.low, decision.high, color=COLORS["green"], alpha=0.15)
+        axes.axvline(decision.lr, color=COLORS["green"], linewidth=2, label=f"chosen: {decision.lr:.2g}")
+    found = f"{decision.lr:.3g}" if isinstance(decision, Suggestion) else "no LR"
+    axes.set(
+        xscale="log",
+        xlabel="peak learning rate (log scale)",
+        ylabel=trials.judged_by,
+    )
+    entitle(axes, f"LR search: {found} after {len(trials)} trials, {trials.steps} steps")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small", frameon=False)
+    return figure
 
 
 def _table(trials: Trials) -> str:

@@ -10,17 +10,18 @@ from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count, check_number
 from lightning_lr.dry_run.dry_run import DryRun
-from lightning_lr.dry_run.validation import RehearsedValidation
+from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.finders.bounds import PROBED_STEPS, find_bounds
-from lightning_lr.finders.finder import StartupTest
+from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.progress import progress_bar
-from lightning_lr.finders.search.evidence import report_search, trial_points
-from lightning_lr.finders.search.figure import search_figure
+from lightning_lr.finders.report import Finding
+from lightning_lr.finders.search.evidence import evidence_of, search_figure, summarize
 from lightning_lr.finders.search.optimum import read_optimum
 from lightning_lr.finders.search.refinement import Refinement
 from lightning_lr.finders.search.runner import START_STEPS, TrialRunner
 from lightning_lr.finders.search.trials import Trials
 from lightning_lr.finders.suggestion import Abstention, Decision
+from lightning_lr.fit.neighbors import Charts
 from lightning_lr.fit.run_length import run_length
 from lightning_lr.fit.saved_state import Read, optional
 
@@ -33,7 +34,7 @@ __all__ = ["LRSearch"]
 _USUAL_STEPS = 500
 
 
-class LRSearch(StartupTest):
+class LRSearch(Finder):
     """Find the base LR at startup with short trial runs that leave no trace, and train with it.
 
     Before the first batch the model is trained for a few steps with each of several LRs, always from the same
@@ -98,6 +99,10 @@ class LRSearch(StartupTest):
         ```
     """
 
+    name = "LRSearch"
+    kind = "search"
+    hparams_column = "lr_search"
+
     def __init__(
         self,
         low: float | None = None,
@@ -153,8 +158,17 @@ class LRSearch(StartupTest):
     def _entries(self) -> dict[str, Read]:
         return super()._entries() | {"trials": optional(Trials.from_dict)}
 
+    def charts(self) -> Charts:
+        """Return the charts of TensorBoard's Custom Scalars."""
+        return {
+            "Search": {
+                "Loss of each trial": ("Multiline", ["search/loss$"]),
+                "LR of each trial": ("Multiline", ["search/lr$"]),
+            }
+        }
+
     @override
-    def run_test(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def find(self, trainer: Trainer, pl_module: LightningModule) -> Finding:
         length = run_length(trainer, manual=not pl_module.automatic_optimization).steps
         budget = self._steps_of_budget(length)
         trials: Trials | None = None
@@ -175,9 +189,8 @@ class LRSearch(StartupTest):
                     trials = trials.with_trial(runner.run(proposal))
                 decision = read_optimum(trials, horizon=length)
         self.trials = trials
-        applied = self._follow(trainer, pl_module, decision, old=old)
-        points = self._place(trainer, trial_points(trials)) if trials else []
-        report_search(trainer, trials, decision, points=points, old=old, applied=applied)
+        evidence = None if trials is None else evidence_of(trials, decision)
+        return Finding(decision, old, summarize(trials, decision), evidence)
 
     def plot(self) -> "Figure":
         """Draw the trials of the last search and the LR that was chosen.
@@ -199,7 +212,7 @@ class LRSearch(StartupTest):
             )
         return int(self.budget * length)
 
-    def _judge(self, dry: DryRun) -> tuple[RehearsedValidation | None, str]:
+    def _judge(self, dry: DryRun) -> tuple[DryValidation | None, str]:
         """Return what trials are judged by, and that in words."""
         if self.score == "train":
             return None, "training loss"

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from lightning_lr.dry_run.dry_run import DryRun
-from lightning_lr.dry_run.validation import RehearsedValidation
+from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.finders.progress import Advance
 from lightning_lr.finders.search.refinement import Proposal, is_lost, trial_factors
 from lightning_lr.finders.search.trials import Outcome, Trial
@@ -28,7 +28,7 @@ class TrialRunner:
     """
 
     def __init__(
-        self, dry: DryRun, validation: RehearsedValidation | None, *, warmup: float, advance: Advance
+        self, dry: DryRun, validation: DryValidation | None, *, warmup: float, advance: Advance
     ) -> None:
         self._dry = dry
         self._validation = validation

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from lightning_lr.checks import check_choice, check_count, check_number
+from lightning_lr.output.plain import plain
 
 __all__ = ["Outcome", "Stage", "Trial", "Trials"]
 
@@ -119,11 +120,7 @@ class Trials:
 
     def to_json(self, path: str | Path) -> None:
         """Write the trials as JSON; losses that are not finite become strings, JSON has no such numbers."""
-        values = self.to_dict()
-        for trial in values["trials"]:
-            if not math.isfinite(trial["loss"]):
-                trial["loss"] = str(trial["loss"])
-        Path(path).write_text(json.dumps(values, allow_nan=False), encoding="utf-8")
+        Path(path).write_text(json.dumps(plain(self.to_dict()), allow_nan=False), encoding="utf-8")
 
     @classmethod
     def from_json(cls, path: str | Path) -> "Trials":

@@ -1,16 +1,18 @@
 """What an action is, what it is given and what it answers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from lightning.pytorch import LightningModule, Trainer
+from typing_extensions import override
 
 from lightning_lr.plateau.detectors.base import Mode, Verdict
+from lightning_lr.plateau.record import Record
 from lightning_lr.plateau.weights import Weights
 
-__all__ = ["Action", "Best", "Effect", "Situation"]
+__all__ = ["Action", "ActionSpec", "Best", "Effect", "ReportOnly", "Situation"]
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,7 @@ class Situation:
         pl_module: Its module.
         monitor: The name of the monitored value.
         mode: Whether smaller or larger values are better.
-        value: The value of this validation.
-        validation: Its number, counted from 1.
-        verdict: The verdict on it.
+        record: The validation, with the verdict on it.
         best: The best validation so far, this one included; None as long as there was no finite value.
         memory: What this action remembers, empty at first: plain data and tensors, saved in checkpoints.
     """
@@ -48,11 +48,24 @@ class Situation:
     pl_module: LightningModule
     monitor: str
     mode: Mode
-    value: float
-    validation: int
-    verdict: Verdict
+    record: Record
     best: Best | None
     memory: dict[str, Any]
+
+    @property
+    def value(self) -> float:
+        """The value of this validation."""
+        return self.record.value
+
+    @property
+    def validation(self) -> int:
+        """Its number, counted from 1."""
+        return self.record.validation
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict on it."""
+        return self.record.verdict
 
     def is_better(self, value: float, than: float) -> bool:
         """Tell whether a value is better than another; no NaN is."""
@@ -100,7 +113,7 @@ class Action(ABC):
         """Check a memory from a checkpoint, which an action finds in `situation.memory`.
 
         Raises:
-            ValueError: It is none of this action's.
+            ValueError: It is not a memory of this action.
         """
 
     @abstractmethod
@@ -117,4 +130,22 @@ class Action(ABC):
 
     def before_batch(self, situation: Situation) -> Effect | None:
         """Do what cannot be done within a validation; called before the first batch after an effect."""
+        return None
+
+
+ActionSpec: TypeAlias = Action | Sequence[Action] | None
+"""One action, several, or None for the default."""
+
+
+@dataclass(frozen=True)
+class ReportOnly(Action):
+    """Change nothing: the verdict is told and that is all.
+
+    Example:
+        >>> ReportOnly()
+        ReportOnly()
+    """
+
+    @override
+    def act(self, situation: Situation) -> None:
         return None

@@ -1,20 +1,31 @@
 """Tries to leave a plateau by larger steps, and takes that back where it did not help."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
+from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count, check_number
+from lightning_lr.fit.saved_state import (
+    Read,
+    count,
+    each_of,
+    flag,
+    mapping,
+    number,
+    optional,
+    read_entries,
+)
 from lightning_lr.plateau.actions.base import Action, Effect, Situation
-from lightning_lr.plateau.actions.momentum import lengthen_memory, momenta, set_momenta
-from lightning_lr.plateau.actions.reduce import base_lr, change_lr
+from lightning_lr.plateau.actions.reduce import change_lr
 from lightning_lr.plateau.actions.restore import check_weights_can_be_kept
-from lightning_lr.plateau.detectors.base import Mode, check_entries, is_count, is_number
+from lightning_lr.plateau.detectors.base import Mode
 from lightning_lr.plateau.weights import copy_weights, put_back
+from lightning_lr.rates import base_lr
 
 __all__ = ["Escape"]
 
@@ -78,14 +89,13 @@ class Escape(Action):
 
     @override
     def check_memory(self, memory: Mapping[str, Any]) -> None:
-        tests: dict[str, Callable[[Any], bool]] = {"attempts": is_count} if memory else {}
+        entries: dict[str, Read] = {"attempts": count} if memory else {}
         if "left" in memory:
-            tests |= {"left": is_count, "target": is_number, "weights": lambda kept: isinstance(kept, dict)}
-            tests["raised"] = lambda raised: isinstance(raised, bool)
+            entries |= {"left": count, "target": number, "weights": mapping, "raised": flag}
         if memory.get("raised"):
-            of_lr = {"lr": is_number, "raised_lr": is_number}
-            tests |= of_lr if self.quantity == "lr" else {"momenta": lambda each: isinstance(each, list)}
-        check_entries("Escape", memory, tests)
+            of_lr: dict[str, Read] = {"lr": number, "raised_lr": number}
+            entries |= of_lr if self.quantity == "lr" else {"momenta": each_of(optional(number))}
+        read_entries(memory, entries)
 
     @override
     def act(self, situation: Situation) -> Effect | None:
@@ -156,3 +166,65 @@ class Escape(Action):
 
 def _told(values: list[float | None]) -> str:
     return f"{max(value for value in values if value is not None):.4g}"
+
+
+def momenta(optimizers: Iterable[Optimizer]) -> list[float | None]:
+    """Return the momentum of every group, None where its optimizer has none.
+
+    Example:
+        >>> import torch
+        >>> weight = torch.zeros(1)
+        >>> momenta(
+        ...     [
+        ...         torch.optim.Adam([weight]),
+        ...         torch.optim.SGD([weight], momentum=0.5),
+        ...         torch.optim.Rprop([weight]),
+        ...     ]
+        ... )
+        [0.9, 0.5, None]
+    """
+    found: list[float | None] = []
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            momentum = group["betas"][0] if "betas" in group else group.get("momentum")
+            found.append(None if momentum is None else float(momentum))
+    return found
+
+
+def lengthen_memory(momentum: float, factor: float) -> float:
+    """Return the momentum that averages over `factor` times as many steps, 1 / (1 - momentum) of them.
+
+    Args:
+        momentum: In [0, 1).
+        factor: In (0, inf).
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Example:
+        >>> lengthen_memory(0.9, 2)
+        0.95
+    """
+    check_number("lengthen_memory(momentum=...)", momentum, "[0, 1)")
+    check_number("lengthen_memory(factor=...)", factor, "(0, inf)")
+    return 1 - (1 - momentum) / factor
+
+
+def set_momenta(optimizers: Iterable[Optimizer], values: Iterable[float | None]) -> None:
+    """Set the momentum of every group; None leaves a group as it is.
+
+    Example:
+        >>> import torch
+        >>> optimizer = torch.optim.Adam([torch.zeros(1)])
+        >>> set_momenta([optimizer], [0.95])
+        >>> optimizer.param_groups[0]["betas"]
+        (0.95, 0.999)
+    """
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    for group, value in zip(groups, values, strict=True):
+        if value is None:
+            continue
+        if "betas" in group:
+            group["betas"] = (value, *group["betas"][1:])
+        else:
+            group["momentum"] = value

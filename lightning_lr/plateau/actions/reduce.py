@@ -8,11 +8,12 @@ from lightning.pytorch import Trainer
 from typing_extensions import override
 
 from lightning_lr.checks import check_count, check_number
+from lightning_lr.fit.neighbors import schedulers_of
+from lightning_lr.fit.saved_state import count, read_entries
 from lightning_lr.plateau.actions.base import Action, Effect, Situation
-from lightning_lr.plateau.detectors.base import check_entries, is_count
-from lightning_lr.rates import peak_lrs, rescale
+from lightning_lr.rates import base_lr, current_lr, rescale
 
-__all__ = ["ReduceLR", "base_lr", "change_lr", "current_lr", "multiply_lr"]
+__all__ = ["ReduceLR", "change_lr", "multiply_lr"]
 
 # Less than this is rounding and no reduction.
 _LEAST_CHANGE = 1e-6
@@ -31,7 +32,7 @@ class ReduceLR(Action):
         cooldown: For how many validations after a reduction there is no other one, at least 0.
 
     Raises:
-        TypeError: An argument is no number.
+        TypeError: An argument is not a number.
         ValueError: One is out of range.
 
     Example:
@@ -51,7 +52,7 @@ class ReduceLR(Action):
 
     @override
     def check_memory(self, memory: Mapping[str, Any]) -> None:
-        check_entries("ReduceLR", memory, {"resting": is_count} if memory else {})
+        read_entries(memory, {"resting": count} if memory else {})
 
     @override
     def watch(self, situation: Situation) -> None:
@@ -67,16 +68,6 @@ class ReduceLR(Action):
         if effect is not None:
             situation.memory["resting"] = self.cooldown + 1
         return effect
-
-
-def base_lr(trainer: Trainer) -> float:
-    """Return the base LR of the group with the highest one, or its peak under OneCycleLR and CyclicLR."""
-    return max((lr for lrs in peak_lrs(trainer.optimizers, _schedulers(trainer)) for lr in lrs), default=0.0)
-
-
-def current_lr(trainer: Trainer) -> float:
-    """Return the LR of the group with the highest one."""
-    return max(float(group["lr"]) for optimizer in trainer.optimizers for group in optimizer.param_groups)
 
 
 def multiply_lr(trainer: Trainer, factor: float, *, min_lr: float = 0.0) -> Effect | None:
@@ -95,9 +86,5 @@ def change_lr(trainer: Trainer, new: float) -> Effect | None:
     if not old or abs(new / old - 1) < _LEAST_CHANGE:
         return None
     name = "LR" if current_lr(trainer) == old else "base LR"
-    rescale(trainer.optimizers, _schedulers(trainer), old=old, new=new)
+    rescale(trainer.optimizers, schedulers_of(trainer), old=old, new=new)
     return Effect(f"{name} {old:.4g} -> {new:.4g}", starts_afresh=True)
-
-
-def _schedulers(trainer: Trainer) -> list[Any]:
-    return [config.scheduler for config in trainer.lr_scheduler_configs]

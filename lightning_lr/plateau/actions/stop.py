@@ -1,12 +1,16 @@
-"""Ends the fit, or does nothing but let the verdict be told."""
+"""Ends the fit: at once, or by the cooldown of LRDecay."""
 
 from dataclasses import dataclass
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
 from typing_extensions import override
 
+from lightning_lr.fit.neighbors import Schedules, callbacks_of
 from lightning_lr.plateau.actions.base import Action, Effect, Situation
+from lightning_lr.plateau.detectors.base import Mode
 
-__all__ = ["ReportOnly", "StopTraining"]
+__all__ = ["StartCooldown", "StopTraining"]
 
 
 @dataclass(frozen=True)
@@ -27,14 +31,34 @@ class StopTraining(Action):
 
 
 @dataclass(frozen=True)
-class ReportOnly(Action):
-    """Change nothing: the verdict is told and that is all.
+class StartCooldown(Action):
+    """Let `LRDecay(WarmupStableDecay(...))` begin its cooldown now, and the run end with it.
+
+    The cooldown has the length that it was planned with, and its start is kept in checkpoints. At its end
+    LRDecay stops the fit by `trainer.should_stop`, after a last validation; not before the Trainer's
+    `min_epochs` and `min_steps`.
+
+    Source:
+        Hägele et al. (2024), arXiv 2405.18392.
 
     Example:
-        >>> ReportOnly()
-        ReportOnly()
+        >>> StartCooldown()
+        StartCooldown()
     """
 
     @override
-    def act(self, situation: Situation) -> None:
-        return None
+    def check(self, trainer: Trainer, *, monitor: str, mode: Mode) -> None:
+        if self._found(trainer) is None:
+            raise MisconfigurationException(
+                "`StartCooldown` has no cooldown to start. Add the callback `LRDecay` with the policy"
+                " `WarmupStableDecay`, or take another action."
+            )
+
+    @override
+    def act(self, situation: Situation) -> Effect | None:
+        decay = self._found(situation.trainer)
+        text = decay.start_cooldown(situation.trainer) if decay is not None else None
+        return None if text is None else Effect(text, starts_afresh=True)
+
+    def _found(self, trainer: Trainer) -> Schedules | None:
+        return next((each for each in callbacks_of(trainer, Schedules) if each.has_cooldown), None)

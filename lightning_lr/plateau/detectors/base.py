@@ -2,7 +2,6 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -88,7 +87,7 @@ class Detector(ABC):
         """Check a state from outside, such as a checkpoint; `judge` checks nothing.
 
         Raises:
-            ValueError: The state is none of this detector's.
+            ValueError: It is not a state of this detector.
         """
 
     @abstractmethod
@@ -107,47 +106,3 @@ class Detector(ABC):
     @abstractmethod
     def after_change(self, state: State) -> State:
         """Return the state from which to judge on after the learning rate, or the weights, were changed."""
-
-
-def check_entries(detector: str, state: object, entries: Mapping[str, Callable[[Any], bool]]) -> State:
-    """Check that a state has exactly these entries and that each passes its test.
-
-    Returns:
-        The state.
-
-    Raises:
-        ValueError: It has others, or one fails.
-
-    Example:
-        >>> check_entries("Patience", {"best": "low"}, {"best": is_number})
-        Traceback (most recent call last):
-        ValueError: A state of `Patience` cannot have best='low': is it of another detector or version?
-    """
-    if not isinstance(state, dict) or state.keys() != entries.keys():
-        got = sorted(map(str, state)) if isinstance(state, dict) else state
-        raise ValueError(
-            f"A state of `{detector}` must be a dict of {sorted(entries)}, got {got!r}: "
-            "is it of another detector or version?"
-        )
-    for name, test in entries.items():
-        if not test(state[name]):
-            raise ValueError(
-                f"A state of `{detector}` cannot have {name}={state[name]!r}: is it of another detector or "
-                "version?"
-            )
-    return state
-
-
-def is_number(value: object) -> bool:
-    """Tell whether `value` is an int or a float, infinite or NaN included."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def is_count(value: object) -> bool:
-    """Tell whether `value` is a whole number that is not negative."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def is_series(value: object) -> bool:
-    """Tell whether `value` is a list of finite numbers."""
-    return isinstance(value, list) and all(is_number(each) and math.isfinite(each) for each in value)

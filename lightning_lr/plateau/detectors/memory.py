@@ -1,19 +1,9 @@
 """What the slope test remembers of a run, in bounded memory, and the scale on which it reads it."""
 
-import math
-from typing import Any
-
 import numpy as np
 
-from lightning_lr.plateau.detectors.base import (
-    Mode,
-    Observation,
-    State,
-    check_entries,
-    is_count,
-    is_number,
-    is_series,
-)
+from lightning_lr.fit.saved_state import Read, count, each_of, finite, flag, number, optional, read_entries
+from lightning_lr.plateau.detectors.base import Mode, Observation, State
 from lightning_lr.plateau.detectors.trend import Series
 
 __all__ = ["begin", "check", "forget", "remember", "series_of"]
@@ -37,23 +27,25 @@ def begin() -> State:
     }
 
 
+_ENTRIES: dict[str, Read] = {
+    "values": each_of(finite),
+    "training_losses": each_of(number),
+    "first_values": each_of(finite),
+    "best_level": optional(finite),
+    "positive": flag,
+    "non_finite": count,
+    "noise": optional(finite),
+    "earlier_noise": optional(finite),
+}
+
+
 def check(state: object) -> None:
     """Check a history that was loaded.
 
     Raises:
-        ValueError: It is none.
+        ValueError: Not a valid state.
     """
-    tests = {
-        "values": is_series,
-        "training_losses": lambda losses: isinstance(losses, list) and all(map(is_number, losses)),
-        "first_values": is_series,
-        "best_level": _is_finite_or_none,
-        "positive": lambda positive: isinstance(positive, bool),
-        "non_finite": is_count,
-        "noise": _is_finite_or_none,
-        "earlier_noise": _is_finite_or_none,
-    }
-    checked = check_entries("SlopeTest", state, tests)
+    checked = read_entries(state, _ENTRIES)
     values, losses = len(checked["values"]), len(checked["training_losses"])
     if values != losses:
         raise ValueError(
@@ -61,10 +53,6 @@ def check(state: object) -> None:
         )
     if checked["positive"] and not all(value > 0 for value in checked["values"] + checked["first_values"]):
         raise ValueError("A state of `SlopeTest` cannot have positive=True and a value that is not.")
-
-
-def _is_finite_or_none(value: Any) -> bool:
-    return value is None or (is_number(value) and math.isfinite(value))
 
 
 def remember(state: State, observation: Observation, mode: Mode, *, first: int, kept: int) -> State:

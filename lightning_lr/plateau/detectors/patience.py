@@ -7,6 +7,7 @@ from typing import Literal
 from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count, check_number
+from lightning_lr.fit.saved_state import count, number, optional, read_entries
 from lightning_lr.plateau.detectors.base import (
     Detector,
     Mode,
@@ -14,9 +15,6 @@ from lightning_lr.plateau.detectors.base import (
     State,
     Verdict,
     VerdictState,
-    check_entries,
-    is_count,
-    is_number,
 )
 
 __all__ = ["Patience"]
@@ -41,7 +39,7 @@ class Patience(Detector):
         cooldown: Validations after a change during which bad ones are not counted, at least 0.
 
     Raises:
-        TypeError: A number is none.
+        TypeError: An argument has the wrong type.
         ValueError: One is outside its range.
 
     Source:
@@ -73,8 +71,7 @@ class Patience(Detector):
 
     @override
     def check_state(self, state: State) -> None:
-        tests = {"best": lambda best: best is None or is_number(best), "bad": is_count, "cooldown": is_count}
-        check_entries("Patience", state, tests)
+        read_entries(state, {"best": optional(number), "bad": count, "cooldown": count})
 
     @override
     def judge(self, state: State, observation: Observation, *, mode: Mode) -> tuple[State, Verdict]:

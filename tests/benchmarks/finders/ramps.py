@@ -7,8 +7,9 @@ import torch
 from benchmarks.finders.task import Batch, Task
 from torch import nn, optim
 
+from lightning_lr.finders.bounds import model_bounds
 from lightning_lr.finders.range_test.curve import LossCurve, has_diverged, has_risen
-from lightning_lr.finders.range_test.ramp import model_bounds, ramp
+from lightning_lr.finders.range_test.ramp import ramp
 
 __all__ = ["bounds", "fixed_ramp", "range_test"]
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lightning_lr.finders.bounds import model_bounds
 from lightning_lr.finders.range_test.curve import LossCurve, has_diverged, has_risen, smooth
-from lightning_lr.finders.range_test.ramp import model_bounds, ramp
+from lightning_lr.finders.range_test.ramp import ramp
 
 NAN, INF = math.nan, math.inf
 
@@ -150,12 +151,6 @@ def test_a_linear_ramp_is_smoothed_too():
 def test_what_cannot_be_smoothed_is_refused(curve, message):
     with pytest.raises(ValueError, match=message):
         smooth(curve)
-
-
-@pytest.mark.parametrize("bandwidth", [0, -1, NAN])
-def test_the_bandwidth_is_positive(bandwidth):
-    with pytest.raises(ValueError, match="bandwidth"):
-        smooth(LossCurve((0.1, 0.2, 0.3), (1.0, 1.0, 1.0)), bandwidth=bandwidth)
 
 
 def test_a_second_basin_beyond_a_blow_up_is_not_read():

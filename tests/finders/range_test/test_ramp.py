@@ -4,8 +4,7 @@ import math
 
 import pytest
 
-from lightning_lr.finders.range_test.ramp import ramp
-from lightning_lr.finders.range_test.recorder import Recorder
+from lightning_lr.finders.range_test.ramp import Ramp, ramp
 
 
 def drive(recorder, loss_after, initial=1.0):
@@ -20,7 +19,7 @@ def drive(recorder, loss_after, initial=1.0):
 
 def test_every_lr_is_paired_with_the_loss_after_its_update():
     lrs = ramp(1e-3, 1.0, 30)
-    recorder = Recorder(lrs, extend=False)
+    recorder = Ramp(lrs, extend=False)
     made = drive(recorder, lambda lr: 1 - lr / 10)
     curve = recorder.curve()
     assert made == [*lrs, lrs[-1]]
@@ -31,7 +30,7 @@ def test_every_lr_is_paired_with_the_loss_after_its_update():
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_ends_the_ramp(bad):
-    recorder = Recorder(ramp(1e-3, 1.0, 30), extend=True)
+    recorder = Ramp(ramp(1e-3, 1.0, 30), extend=True)
     drive(recorder, lambda lr: bad if lr > 0.1 else 1.0)
     curve = recorder.curve()
     assert curve.diverged
@@ -40,18 +39,18 @@ def test_a_loss_that_is_no_number_ends_the_ramp(bad):
 
 
 def test_no_step_follows_a_start_that_is_no_number():
-    recorder = Recorder(ramp(1e-3, 1.0, 30), extend=True)
+    recorder = Ramp(ramp(1e-3, 1.0, 30), extend=True)
     assert len(drive(recorder, lambda lr: 1.0, initial=math.nan)) == 1
     assert recorder.curve().losses == ()
 
 
 def test_a_ramp_goes_on_until_the_loss_has_risen():
-    recorder = Recorder(ramp(1e-6, 1e-3, 60), extend=True)
+    recorder = Ramp(ramp(1e-6, 1e-3, 60), extend=True)
     drive(recorder, lambda lr: 1 / (1 + 100 * lr) + lr**2 / 50)
     assert 3 < recorder.curve().lrs[-1] < 300
 
 
 def test_a_ramp_that_never_rises_ends_six_decades_later():
-    recorder = Recorder(ramp(1e-6, 1e-3, 60), extend=True)
+    recorder = Ramp(ramp(1e-6, 1e-3, 60), extend=True)
     drive(recorder, lambda lr: 1 / (1 + 100 * lr))
     assert recorder.curve().lrs[-1] == pytest.approx(1e3, rel=3)

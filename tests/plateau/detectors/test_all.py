@@ -162,12 +162,12 @@ def test_a_damaged_state_is_refused(detector, damage):
     state, _ = detector.judge(detector.begin(), Observation(1.0), mode="min")
     detector.check_state(state)
 
-    with pytest.raises(ValueError, match=f"A state of `{type(detector).__name__}`"):
+    with pytest.raises(ValueError, match=r"^(In its|Its) state"):
         detector.check_state(damage(state))
 
 
 def test_the_state_of_another_detector_is_refused():
-    with pytest.raises(ValueError, match="is it of another detector or version"):
+    with pytest.raises(ValueError, match="`best` is an entry that this version does not know"):
         SlopeTest().check_state(Patience().begin())
 
 

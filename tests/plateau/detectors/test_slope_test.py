@@ -346,7 +346,7 @@ def test_jumps(series, last, unrecovered):
     [
         ({"training_losses": []}, "must have as many values as training losses, got 1 and 0"),
         ({"values": [-1.0]}, "cannot have positive=True"),
-        ({"noise": NAN}, "cannot have noise=nan"),
+        ({"noise": NAN}, "`noise` is nan: it must be a finite number"),
     ],
 )
 def test_a_state_that_contradicts_itself_is_refused(change, message):

@@ -1,0 +1,59 @@
+"""Lets LRRangeTest or LRSearch test again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from typing_extensions import override
+
+from lightning_lr.fit.neighbors import Finds, callbacks_of
+from lightning_lr.fit.saved_state import flag, read_entries
+from lightning_lr.plateau.actions.base import Action, Effect, Situation
+from lightning_lr.plateau.detectors.base import Mode
+
+__all__ = ["Retune"]
+
+
+@dataclass(frozen=True)
+class Retune(Action):
+    """Run the Trainer's LRRangeTest or LRSearch again from the current weights.
+
+    The fit goes on with the LR that it finds, if any. The test is a dry run before the next training batch.
+
+    Example:
+        >>> Retune()
+        Retune()
+    """
+
+    @override
+    def check(self, trainer: Trainer, *, monitor: str, mode: Mode) -> None:
+        if self._found(trainer) is None:
+            raise MisconfigurationException(
+                "`Retune` has no test to run again. Add the callback `LRRangeTest` or `LRSearch`, or take"
+                " another action."
+            )
+
+    @override
+    def check_memory(self, memory: Mapping[str, Any]) -> None:
+        read_entries(memory, {"waiting": flag} if memory else {})
+
+    @override
+    def act(self, situation: Situation) -> Effect | None:
+        if situation.memory.get("waiting"):
+            return None
+        situation.memory["waiting"] = True
+        test = type(self._found(situation.trainer)).__name__
+        return Effect(f"{test} looks for another LR before the next batch")
+
+    @override
+    def before_batch(self, situation: Situation) -> Effect | None:
+        test = self._found(situation.trainer)
+        if test is None or not situation.memory.pop("waiting", False):
+            return None
+        test.run_test(situation.trainer, situation.pl_module)
+        return Effect("the LR was looked for anew", starts_afresh=True)
+
+    def _found(self, trainer: Trainer) -> Finds | None:
+        return next(iter(callbacks_of(trainer, Finds)), None)

@@ -1,0 +1,178 @@
+"""Policies of two or three phases over the whole run."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal
+
+from typing_extensions import override
+
+from lightning_lr.checks import check_choice, check_number
+from lightning_lr.policies.base import Policy
+from lightning_lr.policies.shapes import cosine, linear
+from lightning_lr.policies.spans import check_span, is_share, snap, span
+
+__all__ = ["OneCycle", "WarmupStableDecay"]
+
+
+@dataclass(frozen=True)
+class OneCycle(Policy):
+    """Rise to the base LR, which is the peak, and anneal far below the start.
+
+    With P = pct_start total, low = 1/div_factor and end = low/final_div_factor:
+    [0, P] low -> 1, [P, total] 1 -> end; with three phases [0, P] low -> 1, [P, 2P] 1 -> low,
+    [2P, total] low -> end.
+
+    One-cycle (Smith and Topin 2017, arXiv 1708.07120) with the names of
+    `torch.optim.lr_scheduler.OneCycleLR`. Torch takes `total_steps` N as the number of values: its peak is
+    at pct_start N - 1 and its end at N - 1. The same curve is `total = N - 1` with
+    `pct_start = (pct_start_torch N - 1) / (N - 1)`. fastai's cycle is `pct_start=0.25`,
+    `final_div_factor=4000`, since its end is relative to the peak.
+
+    Args:
+        pct_start: Share of the run until the peak, in (0, 1), with three phases in (0, 0.5).
+        div_factor: Peak over start, in [1, inf).
+        final_div_factor: Start over end, in [1, inf).
+        anneal_strategy: Shape of the phases, `"cos"` or `"linear"`.
+        three_phase: Whether to return to the start before the final descent.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument is out of range.
+
+    Example:
+        >>> policy = OneCycle(pct_start=0.5, div_factor=4, final_div_factor=10)
+        >>> [round(policy.factor(step, total=4), 4) for step in range(5)]
+        [0.25, 0.625, 1.0, 0.5125, 0.025]
+    """
+
+    pct_start: float = 0.3
+    _: KW_ONLY
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+    anneal_strategy: Literal["cos", "linear"] = "cos"
+    three_phase: bool = False
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.three_phase, bool):
+            raise TypeError(f"`OneCycle(three_phase=...)` must be True or False, got {self.three_phase!r}.")
+        shares = "(0, 0.5)" if self.three_phase else "(0, 1)"
+        check_number("OneCycle(pct_start=...)", self.pct_start, shares)
+        check_number("OneCycle(div_factor=...)", self.div_factor, "[1, inf)")
+        check_number("OneCycle(final_div_factor=...)", self.final_div_factor, "[1, inf)")
+        check_choice("OneCycle(anneal_strategy=...)", self.anneal_strategy, ("cos", "linear"))
+
+    @property
+    @override
+    def needs_end(self) -> bool:
+        return True
+
+    @override
+    def formula(self, t: float, total: float) -> float:
+        shape = cosine if self.anneal_strategy == "cos" else linear
+        low = 1 / self.div_factor
+        end = 1 / (self.div_factor * self.final_div_factor)
+        z, peak = t / total, self.pct_start
+        if z <= peak:
+            return shape(low, 1.0, z / peak)
+        # The last phase is counted from the end, where the value has to be exact.
+        if not self.three_phase:
+            return shape(end, 1.0, (1 - z) / (1 - peak))
+        if z <= 2 * peak:
+            return shape(1.0, low, (z - peak) / peak)
+        return shape(end, low, (1 - z) / (1 - 2 * peak))
+
+
+@dataclass(frozen=True)
+class WarmupStableDecay(Policy):
+    """Hold the base LR and cool down over the last part of the run.
+
+    With u = (t - (total - cooldown)) / cooldown, during the cooldown:
+    `"1-sqrt"` factor(t) = floor + (1 - floor) (1 - sqrt(u)),
+    `"linear"` factor(t) = floor + (1 - floor) (1 - u),
+    `"cosine"` factor(t) = floor + (1 - floor) (1 + cos(pi u)) / 2;
+    before it 1, and t / warmup during a warm-up.
+
+    Hägele et al. 2024, arXiv 2405.18392; also known as WSD or trapezoidal.
+
+    Args:
+        cooldown: Length of the cooldown, a count (int) of at least 1 or a share of the run (float)
+            in (0, 1].
+        shape: `"1-sqrt"`, `"linear"` or `"cosine"`.
+        floor: Factor at the end of the run, in [0, 1].
+        warmup: Length of a linear warm-up from 0, a count (int) of at least 0 or a share (float) in [0, 1].
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument is out of range; in `factor` also where warm-up and cooldown together are
+            longer than the run.
+
+    Example:
+        >>> policy = WarmupStableDecay(cooldown=4, warmup=2)
+        >>> [round(policy.factor(step, total=8), 4) for step in range(9)]
+        [0.0, 0.5, 1.0, 1.0, 1.0, 0.5, 0.2929, 0.134, 0.0]
+    """
+
+    # A plain `float` would make jsonargparse turn the count 1 into the share 1.0.
+    cooldown: int | float = 0.2
+    _: KW_ONLY
+    shape: Literal["1-sqrt", "linear", "cosine"] = "1-sqrt"
+    floor: float = 0.0
+    warmup: int | float = 0
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_span("WarmupStableDecay(cooldown=...)", self.cooldown, positive=True)
+        check_choice("WarmupStableDecay(shape=...)", self.shape, ("1-sqrt", "linear", "cosine"))
+        check_number("WarmupStableDecay(floor=...)", self.floor, "[0, 1]")
+        check_span("WarmupStableDecay(warmup=...)", self.warmup)
+        if is_share(self.cooldown) and is_share(self.warmup):
+            self.lengths(1.0)
+
+    @property
+    @override
+    def needs_end(self) -> bool:
+        return True
+
+    @override
+    def formula(self, t: float, total: float) -> float:
+        warmup, cooldown = self.lengths(total)
+        if t < warmup:
+            return t / warmup
+        if t <= total - cooldown:
+            return 1.0
+        # Counted from the end, where the value has to be exact.
+        return self.cooldown_factor((total - t) / cooldown)
+
+    def cooldown_factor(self, remaining: float) -> float:
+        """Return the factor within the cooldown.
+
+        Args:
+            remaining: The share of the cooldown that is still to come, 1 - u, in [0, 1].
+
+        Example:
+            >>> WarmupStableDecay(shape="linear").cooldown_factor(0.25)
+            0.25
+        """
+        if self.shape == "1-sqrt":
+            return linear(1.0, self.floor, (1 - remaining) ** 0.5)
+        return (cosine if self.shape == "cosine" else linear)(self.floor, 1.0, remaining)
+
+    def lengths(self, total: float) -> tuple[float, float]:
+        """Return how long warm-up and cooldown take in a run of length `total`.
+
+        Raises:
+            ValueError: They do not fit into it.
+
+        Example:
+            >>> WarmupStableDecay(0.25, warmup=2).lengths(40)
+            (2.0, 10.0)
+        """
+        warmup, cooldown = span(self.warmup, total), span(self.cooldown, total)
+        if snap(warmup + cooldown, total) > total:
+            raise ValueError(
+                f"`WarmupStableDecay` must fit into the run: warmup {self.warmup!r} and cooldown"
+                f" {self.cooldown!r} take {warmup + cooldown:g} of {total:g}. Shorten one of them."
+            )
+        return warmup, cooldown
