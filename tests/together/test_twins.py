@@ -64,6 +64,7 @@ FITS |= {
 FITS |= {f"loader: {name}": (sgd, {"loader": make}) for name, make in LOADERS.items()}
 
 
+@pytest.mark.usefixtures("quick_figures")
 @pytest.mark.parametrize("kind_of_test", TESTS_OF_LRS)
 @pytest.mark.parametrize("name", FITS)
 @pytest.mark.filterwarnings("ignore:You requested to overfit")
@@ -97,6 +98,7 @@ BESIDE = {
 }
 
 
+@pytest.mark.usefixtures("quick_figures")
 @pytest.mark.parametrize("kind_of_test", TESTS_OF_LRS)
 @pytest.mark.parametrize(
     ("name", "order"), [*((name, 1) for name in BESIDE), ("LRDecay", -1), ("LRLogger", -1)]
@@ -130,6 +132,7 @@ class Noted(EasyNet):
         self.learning_rate = learning_rate
 
 
+@pytest.mark.usefixtures("quick_figures")
 @pytest.mark.parametrize("kind_of_test", TESTS_OF_LRS)
 def test_the_lr_found_is_noted_where_the_first_one_was(kind_of_test, tmp_path):
     noted = []
