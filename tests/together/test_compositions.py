@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 import torch
-from helpers.compositions import Used, composed, fit, step_of
+from helpers.compositions import Used, composed, fit, own, step_of
 from helpers.logged_run import curves
 from tensorboard.summary.writer import event_file_writer
 
