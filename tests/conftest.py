@@ -1,6 +1,8 @@
 """What holds for every test."""
 
+import fcntl
 import os
+import shutil
 
 # Steps as small as the tests' lose more to threads than they gain: here, and in every process started here.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -15,6 +17,27 @@ from lightning_lr.output import drawing
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory):
+    """Make a folder that all processes of the tests read, by `make(folder)`, in the one that comes first."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def folder_of(name, make):
+        folder, done = root / name, root / f"{name}.done"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return folder_of
 
 
 @pytest.fixture

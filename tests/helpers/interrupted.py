@@ -79,7 +79,7 @@ class Job:
     folder: Path
     finder: str = "range test"
     interruption: Interruption = field(default_factory=lambda: Interruption(0))
-    count: str = ""
+    count: tuple[str, ...] = ()
 
     @property
     def logs(self):
@@ -100,22 +100,26 @@ def paths_of(place):
 
 
 class Tripwire:
-    """Counts the lines that run in some files, in every thread, and calls something at one of them."""
+    """Counts the lines that run in some places, in every thread, and calls something at one of the first."""
 
-    def __init__(self, place, at=0, call=None):
-        self.paths, self.at, self.call = paths_of(place), at, call
-        self.lines = 0
+    def __init__(self, *places, at=0, call=None):
+        self.paths = {place: paths_of(place) for place in places}
+        self.first, self.at, self.call = places[0], at, call
+        self.lines = dict.fromkeys(places, 0)
         self.known = {}
 
     def __call__(self, frame, event, arg):
         code = frame.f_code
         if code not in self.known:
-            self.known[code] = code.co_filename.startswith(self.paths)
+            file = code.co_filename
+            self.known[code] = [place for place, paths in self.paths.items() if file.startswith(paths)]
         return self.line if self.known[code] else None
 
     def line(self, frame, event, arg):
-        self.lines += event == "line"
-        if self.lines == self.at and self.call is not None:
+        if event == "line":
+            for place in self.known[frame.f_code]:
+                self.lines[place] += 1
+        if self.lines[self.first] == self.at and self.call is not None:
             call, self.call = self.call, None
             call()
         return self.line
@@ -144,9 +148,8 @@ def work(job):
     torch.set_num_threads(1)
     torch.manual_seed(0)
     chosen = job.interruption
-    wire = Tripwire(
-        chosen.place or job.count or "anywhere", chosen.line, lambda: os.kill(os.getpid(), chosen.signal)
-    )
+    places = [chosen.place] if chosen.place else job.count or ["anywhere"]
+    wire = Tripwire(*places, at=chosen.line, call=lambda: os.kill(os.getpid(), chosen.signal))
     trace, module = LRTrace(), Repeating()
     fit = trainer(
         FINDERS[job.finder](),
@@ -182,15 +185,17 @@ def perform(job):
     return process.exitcode
 
 
-def lines_in(job, place):
-    """Return how many lines of a place an uninterrupted run goes through; there are some."""
-    paths_of(place)
-    counted = replace(job, folder=job.folder / f"count {place.replace('/', ' ')}", count=place)
+def lines_in(job, *places):
+    """Return for each place how many of its lines an uninterrupted run goes through; there are some."""
+    for place in places:
+        paths_of(place)
+    counted = replace(job, folder=job.folder / "count", count=places)
     counted.folder.mkdir()
     if perform(counted):
         raise RuntimeError((counted.folder / "output.txt").read_text())
-    if not (lines := torch.load(counted.folder / "result.pt")["lines"]):
-        raise LookupError(f"Mend `PLACES`: the run goes through no line of {place}.")
+    lines = torch.load(counted.folder / "result.pt")["lines"]
+    if passed_by := [place for place, count in lines.items() if not count]:
+        raise LookupError(f"Mend `PLACES`: the run goes through no line of {' and of '.join(passed_by)}.")
     return lines
 
 

@@ -73,10 +73,9 @@ def test_a_rank_that_raises_ends_with_its_error_and_so_do_the_others(rank, tmp_p
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory):
+def hostile(once):
     """Fits of two ranks that are not alike, all of them in one launch."""
-    root = tmp_path_factory.mktemp("hostile")
-    run_ranks(HERE / "hostile.py", root)
+    root = once("hostile", lambda folder: run_ranks(HERE / "hostile.py", folder))
     return root, results(root)
 
 
