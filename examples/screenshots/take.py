@@ -1,4 +1,4 @@
-"""Take the README's pictures of TensorBoard: `python examples/screenshots.py`.
+"""Take the README's pictures of TensorBoard: `python examples/screenshots/take.py`.
 
 Trains two of the README's stories in a temporary folder, opens each in TensorBoard in a headless Chromium and
 saves what a user sees to `examples/screenshots/`. Needs a Chromium on the PATH and
@@ -20,6 +20,7 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 HERE = Path(__file__).parent
+EXAMPLES = HERE.parent
 WIDTH = 1200  # pixels
 COLORS = 64  # a palette of that many keeps the files small
 PATIENCE = 60_000  # milliseconds
@@ -74,7 +75,7 @@ VIEWS = {
 
 def train(story: str, folder: str) -> None:
     """Run an example as the README does, with its `logs` in a folder."""
-    script = HERE / f"{story}.py"
+    script = EXAMPLES / f"{story}.py"
     options = ["fit", "--config", str(script.with_suffix(".yaml"))]
     subprocess.run([sys.executable, str(script), *options], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
@@ -117,7 +118,7 @@ def save(png: bytes, path: Path) -> None:
     """Write a PNG with a small palette."""
     path.parent.mkdir(exist_ok=True)
     Image.open(io.BytesIO(png)).convert("RGB").quantize(COLORS).save(path, optimize=True)
-    print(f"{path.relative_to(HERE.parent)}: {path.stat().st_size / 1000:.0f} kB")
+    print(f"{path.relative_to(EXAMPLES.parent)}: {path.stat().st_size / 1000:.0f} kB")
 
 
 def main() -> None:
@@ -132,7 +133,7 @@ def main() -> None:
             train(story, folder)
             with tensorboard(story, folder) as address:
                 for view in views:
-                    save(take(browser, address, view), HERE / "screenshots" / f"{view.name}.png")
+                    save(take(browser, address, view), HERE / f"{view.name}.png")
         browser.close()
 
 

@@ -49,15 +49,13 @@ def main() -> None:
             whole.folder.mkdir()
             if perform(whole):
                 sys.exit((whole.folder / "output.txt").read_text())
-        lines = {
-            (finder, place): lines_in(whole, place) for finder, whole in wholes.items() for place in PLACES
-        }
+        lines = {finder: lines_in(whole, *PLACES) for finder, whole in wholes.items()}
         for number in tqdm(range(arguments.runs), unit="run"):
             finder, place = list(FINDERS)[number % 2], [*PLACES, OUTSIDE][number // 2 % (len(PLACES) + 1)]
             run = Interrupted(Job(root / str(number), finder), wholes[finder])
             problems, chosen = [], []
             for _ in range(chance.choices(range(1, MOST_INTERRUPTIONS + 1), (4, 2, 1))[0]):
-                chosen.append(choose(chance, place, lines.get((finder, place), 0)))
+                chosen.append(choose(chance, place, lines[finder].get(place, 0)))
                 problems += run.interrupt(chosen[-1])
                 ended[finder, place, signal.Signals(chosen[-1].signal).name] += run.was_ended
             problems += run.finish()

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from helpers.dry_run import CASES, NEEDS_FSDP2_ON_CPU, OneShot, Rehearse, adamw, settings
-from helpers.ranks import run_script
+from helpers.ranks import run_ranks
 from helpers.toy import LEDGER, Toy, trainer
 from helpers.twin import Net, assert_same, run
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -306,7 +306,7 @@ for kind in sys.argv[2:]:
 def test_ranks_leave_no_trace(kinds, tmp_path):
     script = tmp_path / "distributed.py"
     script.write_text(DISTRIBUTED)
-    found = run_script(script, tmp_path, *kinds)
+    found = run_ranks(script, tmp_path, *kinds)
     assert sorted(found) == sorted(2 * [f"{kind}: same" for kind in kinds])
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers import apart
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -25,13 +26,27 @@ def directory(tmp_path):
     return tmp_path
 
 
+def in_python(*command, cwd):
+    """Run a script in an interpreter of its own."""
+    run = subprocess.run(
+        [sys.executable, *command],
+        cwd=cwd,
+        env=os.environ | {"COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    # Lightning prints a warning as the file it comes from, the line and the message.
+    assert not re.findall(r".*\.py:\d+: .*", run.stderr)
+    return run
+
+
 def digits(directory, *arguments, config="examples/digits.yaml"):
     """Run the example and return what it left: return code, stdout, stderr."""
-    command = [sys.executable, "examples/digits.py", "fit", "--config", config, *arguments]
-    environment = os.environ | {"COLUMNS": "100"}
-    return subprocess.run(
-        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
+    command = ["fit", "--config", config, *arguments]
+    script = directory / "examples/digits.py"
+    return apart.run(script, *command, cwd=directory, env={"COLUMNS": "100"}, limit=300)
 
 
 def edited(directory, old, new):
@@ -73,11 +88,9 @@ def test_digits_learns_and_says_which_lr_it_found_and_used(directory):
     epochs = config["trainer"]["max_epochs"]
     per_epoch, steps = expected_steps(config)
 
-    run = digits(directory)
+    run = in_python("examples/digits.py", "fit", "--config", "examples/digits.yaml", cwd=directory)
 
     assert run.returncode == 0, run.stderr
-    # Lightning prints a warning as the file it comes from, the line and the message.
-    assert not re.findall(r".*\.py:\d+: .*", run.stderr)
     curves = points(directory)
     lrs = [lr for _, lr in curves["lr/AdamW"]]
     found, learning_rate, accuracy, tensorboard = run.stdout.splitlines()[-4:]
@@ -173,9 +186,11 @@ def test_without_a_logger_the_error_names_the_fix_every_time(directory):
 @pytest.mark.parametrize("arguments", [[], ["elsewhere.png"]], ids=["default", "path"])
 def test_range_test_shows_the_curve_and_trains_nothing(directory, arguments):
     figure = directory / (arguments[0] if arguments else "range_test.png")
-    command = [sys.executable, "examples/range_test.py", *arguments]
 
-    run = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300, check=False)
+    if arguments:
+        run = apart.run(directory / "examples/range_test.py", *arguments, cwd=directory, limit=300)
+    else:
+        run = in_python("examples/range_test.py", cwd=directory)
 
     assert run.returncode == 0, run.stderr
     assert not re.findall(r".*\.py:\d+: .*", run.stderr)

@@ -3,17 +3,17 @@
 import argparse
 import importlib
 import math
-import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import optuna
 import pytest
+from helpers.apart import started
 from optuna.trial import TrialState, create_trial
 from sqlalchemy.exc import IntegrityError, OperationalError
 from tqdm import tqdm
@@ -22,13 +22,6 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 STUDY = "digits-lr"
 PATIENCE = 240  # seconds
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-# Imports, says that it is ready, and starts when it is told to, so that workers do start together.
-TOGETHER = """
-import sys, search_optuna
-print("ready", flush=True)
-sys.stdin.readline()
-search_optuna.main()
-"""
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -39,35 +32,20 @@ def search(monkeypatch):
     return importlib.import_module("search_optuna")
 
 
-@contextmanager
-def started(directory, *arguments, together=False):
-    """Start a worker, which ends with the block if it has not before."""
-    script = ["-c", TOGETHER] if together else [str(EXAMPLES / "search_optuna.py")]
-    environment = os.environ | {"PYTHONPATH": str(EXAMPLES), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        [sys.executable, *script, *arguments],
-        cwd=directory,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as worker:
-        try:
-            yield worker
-        finally:
-            worker.kill()
-
-
 def finish(worker):
     """Wait for a worker to succeed and return its lines."""
-    out, err = worker.communicate(timeout=PATIENCE)
-    assert worker.returncode == 0, err
-    return out.splitlines()
+    done = worker.finish()
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def worker_in(directory, *arguments):
+    """Start a worker, which ends with the block if it has not before."""
+    return started(EXAMPLES / "search_optuna.py", *arguments, cwd=directory, limit=PATIENCE)
 
 
 def run(directory, *arguments):
-    with started(directory, *arguments) as worker:
+    with worker_in(directory, *arguments) as worker:
         return finish(worker)
 
 
@@ -92,12 +70,7 @@ def options(**changes):
 def directory_of_two_workers(tmp_path):
     with ExitStack() as stack:
         arguments = ["--trials=6", "--epochs=2"]
-        workers = [stack.enter_context(started(tmp_path, *arguments, together=True)) for _ in range(2)]
-        for worker in workers:
-            assert worker.stdout.readline() == "ready\n", worker.communicate()
-        for worker in workers:
-            worker.stdin.write("\n")
-            worker.stdin.flush()
+        workers = [stack.enter_context(worker_in(tmp_path, *arguments)) for _ in range(2)]
         return tmp_path, [finish(worker) for worker in workers]
 
 
@@ -134,12 +107,12 @@ def test_the_trial_of_a_killed_worker_is_repeated(tmp_path):
     # The tables, before there are two who would make them: the worker, and this process looking at it.
     optuna.storages.get_storage(storage(tmp_path))
     deadline = time.monotonic() + PATIENCE
-    with started(tmp_path, *arguments) as killed:
+    with worker_in(tmp_path, *arguments) as killed:
         while not (trial := caught_in_a_trial(killed, tmp_path)):
-            assert killed.poll() is None, killed.communicate()
+            assert killed.is_running, killed.finish()
             assert time.monotonic() < deadline
             time.sleep(0.05)
-    assert -killed.returncode == signal.SIGKILL
+    assert killed.process.exitcode == -signal.SIGKILL
 
     lines = run(tmp_path, *arguments)
 
@@ -185,7 +158,22 @@ def test_bad_and_diverging_lrs_are_pruned(tmp_path):
     study.enqueue_trial({"lr": 1e-8})
     study.enqueue_trial({"lr": 1e30})
 
-    lines = run(tmp_path, "--trials=7", "--epochs=6", "--low=1e-9", f"--high={high}")
+    # Once in an interpreter of its own, as users do.
+    lines = subprocess.run(
+        [
+            sys.executable,
+            EXAMPLES / "search_optuna.py",
+            "--trials=7",
+            "--epochs=6",
+            "--low=1e-9",
+            f"--high={high}",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    ).stdout.splitlines()
 
     bad, diverged = trials(tmp_path)[5:]
     assert bad.params == {"lr": 1e-8}

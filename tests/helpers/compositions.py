@@ -10,7 +10,6 @@ from lightning.pytorch import Callback
 from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, SequentialLR, StepLR
 
-from helpers.logged_run import curves
 from helpers.scripted import Stalling, Verdicts, constant_batches, saver
 from helpers.toy import trainer
 from lightning_lr import LRDecay, LRLogger, LRRangeTest, LRSearch, PlateauDetector
@@ -175,11 +174,11 @@ def step_of(path):
     return int(path.stem.removeprefix("step="))
 
 
-def logged(root):
-    """Return the curves of this package; points that are not a number equal one another."""
-    own = ("lr", "lr_base", "lr_factor", "loss", "plateau", "range_test", "search")
+def own(shown):
+    """Return of some curves those of this package; points that are not a number equal one another."""
+    rooms = ("lr", "lr_base", "lr_factor", "loss", "plateau", "range_test", "search")
     return {
         tag: [(x, repr(y)) for x, y in points]
-        for tag, points in curves(root / "run").items()
-        if tag.startswith(tuple(f"{each}/" for each in own))
+        for tag, points in shown.items()
+        if tag.startswith(tuple(f"{each}/" for each in rooms))
     }

@@ -5,7 +5,6 @@ Each process is forked from one that has imported everything, so that it takes n
 
 import logging
 import math
-import multiprocessing
 import os
 import signal
 import sys
@@ -23,6 +22,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 import lightning_lr
+from helpers.apart import begin
 from helpers.logged_run import Repeating, curves, decisions, shown
 from helpers.scripted import Verdicts
 from helpers.toy import LRTrace, trainer
@@ -59,7 +59,6 @@ PLACES = {
 }
 ROOTS = {package.__name__: Path(package.__file__).parents[1] for package in (lightning, lightning_lr)}
 STEPS, EPOCH, SAVE_EVERY = 24, 8, 5
-PRELOADED = ["helpers.interrupted", "matplotlib.backends.backend_agg", "torch.utils.tensorboard"]
 LOGGED = ("events.out.tfevents", "hparams.yaml", "decisions.jsonl")
 
 
@@ -80,7 +79,7 @@ class Job:
     folder: Path
     finder: str = "range test"
     interruption: Interruption = field(default_factory=lambda: Interruption(0))
-    count: str = ""
+    count: tuple[str, ...] = ()
 
     @property
     def logs(self):
@@ -101,22 +100,26 @@ def paths_of(place):
 
 
 class Tripwire:
-    """Counts the lines that run in some files, in every thread, and calls something at one of them."""
+    """Counts the lines that run in some places, in every thread, and calls something at one of the first."""
 
-    def __init__(self, place, at=0, call=None):
-        self.paths, self.at, self.call = paths_of(place), at, call
-        self.lines = 0
+    def __init__(self, *places, at=0, call=None):
+        self.paths = {place: paths_of(place) for place in places}
+        self.first, self.at, self.call = places[0], at, call
+        self.lines = dict.fromkeys(places, 0)
         self.known = {}
 
     def __call__(self, frame, event, arg):
         code = frame.f_code
         if code not in self.known:
-            self.known[code] = code.co_filename.startswith(self.paths)
+            file = code.co_filename
+            self.known[code] = [place for place, paths in self.paths.items() if file.startswith(paths)]
         return self.line if self.known[code] else None
 
     def line(self, frame, event, arg):
-        self.lines += event == "line"
-        if self.lines == self.at and self.call is not None:
+        if event == "line":
+            for place in self.known[frame.f_code]:
+                self.lines[place] += 1
+        if self.lines[self.first] == self.at and self.call is not None:
             call, self.call = self.call, None
             call()
         return self.line
@@ -134,8 +137,6 @@ class Tripwire:
 
 def work(job):
     """Do a job; what it has to say at its end goes to `result.pt`, beside what the run writes itself."""
-    # Of a parent in the background it would be inherited as ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in ("cwd", "tmp"):
         (job.folder / name).mkdir(exist_ok=True)
     output = (job.folder / "output.txt").open("a")
@@ -147,9 +148,8 @@ def work(job):
     torch.set_num_threads(1)
     torch.manual_seed(0)
     chosen = job.interruption
-    wire = Tripwire(
-        chosen.place or job.count or "anywhere", chosen.line, lambda: os.kill(os.getpid(), chosen.signal)
-    )
+    places = [chosen.place] if chosen.place else job.count or ["anywhere"]
+    wire = Tripwire(*places, at=chosen.line, call=lambda: os.kill(os.getpid(), chosen.signal))
     trace, module = LRTrace(), Repeating()
     fit = trainer(
         FINDERS[job.finder](),
@@ -172,22 +172,9 @@ def work(job):
     torch.save(result, job.folder / "result.pt")
 
 
-def begin(job):
-    """Start a process that does a job."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    # Python 3.11 does not tell it where to find them, and says nothing where it does not.
-    tests = str(Path(__file__).parents[1])
-    os.environ["PYTHONPATH"] = os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])
-    os.environ["OMP_NUM_THREADS"] = "1"
-    process = context.Process(target=work, args=(job,))
-    process.start()
-    return process
-
-
 def perform(job):
     """Do a job in a process of its own and return its exit code: minus the signal where one killed it."""
-    process = begin(job)
+    process = begin(work, job)
     process.join(min(job.interruption.after_s, 120))
     if process.is_alive():
         os.kill(process.pid, job.interruption.signal or signal.SIGKILL)
@@ -198,15 +185,17 @@ def perform(job):
     return process.exitcode
 
 
-def lines_in(job, place):
-    """Return how many lines of a place an uninterrupted run goes through; there are some."""
-    paths_of(place)
-    counted = replace(job, folder=job.folder / f"count {place.replace('/', ' ')}", count=place)
+def lines_in(job, *places):
+    """Return for each place how many of its lines an uninterrupted run goes through; there are some."""
+    for place in places:
+        paths_of(place)
+    counted = replace(job, folder=job.folder / "count", count=places)
     counted.folder.mkdir()
     if perform(counted):
         raise RuntimeError((counted.folder / "output.txt").read_text())
-    if not (lines := torch.load(counted.folder / "result.pt")["lines"]):
-        raise LookupError(f"Mend `PLACES`: the run goes through no line of {place}.")
+    lines = torch.load(counted.folder / "result.pt")["lines"]
+    if passed_by := [place for place, count in lines.items() if not count]:
+        raise LookupError(f"Mend `PLACES`: the run goes through no line of {' and of '.join(passed_by)}.")
     return lines
 
 

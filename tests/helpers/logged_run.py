@@ -8,8 +8,6 @@ import argparse
 import json
 import os
 import signal
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -21,12 +19,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.optim import AdamW
 from torch.utils.data import DataLoader, TensorDataset
 
+from helpers.apart import run
 from helpers.finders import Learner
 from helpers.toy import trainer
 from lightning_lr import LRDecay, LRLogger, LRRangeTest, LRSearch, PlateauDetector
 from lightning_lr.policies import Cosine
 
-TESTS = Path(__file__).parents[1]
 STEPS, EPOCH = 30, 10
 
 
@@ -64,18 +62,7 @@ class Kill(Callback):
 
 def run_apart(*arguments, killed=False):
     """Run this script in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "helpers.logged_run", *map(str, arguments)],
-        capture_output=True,
-        check=False,
-        text=True,
-        env=os.environ
-        | {
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]),
-        },
-        timeout=300,
-    )
+    done = run("helpers.logged_run", *arguments)
     assert done.returncode == (-signal.SIGKILL if killed else 0), done.stderr[-3000:]
 
 
@@ -114,7 +101,7 @@ def main():
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     every = {"every_n_train_steps": arguments.save_every} if arguments.save_every else {"monitor": "val_acc"}
-    run = trainer(
+    logged = trainer(
         LRSearch(budget=80) if arguments.search else LRRangeTest(40, milestones=arguments.milestones),
         LRDecay(Cosine(floor=0.01), interval="step", warmup=5),
         PlateauDetector("val_acc", mode="max"),
@@ -132,7 +119,7 @@ def main():
         ],
     )
     torch.manual_seed(0)
-    run.fit(Repeating(), ckpt_path=arguments.resume)
+    logged.fit(Repeating(), ckpt_path=arguments.resume)
 
 
 if __name__ == "__main__":

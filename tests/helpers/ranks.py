@@ -1,4 +1,4 @@
-"""Runs a script as the ranks of a fit, launched by the Trainer, or by torchrun as on several machines.
+"""Runs a script as the ranks of a fit: forked, launched by the Trainer, or by torchrun.
 
 A rank that waits for ever is told from one that takes its time: after `limit` seconds each prints where it is
 and ends. The script is run by this module, which the Trainer also starts as the other ranks.
@@ -15,11 +15,30 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+from helpers.apart import started
 
 TESTS = Path(__file__).parents[1]
 
 
-def run_script(script, *arguments, limit=120):
+def run_ranks(script, *arguments, machines=1, ranks=2, limit=120):
+    """Run a script as `ranks` processes on each of some machines, and return what all printed, by lines."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), **_settings(script, limit)}
+    shared["WORLD_SIZE"] = str(machines * ranks)
+    with ExitStack() as stack:
+        processes = []
+        for rank in range(machines * ranks):
+            where = {"RANK": rank, "NODE_RANK": rank // ranks, "LOCAL_RANK": rank % ranks}
+            env = shared | {name: str(value) for name, value in where.items()}
+            processes.append(stack.enter_context(started("helpers.ranks", *arguments, env=env, limit=limit)))
+        done = [process.finish() for process in processes]
+    for each in done:
+        assert each.returncode == 0, each.stderr[-5000:]
+    return [line for each in done for line in each.stdout.splitlines()]
+
+
+def launch_script(script, *arguments, limit=120):
     """Run a script whose Trainer launches the ranks, and return what all of them printed, by lines."""
     with ExitStack() as stack:
         process = _start(
@@ -41,11 +60,8 @@ def fail_script(script, *arguments, limit=120):
 
 def run_on_machines(script, *arguments, machines=2, ranks=1, limit=120):
     """Run a script with one torchrun per machine, of `ranks` processes; all machines are this one."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     rendezvous = [f"--nnodes={machines}", f"--nproc_per_node={ranks}", "--master_addr=127.0.0.1"]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", *rendezvous, f"--master_port={port}"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", *rendezvous, f"--master_port={_free_port()}"]
     with ExitStack() as stack:
         processes = [
             _start(
@@ -69,13 +85,22 @@ def results(root):
     return [json.loads(path.read_text()) for path in sorted(Path(root).glob("rank *.json"))]
 
 
-def _start(command, stack, script, limit):
+def _settings(script, limit):
     paths = os.pathsep.join(map(str, [TESTS, *filter(None, [os.environ.get("PYTHONPATH")])]))
     settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    settings |= {"RANKS_SCRIPT": str(script), "RANKS_LIMIT": str(limit)}
+    return settings | {"RANKS_SCRIPT": str(script), "RANKS_LIMIT": str(limit)}
+
+
+def _free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _start(command, stack, script, limit):
     process = subprocess.Popen(
         command,
-        env=os.environ | settings,
+        env=os.environ | _settings(script, limit),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -107,6 +132,8 @@ def _be_a_rank():
     faulthandler.dump_traceback_later(limit, exit=True)
     # Also where the interpreter has ended already, and a thread of a library has not.
     signal.alarm(limit + 10)
+    # Lightning reads it as it is imported, which has happened already in a fork.
+    rank_zero_only.rank = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")))
     script = os.environ["RANKS_SCRIPT"]
     # Not `runpy`, which changes `sys.argv`, by which the Trainer knows what to start as the other ranks.
     exec(compile(Path(script).read_text(), script, "exec"), {"__name__": "__main__"})

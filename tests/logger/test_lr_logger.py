@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.ranks import run_script
+from helpers.ranks import launch_script
 from helpers.toy import ManualToy, Toy, loader, scalars, trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
@@ -430,7 +430,7 @@ def test_two_ranks_show_their_mean_with_one_reduction_per_flush(tmp_path):
     script = tmp_path / "distributed.py"
     script.write_text(DISTRIBUTED)
     root = tmp_path / "logs"
-    said = run_script(script, root)
+    said = launch_script(script, root)
     assert "".join(said).count("[(8,), (8,), (4,)]") == 2
     curves = scalars(root)
     assert curves["loss/train"] == [(step, step + 0.5) for step in range(10)]

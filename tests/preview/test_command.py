@@ -1,6 +1,5 @@
 """The plan from a command line."""
 
-import os
 import runpy
 import shutil
 import subprocess
@@ -8,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import apart
 from lightning.pytorch import Trainer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -174,16 +174,8 @@ def digits(tmp_path):
     """The repository's example in a folder of its own, and the command on it."""
     shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
 
-    def run(*arguments):
-        result = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=tmp_path,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+    def run(script, *arguments):
+        result = apart.run(script, *arguments, cwd=tmp_path, limit=300)
         assert result.returncode == 0, result.stderr
         return result
 
@@ -191,9 +183,17 @@ def digits(tmp_path):
 
 
 def test_the_example_of_the_repository(digits):
-    folder, run = digits
-    command = ["examples/digits.py", "fit", "--config", "examples/digits.yaml"]
-    result = run("-m", "lightning_lr.preview", *command, "--png", "plan.png")
+    folder, _ = digits
+    command = ["examples/digits.py", "fit", "--config", "examples/digits.yaml", "--png", "plan.png"]
+    result = subprocess.run(
+        [sys.executable, "-m", "lightning_lr.preview", *command],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     lines = result.stdout.splitlines()
     # 1,437 images in batches of 64, 15 times.
@@ -208,8 +208,8 @@ def test_the_example_of_the_repository(digits):
 def test_the_config_that_a_run_has_saved(digits):
     folder, run = digits
     # No epoch: the config is saved all the same.
-    run("examples/digits.py", "fit", "--config", "examples/digits.yaml", "--trainer.max_epochs=0")
+    run(folder / "examples/digits.py", "fit", "--config", "examples/digits.yaml", "--trainer.max_epochs=0")
     saved = ["--config", "logs/digits/version_0/config.yaml", "--trainer.max_epochs=2"]
-    result = run("-m", "lightning_lr.preview", "examples/digits.py", "fit", *saved)
+    result = run("lightning_lr.preview", "examples/digits.py", "fit", *saved)
     assert result.stdout.splitlines()[0] == "Cosine(floor=0.01) per step, warm-up 2 of 46 steps"
     assert [each.name for each in (folder / "logs/digits").iterdir()] == ["version_0"]

@@ -36,10 +36,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def logs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("logs")
-    run_apart(folder, "whole")
-    return folder
+def logs(once):
+    return once("logs in a browser", lambda folder: run_apart(folder, "whole"))
 
 
 @pytest.fixture(scope="module")

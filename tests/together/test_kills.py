@@ -3,7 +3,9 @@
 `benchmarks/kills.py` does the same at random moments, as often as wanted.
 """
 
+import json
 import signal
+from functools import partial
 
 import pytest
 import torch
@@ -16,15 +18,18 @@ from lightning_lr.policies import Cosine
 
 
 @pytest.fixture(scope="module")
-def wholes(tmp_path_factory):
-    jobs = {}
-    for finder in FINDERS:
-        jobs[finder] = Job(tmp_path_factory.mktemp("whole"), finder)
-        assert perform(jobs[finder]) == 0, (jobs[finder].folder / "output.txt").read_text()
-        kinds = [line["kind"] for line in decisions(jobs[finder].logs)]
+def wholes(once):
+    """Runs that nothing interrupts, with the lines that they go through."""
+
+    def make(folder, finder):
+        job = Job(folder, finder)
+        assert perform(job) == 0, (folder / "output.txt").read_text()
+        kinds = [line["kind"] for line in decisions(job.logs)]
         assert {"default", finder, "warm-up end", "action"} <= set(kinds)
         assert len(kinds) == len(set(kinds))
-    return jobs
+        (folder / "lines.json").write_text(json.dumps(lines_in(job, *dict.fromkeys(PLACES_OF_MOMENTS))))
+
+    return {finder: Job(once(f"whole {finder}", partial(make, finder=finder)), finder) for finder in FINDERS}
 
 
 # The last is the share of the lines of a place that are gone through before the signal.
@@ -41,10 +46,13 @@ MOMENTS = [
 ]
 
 
+PLACES_OF_MOMENTS = [place for _, place, _, _ in MOMENTS]
+
+
 @pytest.mark.parametrize("moment", MOMENTS, ids=str)
 def test_a_run_that_a_signal_ends_goes_on_as_if_it_had_not(moment, wholes, tmp_path):
     finder, place, number, share = moment
-    lines = lines_in(Job(tmp_path, finder), place)
+    lines = json.loads((wholes[finder].folder / "lines.json").read_text())[place]
     run = Interrupted(Job(tmp_path / "run", finder), wholes[finder])
     assert run.interrupt(Interruption(number, place, round(share * lines))) == []
     assert run.was_ended

@@ -7,10 +7,8 @@ from helpers.logged_run import STEPS, curves, decisions, run_apart, shown
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("logs")
-    run_apart(folder, "whole")
-    return folder
+def root(once):
+    return once("resumed curves", lambda folder: run_apart(folder, "whole"))
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,13 @@ BAND = {"value": "slope", "lower": "threshold", "upper": "upper_threshold"}
 
 
 @pytest.fixture(scope="module")
-def logs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("logs")
-    run_apart(folder, "whole")
-    run_apart(folder, "resumed", "--kill-at", 27, killed=True)
-    run_apart(folder, "resumed", "--resume", folder / "saved resumed" / "step=20.ckpt")
-    return folder
+def logs(once):
+    def make(folder):
+        run_apart(folder, "whole")
+        run_apart(folder, "resumed", "--kill-at", 27, killed=True)
+        run_apart(folder, "resumed", "--resume", folder / "saved resumed" / "step=20.ckpt")
+
+    return once("logs of a server", make)
 
 
 # The usual server reads the files with a program of its own; where that is not to be had, Python does.

@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers.dry_run import LOADERS, NEEDS_FSDP2_ON_CPU, SCHEDULERS, settings
 from helpers.finders import TESTS_OF_LRS, EasyManualNet, EasyNet, adamw, sgd, twins
-from helpers.ranks import run_script
+from helpers.ranks import run_ranks
 from helpers.twin import run
 from lightning.pytorch.callbacks import (
     EarlyStopping,
@@ -64,6 +64,7 @@ FITS |= {
 FITS |= {f"loader: {name}": (sgd, {"loader": make}) for name, make in LOADERS.items()}
 
 
+@pytest.mark.usefixtures("quick_figures")
 @pytest.mark.parametrize("kind_of_test", TESTS_OF_LRS)
 @pytest.mark.parametrize("name", FITS)
 @pytest.mark.filterwarnings("ignore:You requested to overfit")
@@ -97,6 +98,7 @@ BESIDE = {
 }
 
 
+@pytest.mark.usefixtures("quick_figures")
 @pytest.mark.parametrize("kind_of_test", TESTS_OF_LRS)
 @pytest.mark.parametrize(
     ("name", "order"), [*((name, 1) for name in BESIDE), ("LRDecay", -1), ("LRLogger", -1)]
@@ -130,6 +132,7 @@ class Noted(EasyNet):
         self.learning_rate = learning_rate
 
 
+@pytest.mark.usefixtures("quick_figures")
 @pytest.mark.parametrize("kind_of_test", TESTS_OF_LRS)
 def test_the_lr_found_is_noted_where_the_first_one_was(kind_of_test, tmp_path):
     noted = []
@@ -189,6 +192,6 @@ for kind, make in TESTS_OF_LRS.items():
 def test_every_rank_goes_on_as_if_it_had_started_with_the_same_lr(kind, ranks, tmp_path):
     script = tmp_path / "distributed.py"
     script.write_text(DISTRIBUTED)
-    found = run_script(script, tmp_path, kind)
+    found = run_ranks(script, tmp_path, kind, ranks=ranks)
     assert len(found) == ranks * len(TESTS_OF_LRS)
     assert len(set(found)) == len(TESTS_OF_LRS)

@@ -1,17 +1,15 @@
 """What Lightning's own finder gets wrong, a test for each row of the table in `FACTS.md`: right here."""
 
 import math
-import os
 import signal
 import statistics
-import subprocess
-import sys
 
 import pytest
 import torch
+from helpers import apart
 from helpers.dry_run import NEEDS_FSDP2_ON_CPU
 from helpers.finders import BOUNDS, START, EasyNet, Learner, LossByLR, ManualLearner, adamw, sgd
-from helpers.ranks import TESTS, run_script
+from helpers.ranks import run_ranks
 from helpers.toy import LEDGER, LRTrace, Notes, fit, lrs_of, trainer
 from helpers.twin import CountHooks, Noisy, run
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -224,14 +222,7 @@ def test_a_kill_inside_leaves_no_file_behind(kill, tmp_path):
     script, root = tmp_path / "killed.py", tmp_path / "root"
     script.write_text(KILLED)
     root.mkdir()
-    done = subprocess.run(
-        [sys.executable, script, str(int(kill)), root],
-        capture_output=True,
-        check=False,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)},
-        timeout=120,
-    )
+    done = apart.run(script, int(kill), root)
     # Lightning takes SIGTERM for a request to end the fit after the batch, and exits with 0.
     assert done.returncode in (0, -kill), done.stderr[-2000:]
     assert set(done.stdout.split("\n")) == {"inside", ""}
@@ -291,7 +282,7 @@ print(" ".join(lines) + "\\n", end="")
 def test_fsdp2_works_and_every_rank_counts(tmp_path):
     script = tmp_path / "sharded.py"
     script.write_text(SHARDED)
-    first, second = run_script(script)
+    first, second = run_ranks(script)
     assert first == second
     lr, loss, sharded_lr, sharded_loss = map(float, first.split())
     assert lr == pytest.approx(sharded_lr, rel=1e-3)
