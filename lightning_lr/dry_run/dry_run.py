@@ -68,7 +68,8 @@ class DryRun:
 
     Attributes:
         failures: What steps have raised because their LR was too high, as sentences.
-        traces: What could not be put back, as sentences; known once the context is left.
+        traces: What could not be put back, in words; known once the context is left.
+        limits: What was not followed, so that it is not known whether it was changed; known then too.
 
     Raises:
         MisconfigurationException: This fit allows no dry run; nothing has been changed. The message says
@@ -91,6 +92,7 @@ class DryRun:
         self._lowest_lr = math.inf
         self._muted = ExitStack()
         self.failures: list[str] = []
+        self.limits: list[str] = []
         self.traces: list[str] = []
 
     @property
@@ -125,7 +127,7 @@ class DryRun:
             # One that came before all others were put off.
             self._leave()
             raise
-        self.traces = [*self._snapshot.limits, *self._snapshot.differences()]
+        self.limits, self.traces = self._snapshot.limits, self._snapshot.differences()
         if isinstance(error, _StoppedError):
             raise error.stop
 

@@ -4,6 +4,7 @@ Put back in place: other code holds on to the same tensors, lists and generators
 it left there. What cannot be put back is watched, see `watches`.
 """
 
+import gc
 import random
 from collections import deque
 from collections.abc import Iterable
@@ -25,8 +26,9 @@ from lightning_lr.fit.internals import tensor_hooks, tensor_version
 
 __all__ = ["PutBackError", "Snapshot", "tensor_bytes"]
 
-# The walk ends after so many objects, and copies so many bytes of what data sets hold; beyond, it says so.
-_MOST_OBJECTS = 200_000
+# The walk ends after so many objects, of one collection after fewer, and copies so many bytes of what data
+# sets hold; beyond, it says so.
+_MOST_OBJECTS, _MOST_PARTS, _MOST_LIMITS = 50_000, 10_000, 5
 _MOST_BYTES = 256 * 2**20
 
 
@@ -54,7 +56,7 @@ class Snapshot:
         most_bytes: How many bytes of data sets to copy, at most.
 
     Attributes:
-        limits: Where the walk has ended before its end, as sentences.
+        limits: What was not followed, in words.
 
     Example:
         >>> model = torch.nn.Linear(1, 1)
@@ -85,7 +87,6 @@ class Snapshot:
         self._queue: deque[tuple[Any, _Place, bool]] = deque()
         self._kinds: set[type] = set()
         self._variables: set[tuple[int, str]] = set()
-        self._is_stopped = False
         self.limits: list[str] = []
 
     def add(self, thing: object, name: str = "", *, is_data: bool = False) -> None:
@@ -97,9 +98,16 @@ class Snapshot:
             is_data: Whether it may hold much data: large tensors and arrays in it are then not copied.
         """
         self._queue.append((thing, _Place(name), is_data))
-        while self._queue:
-            part, place, of_data = self._queue.popleft()
-            self._visit(part, place, is_data=of_data)
+        collects = gc.isenabled()
+        # Of all that is made here nothing is garbage, and to look for it takes longer than the walk.
+        gc.disable()
+        try:
+            while self._queue:
+                part, place, of_data = self._queue.popleft()
+                self._visit(part, place, is_data=of_data)
+        finally:
+            if collects:
+                gc.enable()
 
     def add_tensors(self, tensors: Iterable[Tensor]) -> None:
         """Remember the contents of tensors, and nothing else."""
@@ -163,20 +171,18 @@ class Snapshot:
         self._follow(thing, place, is_data=is_data)
 
     def _follow(self, thing: Any, place: _Place, *, is_data: bool) -> None:
+        followed = 0
         for text, part in parts_of(thing):
             if not is_left_alone(part):
-                if len(self._queue) >= self._objects_left:
+                followed += 1
+                if followed > _MOST_PARTS or len(self._queue) >= self._objects_left:
                     self._stop_at(_Place(text, place))
                     break
                 self._queue.append((part, _Place(text, place), is_data))
 
     def _stop_at(self, place: _Place) -> None:
-        if not self._is_stopped:
-            self._is_stopped = True
-            self.limits.append(
-                f"The fit holds more objects than are followed: what is first seen from `{place}` on is"
-                " not put back."
-            )
+        if len(self.limits) < _MOST_LIMITS:
+            self.limits.append(f"So many objects are held that from `{place}` on they are not followed")
 
     def _restores_of(self, thing: Any, place: _Place, *, is_data: bool) -> list[Restore]:
         """Return what puts an object itself back, without what it holds."""
@@ -238,9 +244,7 @@ class Snapshot:
                 return []
             position = file.tell()
         except (OSError, ValueError):
-            self.limits.append(
-                f"The position in the open file `{place}` cannot be read, so it is not put back."
-            )
+            self.limits.append(f"The position in the open file `{place}` cannot be read")
             return []
         return [partial(file.seek, position)]
 

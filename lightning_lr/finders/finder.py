@@ -151,7 +151,7 @@ class Finder(Callback):
         effect = finding.effect(applied=applied)
         entry = Entry(self.name, self.kind, finding.summary, effect, decision.to_dict())
         report(trainer, entry, finding.evidence, points)
-        tell_traces(trainer, self.name, finding.traces)
+        tell_traces(trainer, self.name, finding)
 
     def _stop(self, trainer: Trainer) -> None:
         loop = trainer.fit_loop

@@ -46,7 +46,8 @@ class Finding:
         old_lr: The highest peak LR of the groups before.
         summary: The decision in a sentence or two.
         evidence: What it rests on; None if the test could not begin.
-        traces: What the test could not put back, as sentences.
+        traces: What the test could not put back, in words.
+        limits: What was not followed, so that it is not known whether the test has changed it.
     """
 
     decision: Decision
@@ -54,11 +55,12 @@ class Finding:
     summary: str
     evidence: Evidence | None
     traces: Sequence[str] = ()
+    limits: Sequence[str] = ()
 
     def after(self, dry: DryRun) -> Self:
         """Return the finding of a dry run that has ended: with its failures and its traces."""
         summary = " ".join([self.summary, *(f"{failure}." for failure in dry.failures)])
-        return replace(self, summary=summary, traces=dry.traces)
+        return replace(self, summary=summary, traces=dry.traces, limits=dry.limits)
 
     def effect(self, *, applied: bool) -> str:
         """Say what the decision does to the LR of the run."""
@@ -67,10 +69,15 @@ class Finding:
         return f"LR stays {self.old_lr:.3g}"
 
 
-def tell_traces(trainer: Trainer, source: str, traces: Sequence[str]) -> None:
-    """Tell, as a warning too, what a test could not put back; all ranks call it."""
-    if not traces:
+def tell_traces(trainer: Trainer, source: str, finding: Finding) -> None:
+    """Tell what a test has not followed, and warn of what it could not put back; all ranks call it."""
+    if finding.limits:
+        summary = f"Not everything that the fit holds was followed. {'; '.join(finding.limits)}."
+        evidence = {"limits": list(finding.limits)}
+        tell(trainer, Entry(source, "limit", summary, "What steps change there is not taken back", evidence))
+    if not finding.traces:
         return
+    traces = finding.traces
     told = "; ".join(traces)
     rank_zero_warn(
         f"{source} could not put everything back to what it was before the test. {told}. If that matters to"
