@@ -428,6 +428,7 @@ def test_a_decay_and_a_logger_take_no_notice_of_the_steps_of_a_test(name, place,
     assert scalars(tmp_path)["lr/SGD"] == [(step, pytest.approx(lr)) for step, lr in enumerate(planned)]
 
 
+@pytest.mark.usefixtures("quick_figures")
 @pytest.mark.parametrize(
     "actions", [ReduceLR(0.5), [RestoreBest(), ReduceLR(0.5)], Retune(), Escape(), StartCooldown()], ids=str
 )
