@@ -1,34 +1,39 @@
 """Argument checks, so that every constructor refuses the same way and in the same words.
 
-Each check names the argument as a user wrote it and is phrased so that NaN fails.
+Each check names the argument as a user wrote it and is phrased so that NaN fails. A dataclass declares the
+ranges of its fields as `Annotated[float, In("[0, 1]")]` or `Annotated[int, AtLeast(1)]`, and calls
+`check_fields`.
 """
 
 import math
 from collections import abc
 from collections.abc import Collection
+from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
-__all__ = ["as_number", "as_tuple", "check_choice", "check_count", "check_flag", "check_number"]
+__all__ = [
+    "LARGEST_COUNT",
+    "AtLeast",
+    "In",
+    "as_number",
+    "as_tuple",
+    "check_choice",
+    "check_count",
+    "check_fields",
+    "check_flag",
+    "check_number",
+]
 
 # From here on floats, which formulas are made of, no longer tell one count from the next.
-_LARGEST_COUNT = 2**53
+LARGEST_COUNT = 2**53
 
 
 def check_number(name: str, value: object, interval: str) -> None:
-    """Check that `value` is a number inside `interval`.
-
-    Args:
-        name: The argument as the user knows it, such as `Cosine(floor=...)`.
-        value: What was given.
-        interval: Mathematical notation such as `[0, 1]` or `(0, inf)`; a round bracket excludes its end.
-
-    Raises:
-        TypeError: `value` is no real number.
-        ValueError: `value` is NaN or outside `interval`.
+    """Check that `value` is a number inside `interval`, like `[0, 1]` or `(0, inf)`.
 
     Example:
         >>> check_number("Cosine(floor=...)", 1.5, "[0, 1]")
@@ -40,7 +45,7 @@ def check_number(name: str, value: object, interval: str) -> None:
     low, high = _ends(interval)
     try:
         number = float(value)
-    except OverflowError:  # of an int beyond every float
+    except OverflowError:  # an int above the largest float
         number = math.inf if value > 0 else -math.inf  # type: ignore[operator]
     above = low <= number if interval[0] == "[" else low < number
     below = number <= high if interval[-1] == "]" else number < high
@@ -57,10 +62,6 @@ def _ends(interval: str) -> tuple[float, float]:
 def check_count(name: str, value: object, minimum: int) -> None:
     """Check that `value` is a whole number of at least `minimum`, and no larger than a float can count.
 
-    Raises:
-        TypeError: `value` is no integer.
-        ValueError: `value` is below `minimum`, or above 2**53.
-
     Example:
         >>> check_count("Step(size=...)", 0, minimum=1)
         Traceback (most recent call last):
@@ -70,15 +71,53 @@ def check_count(name: str, value: object, minimum: int) -> None:
         raise TypeError(f"`{name}` must be a whole number, got {value!r}.")
     if int(value) < minimum:
         raise ValueError(f"`{name}` must be at least {minimum}, got {value!r}.")
-    if int(value) > _LARGEST_COUNT:
+    if int(value) > LARGEST_COUNT:
         raise ValueError(f"`{name}` must be at most 2**53, got {value!r}.")
 
 
-def check_flag(name: str, value: object) -> None:
-    """Check that `value` is True or False: the text 'false' would count as true.
+@dataclass(frozen=True)
+class In:
+    """The interval of a number, for example `Annotated[float, In("[0, 1]")]`."""
 
-    Raises:
-        TypeError: It is neither.
+    interval: str
+
+    def check(self, name: str, value: object) -> None:
+        """Check that `value` lies in the interval."""
+        check_number(name, value, self.interval)
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """The minimum of a count, for example `Annotated[int, AtLeast(1)]`."""
+
+    minimum: int
+
+    def check(self, name: str, value: object) -> None:
+        """Check that `value` is a count of at least the minimum."""
+        check_count(name, value, self.minimum)
+
+
+def check_fields(instance: object) -> None:
+    """Check the fields of a dataclass that are annotated with `In` or `AtLeast`.
+
+    Example:
+        >>> from typing import Annotated
+        >>> @dataclass
+        ... class Warmup:
+        ...     steps: Annotated[int, AtLeast(1)]
+        >>> check_fields(Warmup(0))
+        Traceback (most recent call last):
+        ValueError: `Warmup(steps=...)` must be at least 1, got 0.
+    """
+    kind = type(instance)
+    for field in getattr(kind, "__dataclass_fields__", {}).values():
+        for mark in getattr(field.type, "__metadata__", ()):
+            if isinstance(mark, In | AtLeast):
+                mark.check(f"{kind.__name__}({field.name}=...)", getattr(instance, field.name))
+
+
+def check_flag(name: str, value: object) -> None:
+    """Check that `value` is True or False, since the text 'false' would count as true.
 
     Example:
         >>> check_flag("LRRangeTest(apply=...)", "false")
@@ -92,9 +131,6 @@ def check_flag(name: str, value: object) -> None:
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
     """Check that `value` is one of `choices`.
 
-    Raises:
-        ValueError: it is not.
-
     Example:
         >>> check_choice("LRDecay(interval=...)", "batch", ("epoch", "step"))
         Traceback (most recent call last):
@@ -106,9 +142,9 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
 
 
 def as_number(value: Any) -> Any:
-    """Return a number of numpy as Python's own, and anything else as it is.
+    """Return a numpy number as a Python number, and anything else as it is.
 
-    A float32 would decide the precision of all that is computed with it, and numpy warns of an overflow.
+    A float32 would lower the precision of every result, and numpy warns about overflows.
 
     Example:
         >>> as_number(np.float32(0.5))
@@ -118,15 +154,7 @@ def as_number(value: Any) -> Any:
 
 
 def as_tuple(name: str, values: object, content: str) -> tuple[Any, ...]:
-    """Return a list's elements as a tuple, numbers as `as_number` has them.
-
-    Args:
-        name: The argument as the user knows it, such as `MultiStep(milestones=...)`.
-        values: What was given.
-        content: What the list should hold, for the message.
-
-    Raises:
-        TypeError: `values` is no list.
+    """Return the elements of a list as a tuple, or say that it must be a list of `content`.
 
     Example:
         >>> as_tuple("MultiStep(milestones=...)", 30, "whole numbers")

@@ -189,7 +189,7 @@ class DryRun:
             batches: How many batches of each validation loader to use, at most.
 
         Raises:
-            MisconfigurationException: This fit has no validation that could be rehearsed.
+            MisconfigurationException: This fit has no validation that a dry run could make.
         """
         self._rewind()
         return DryValidation(self._trainer, self._module, batches)

@@ -94,7 +94,7 @@ class Snapshot:
 
         Args:
             thing: The object.
-            name: What it is called where a difference is told.
+            name: Its name in messages.
             is_data: Whether it may hold much data: large tensors and arrays in it are then not copied.
         """
         self._queue.append((thing, _Place(name), is_data))

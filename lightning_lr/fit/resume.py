@@ -40,6 +40,6 @@ def check_not_restarted(trainer: Trainer, callback: Callback, *, loaded: bool) -
         name, ours = type(tuner).__name__, type(callback).__name__
         raise MisconfigurationException(
             f"{name} has taken the resumed fit back to step 0, with a new optimizer, and {ours} has the"
-            f" state of a later step from the checkpoint. To resume, remove {name} from the Trainer's"
-            " callbacks; to start again, give no `ckpt_path`."
+            f" state of a later step from the checkpoint. To resume, take {name} out of the Trainer's"
+            " callbacks; to start anew, give no `ckpt_path`."
         )

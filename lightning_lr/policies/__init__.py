@@ -1,6 +1,6 @@
 """Decay policies: the LR over a run as a pure function of time, relative to the base LR.
 
-They import neither torch nor Lightning, so that a schedule can be read, tested and drawn without a model.
+They import neither torch nor Lightning: a schedule can be read, tested and drawn without a model.
 """
 
 from lightning_lr.policies.anneal import Cosine, Linear, Polynomial, Rex

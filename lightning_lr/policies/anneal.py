@@ -1,10 +1,11 @@
 """Policies that move in one direction over the whole run, and so need to know where it ends."""
 
 from dataclasses import KW_ONLY, dataclass
+from typing import Annotated
 
 from typing_extensions import override
 
-from lightning_lr.checks import check_number
+from lightning_lr.checks import In
 from lightning_lr.policies.base import Policy
 from lightning_lr.policies.shapes import cosine, linear
 
@@ -17,15 +18,15 @@ class Linear(Policy):
 
     factor(t) = (1 - z) start + z end with z = t / total
 
-    To zero it is the best supported default (Defazio et al. 2023, arXiv 2310.07831; Bergsma et al. 2025,
-    arXiv 2502.15938). `Linear(1.0, start=0.0)` is the ramp for the front of a `Sequence`.
+    Decay to zero is the best supported default (Defazio et al. 2023, arXiv 2310.07831; Bergsma et al. 2025,
+    arXiv 2502.15938). `Linear(1.0, start=0.0)` is a warm-up for the start of a `Sequence`.
 
     Args:
         end: Factor at the end of the run, in [0, 1].
         start: Factor at t = 0, in [0, 1].
 
     Raises:
-        TypeError: An argument is no number.
+        TypeError: An argument is not a number.
         ValueError: An argument is out of range.
 
     Example:
@@ -33,20 +34,11 @@ class Linear(Policy):
         [1.0, 0.875, 0.75, 0.625, 0.5]
     """
 
-    end: float = 0.0
+    needs_end = True
+
+    end: Annotated[float, In("[0, 1]")] = 0.0
     _: KW_ONLY
-    start: float = 1.0
-
-    @override
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("Linear(end=...)", self.end, "[0, 1]")
-        check_number("Linear(start=...)", self.start, "[0, 1]")
-
-    @property
-    @override
-    def needs_end(self) -> bool:
-        return True
+    start: Annotated[float, In("[0, 1]")] = 1.0
 
     @override
     def formula(self, t: float, total: float) -> float:
@@ -67,7 +59,7 @@ class Polynomial(Policy):
         end: Factor at the end of the run, in [0, 1].
 
     Raises:
-        TypeError: An argument is no number.
+        TypeError: An argument is not a number.
         ValueError: An argument is out of range.
 
     Example:
@@ -75,20 +67,11 @@ class Polynomial(Policy):
         [1.0, 0.5625, 0.25, 0.0625, 0.0]
     """
 
-    power: float = 1.0
+    needs_end = True
+
+    power: Annotated[float, In("(0, inf)")] = 1.0
     _: KW_ONLY
-    end: float = 0.0
-
-    @override
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("Polynomial(power=...)", self.power, "(0, inf)")
-        check_number("Polynomial(end=...)", self.end, "[0, 1]")
-
-    @property
-    @override
-    def needs_end(self) -> bool:
-        return True
+    end: Annotated[float, In("[0, 1]")] = 0.0
 
     @override
     def formula(self, t: float, total: float) -> float:
@@ -102,14 +85,14 @@ class Cosine(Policy):
 
     factor(t) = floor + (1 - floor) (1 + cos(pi z)) / 2 with z = t / total
 
-    SGDR without restarts (Loshchilov and Hutter 2016, arXiv 1608.03983). Unlike torch's
-    `CosineAnnealingLR` it does not rise again after the end.
+    SGDR without restarts (Loshchilov and Hutter 2016, arXiv 1608.03983). Unlike torch's `CosineAnnealingLR`
+    it does not rise again after the end.
 
     Args:
         floor: Factor at the end of the run, in [0, 1].
 
     Raises:
-        TypeError: `floor` is no number.
+        TypeError: `floor` is not a number.
         ValueError: `floor` is out of range.
 
     Example:
@@ -117,17 +100,9 @@ class Cosine(Policy):
         [1.0, 0.8536, 0.5, 0.1464, 0.0]
     """
 
-    floor: float = 0.0
+    needs_end = True
 
-    @override
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("Cosine(floor=...)", self.floor, "[0, 1]")
-
-    @property
-    @override
-    def needs_end(self) -> bool:
-        return True
+    floor: Annotated[float, In("[0, 1]")] = 0.0
 
     @override
     def formula(self, t: float, total: float) -> float:
@@ -147,10 +122,7 @@ class Rex(Policy):
         [1.0, 0.8889, 0.75, 0.5714, 0.3333, 0.0]
     """
 
-    @property
-    @override
-    def needs_end(self) -> bool:
-        return True
+    needs_end = True
 
     @override
     def formula(self, t: float, total: float) -> float:

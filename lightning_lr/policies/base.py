@@ -1,7 +1,7 @@
 """What a decay policy is: a pure function of time.
 
 A closed form needs no memory, so an interrupted run that resumes at `t` has the LR of the uninterrupted one.
-The checks of `t` and `total` are made here once, so that a formula is nothing but a formula.
+`t` and `total` are checked here once, so that a formula is nothing but a formula.
 """
 
 import math
@@ -10,21 +10,19 @@ from collections.abc import Callable
 
 from typing_extensions import final
 
-from lightning_lr.checks import as_number, check_number
+from lightning_lr.checks import LARGEST_COUNT, as_number, check_fields, check_number
 
 __all__ = ["Policy"]
 
-# From 2**53 on a float no longer tells one step from the next.
-_LAST_TIME = 2**53
 _PLAIN = (int, float)
 
 
 class Policy(ABC):
     """A factor on the base LR as a function of time: LR(t) = base LR x factor(t, total).
 
-    A policy of your own implements `formula`, and `needs_end` where the formula is no function of `t` alone.
-    A policy is also the lambda of `torch.optim.lr_scheduler.LambdaLR`: as it is, or with `over` where it
-    needs the end of the run.
+    Your own policy implements `formula`, and sets `needs_end = True` if the formula uses `total`. A policy
+    also serves as the lambda of `torch.optim.lr_scheduler.LambdaLR`: directly, or through `over` if it needs
+    the end of the run.
 
     Example:
         >>> from dataclasses import dataclass
@@ -41,6 +39,7 @@ class Policy(ABC):
     def __post_init__(self) -> None:
         for name, value in list(vars(self).items()):
             object.__setattr__(self, name, as_number(value))
+        check_fields(self)
 
     @property
     def needs_end(self) -> bool:
@@ -53,7 +52,7 @@ class Policy(ABC):
 
         Args:
             t: Time since the start, already checked to be in [0, total].
-            total: Length of the run in the same units, infinite only where `needs_end` is False.
+            total: Length of the run in the same units, infinite only if `needs_end` is False.
 
         Returns:
             The factor, finite and at least 0.
@@ -61,18 +60,18 @@ class Policy(ABC):
 
     @final
     def factor(self, t: float, total: float = math.inf) -> float:
-        """Return what the base LR is multiplied by at `t`.
+        """Return the factor on the base LR at `t`.
 
         Args:
-            t: What is finished at that moment: epochs or steps, in [0, 2**53]. The first is trained at
-                t = 0, the last at t = total - 1. From `total` on the factor stays what it is at `total`.
-            total: Length of the run in the units of `t`, in (0, inf]; infinite where the run has no end.
+            t: Epochs or steps finished so far, in [0, 2**53]. The first is trained at t = 0, the last at
+                t = total - 1. After `total` the factor keeps its value at `total`.
+            total: Length of the run in the units of `t`, in (0, inf]; infinite if the run has no end.
 
         Returns:
             The factor, finite and at least 0.
 
         Raises:
-            TypeError: `t` or `total` is no number.
+            TypeError: `t` or `total` is not a number.
             ValueError: `t` or `total` is out of range, `total` is infinite for a policy that needs the end,
                 or the formula returns a factor that is negative or not finite.
 
@@ -81,9 +80,9 @@ class Policy(ABC):
             >>> [Linear().factor(epoch, total=4) for epoch in range(6)]
             [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
         """
-        # This runs once per training step: the checks that say what is wrong run where something is.
+        # This runs once per training step, so the slower checks, which say what is wrong, run only on demand.
         plain = type(t) in _PLAIN and type(total) in _PLAIN
-        if not (plain and 0 <= t <= _LAST_TIME and 0 < total < math.inf):
+        if not (plain and 0 <= t <= LARGEST_COUNT and 0 < total < math.inf):
             self._check(t, total)
         total = float(total)
         value = float(self.formula(min(float(t), total), total))
@@ -96,7 +95,7 @@ class Policy(ABC):
 
     def _check(self, t: float, total: float) -> None:
         name = type(self).__name__
-        check_number(f"{name}.factor(t=...)", t, f"[0, {_LAST_TIME}]")
+        check_number(f"{name}.factor(t=...)", t, f"[0, {LARGEST_COUNT}]")
         check_number(f"{name}.factor(total=...)", total, "(0, inf]")
         if total == math.inf and self.needs_end:
             raise ValueError(
@@ -123,11 +122,11 @@ class Policy(ABC):
             total: Length of the run in the units of `t`, in (0, inf].
 
         Returns:
-            A plain function of `t`. `LambdaLR` puts the attributes of a callable object into its
-            `state_dict`, but nothing of a function, so a checkpoint stays loadable with `weights_only=True`.
+            A plain function of `t`. `LambdaLR` saves the attributes of a callable object in its `state_dict`,
+            but not a function, so a checkpoint stays loadable with `weights_only=True`.
 
         Raises:
-            TypeError: `total` is no number.
+            TypeError: `total` is not a number.
             ValueError: The policy cannot run over `total`.
 
         Example:

@@ -17,23 +17,23 @@ __all__ = ["Product", "Sequence"]
 
 @dataclass(frozen=True)
 class Sequence(Policy):
-    """Run policies one after the other, each on a clock of its own.
+    """Run policies one after the other, each on its own clock.
 
     factor(t, total) = policy_i(t - start_i, duration_i) for start_i <= t < start_i + duration_i
 
-    As with `torch.optim.lr_scheduler.SequentialLR`, every factor is relative to the base LR, not to where
-    the policy before has ended, and at a join the next policy has begun. At the end of the run the last
-    policy is at its own end. Durations that are shorter than the run leave the factor there.
+    As in `torch.optim.lr_scheduler.SequentialLR`, every factor is relative to the base LR, not to the last
+    factor of the policy before, and at a join the next policy has begun. If all durations end before the run
+    does, the factor keeps its last value.
 
     Args:
-        policies: The policies in their order, at least one.
+        policies: The policies in order, at least one.
         durations: Their lengths, each a count (int) of at least 1 or a share of the run (float) in (0, 1].
             One fewer than policies gives the last policy the rest of the run.
 
     Raises:
-        TypeError: An argument or an element of it is of the wrong type.
-        ValueError: An argument is empty, or out of range, or their numbers do not fit; in `factor` also
-            where the durations do not fit into the run.
+        TypeError: An argument or one of its elements has the wrong type.
+        ValueError: An argument is empty or out of range, or the numbers of policies and durations do not
+            match; in `factor` also if the durations do not fit into the run.
 
     Example:
         >>> from lightning_lr.policies import Constant, Linear
@@ -72,7 +72,7 @@ class Sequence(Policy):
     @override
     def formula(self, t: float, total: float) -> float:
         ends = self._ends(total)
-        # Past its end the last policy goes on, which holds it there.
+        # After its end the last policy keeps its last value.
         current = min(bisect_right(ends, t), len(ends) - 1)
         start = ends[current - 1] if current else 0.0
         return self.policies[current].factor(t - start, ends[current] - start)
@@ -80,7 +80,7 @@ class Sequence(Policy):
     def _ends(self, total: float) -> list[float]:
         """Return when each policy ends, for a run of length `total`."""
         ends = list(accumulate(span(duration, total) for duration in self.durations))
-        # Rounding must not put a join behind the step it belongs to, nor the last end behind that of the run.
+        # Rounding must not put a join after its step, nor the last end after the end of the run.
         ends = [snap(end, total) for end in ends]
         needed = ends[-1] if ends else 0.0
         if len(ends) < len(self.policies):
@@ -106,7 +106,7 @@ class Product(Policy):
         policies: The policies, at least one.
 
     Raises:
-        TypeError: `policies` is no list of policies.
+        TypeError: `policies` is not a list of policies.
         ValueError: `policies` is empty.
 
     Example:

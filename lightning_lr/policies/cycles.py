@@ -2,11 +2,11 @@
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from typing_extensions import override
 
-from lightning_lr.checks import check_choice, check_count, check_number
+from lightning_lr.checks import AtLeast, In, check_choice, check_count, check_number
 from lightning_lr.policies.base import Policy
 from lightning_lr.policies.shapes import cosine, linear
 from lightning_lr.policies.spans import snap
@@ -16,22 +16,22 @@ __all__ = ["CosineRestarts", "Cyclic"]
 
 @dataclass(frozen=True)
 class CosineRestarts(Policy):
-    """Decay from 1 to `floor` along half a cosine, restart at 1, and so on, in cycles that may grow.
+    """Decay from 1 to `floor` along half a cosine and restart at 1, in cycles that may grow.
 
     factor(t) = floor + (1 - floor) (1 + cos(pi s / L)) / 2, where the cycle that holds t has length
     L = period mult^n and began s before t.
 
     SGDR (Loshchilov and Hutter 2016, arXiv 1608.03983), the values of torch's
-    `CosineAnnealingWarmRestarts`. Where a run with an end ends together with a cycle, the last value is
-    `floor`: the cycle closes, and there is no restart for a step that is never made.
+    `CosineAnnealingWarmRestarts`. If the run ends together with a cycle, the last value is `floor`: a step
+    that is never made needs no restart.
 
     Args:
         period: Length of the first cycle, at least 1.
-        mult: Length of a cycle over that of the one before, in [1, 1e6].
+        mult: Length of a cycle relative to the one before, in [1, 1e6].
         floor: Factor at the end of a cycle, in [0, 1].
 
     Raises:
-        TypeError: An argument is no number, or `period` is no whole one.
+        TypeError: An argument is not a number, or `period` not a whole one.
         ValueError: An argument is out of range.
 
     Example:
@@ -39,17 +39,10 @@ class CosineRestarts(Policy):
         [1.0, 0.5, 1.0, 0.8536, 0.5, 0.1464, 0.0]
     """
 
-    period: int
+    period: Annotated[int, AtLeast(1)]
     _: KW_ONLY
-    mult: float = 1.0
-    floor: float = 0.0
-
-    @override
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count("CosineRestarts(period=...)", self.period, minimum=1)
-        check_number("CosineRestarts(mult=...)", self.mult, "[1, 1e6]")
-        check_number("CosineRestarts(floor=...)", self.floor, "[0, 1]")
+    mult: Annotated[float, In("[1, 1e6]")] = 1.0
+    floor: Annotated[float, In("[0, 1]")] = 0.0
 
     @override
     def formula(self, t: float, total: float) -> float:
@@ -59,7 +52,7 @@ class CosineRestarts(Policy):
         return cosine(1.0, self.floor, min(since / length, 1.0))
 
     def _cycle(self, t: float) -> tuple[float, float]:
-        """Return the time since the cycle at `t` began and the length of that cycle."""
+        """Return the time since the start of the cycle at `t`, and the length of that cycle."""
         if self.mult == 1:
             return math.fmod(t, self.period), self.period
         growth = self.mult - 1
@@ -81,7 +74,7 @@ class CosineRestarts(Policy):
 
 @dataclass(frozen=True)
 class Cyclic(Policy):
-    """Go up from `low` to `high` and down again on straight lines, for ever.
+    """Go up from `low` to `high` and down again on straight lines, again and again.
 
     factor(t) = low + (high - low) tri(t) scale(t), where tri goes 0 -> 1 in `step_size_up` and 1 -> 0 in
     `step_size_down`, and scale is 1 for `"triangular"`, 1/2^n in cycle n = 0, 1, ... for `"triangular2"`
@@ -92,14 +85,14 @@ class Cyclic(Policy):
 
     Args:
         step_size_up: Time from `low` to `high`, at least 1.
-        step_size_down: Time from `high` to `low`, at least 1; None is as long as `step_size_up`.
+        step_size_down: Time from `high` to `low`, at least 1; None for `step_size_up`.
         low: Factor at the bottom of the cycles, in [0, inf).
         high: Factor at the top of the first cycle, in [low, inf).
         mode: How the height of the cycles changes.
         gamma: Factor on the height per unit of time with `"exp_range"`, in (0, 1].
 
     Raises:
-        TypeError: An argument is of the wrong type.
+        TypeError: An argument has the wrong type.
         ValueError: An argument is out of range.
 
     Example:
@@ -107,24 +100,21 @@ class Cyclic(Policy):
         [0.0, 0.5, 1.0, 0.5, 0.0, 0.25, 0.5, 0.25]
     """
 
-    step_size_up: int
+    step_size_up: Annotated[int, AtLeast(1)]
     _: KW_ONLY
     step_size_down: int | None = None
-    low: float = 0.1
+    low: Annotated[float, In("[0, inf)")] = 0.1
     high: float = 1.0
     mode: Literal["triangular", "triangular2", "exp_range"] = "triangular"
-    gamma: float = 1.0
+    gamma: Annotated[float, In("(0, 1]")] = 1.0
 
     @override
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("Cyclic(step_size_up=...)", self.step_size_up, minimum=1)
         if self.step_size_down is not None:
             check_count("Cyclic(step_size_down=...)", self.step_size_down, minimum=1)
-        check_number("Cyclic(low=...)", self.low, "[0, inf)")
         check_number("Cyclic(high=...)", self.high, f"[{float(self.low)}, inf)")
         check_choice("Cyclic(mode=...)", self.mode, ("triangular", "triangular2", "exp_range"))
-        check_number("Cyclic(gamma=...)", self.gamma, "(0, 1]")
 
     @override
     def formula(self, t: float, total: float) -> float:

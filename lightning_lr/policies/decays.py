@@ -1,14 +1,15 @@
-"""Policies that hold the LR or lower it at a pace of their own, without knowing where the run ends."""
+"""Policies that hold or lower the LR at a pace of their own, and need not know where the run ends."""
 
 import math
 from bisect import bisect_right
 from collections import abc
 from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
+from typing import Annotated
 
 from typing_extensions import override
 
-from lightning_lr.checks import as_tuple, check_count, check_number
+from lightning_lr.checks import AtLeast, In, as_tuple, check_count
 from lightning_lr.policies.base import Policy
 
 __all__ = [
@@ -32,7 +33,7 @@ class Constant(Policy):
         value: The factor, in [0, inf).
 
     Raises:
-        TypeError: `value` is no number.
+        TypeError: `value` is not a number.
         ValueError: `value` is out of range.
 
     Example:
@@ -40,12 +41,7 @@ class Constant(Policy):
         0.5
     """
 
-    value: float = 1.0
-
-    @override
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("Constant(value=...)", self.value, "[0, inf)")
+    value: Annotated[float, In("[0, inf)")] = 1.0
 
     @override
     def formula(self, t: float, total: float) -> float:
@@ -64,7 +60,7 @@ class Exponential(Policy):
         gamma: Factor per unit of time, in (0, 1]. Above 1 the LR would grow until it overflows.
 
     Raises:
-        TypeError: `gamma` is no number.
+        TypeError: `gamma` is not a number.
         ValueError: `gamma` is out of range.
 
     Example:
@@ -72,12 +68,7 @@ class Exponential(Policy):
         [1.0, 0.5, 0.25, 0.125]
     """
 
-    gamma: float
-
-    @override
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("Exponential(gamma=...)", self.gamma, "(0, 1]")
+    gamma: Annotated[float, In("(0, 1]")]
 
     @override
     def formula(self, t: float, total: float) -> float:
@@ -96,7 +87,7 @@ class InverseTime(Policy):
         rate: Growth of the denominator per unit of time, in [0, inf).
 
     Raises:
-        TypeError: `rate` is no number.
+        TypeError: `rate` is not a number.
         ValueError: `rate` is out of range.
 
     Example:
@@ -104,12 +95,7 @@ class InverseTime(Policy):
         [1.0, 0.5, 0.25]
     """
 
-    rate: float
-
-    @override
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("InverseTime(rate=...)", self.rate, "[0, inf)")
+    rate: Annotated[float, In("[0, inf)")]
 
     @override
     def formula(self, t: float, total: float) -> float:
@@ -122,16 +108,16 @@ class InverseSqrt(Policy):
 
     factor(t) = k sqrt(timescale / (t + timescale))
 
-    With `timescale=1` it is k / sqrt(n), where n = t + 1 is the number of the epoch or the mini-batch,
-    counted from 1: that count is what keeps t = 0 off the pole. With another `timescale` and `k=1` it is
-    what `get_inverse_sqrt_schedule` of transformers does once its warm-up is over.
+    With `timescale=1` it is k / sqrt(n), where n = t + 1 is the number of the epoch or step, counted from 1
+    so that t = 0 is no pole. With another `timescale` and `k=1` it is `get_inverse_sqrt_schedule` of
+    transformers after its warm-up.
 
     Args:
         k: Factor at t = 0, in (0, inf).
         timescale: Time in which the factor falls to k / sqrt(2), in (0, inf).
 
     Raises:
-        TypeError: An argument is no number.
+        TypeError: An argument is not a number.
         ValueError: An argument is out of range.
 
     Example:
@@ -139,15 +125,9 @@ class InverseSqrt(Policy):
         [1.0, 0.5, 0.25]
     """
 
-    k: float = 1.0
+    k: Annotated[float, In("(0, inf)")] = 1.0
     _: KW_ONLY
-    timescale: float = 1.0
-
-    @override
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("InverseSqrt(k=...)", self.k, "(0, inf)")
-        check_number("InverseSqrt(timescale=...)", self.timescale, "(0, inf)")
+    timescale: Annotated[float, In("(0, inf)")] = 1.0
 
     @override
     def formula(self, t: float, total: float) -> float:
@@ -160,15 +140,15 @@ class DelayedExponential(Policy):
 
     factor(t) = exp(-rate max(0, t - start + 1))
 
-    Epochs are numbered from 0, and number `start` is the first with a reduced LR. The decay of the example
-    in the documentation of Keras' `LearningRateScheduler` (https://keras.io/api/callbacks).
+    Epochs are numbered from 0, and number `start` is the first with a reduced LR. This is the example in the
+    documentation of Keras' `LearningRateScheduler` (https://keras.io/api/callbacks).
 
     Args:
         start: Number of the first reduced epoch (or step), at least 0.
         rate: Decay per unit of time in the exponent, in [0, inf).
 
     Raises:
-        TypeError: An argument is no number, or `start` is no whole one.
+        TypeError: An argument is not a number, or `start` not a whole one.
         ValueError: An argument is out of range.
 
     Example:
@@ -176,15 +156,9 @@ class DelayedExponential(Policy):
         [1.0, 1.0, 0.3679, 0.1353, 0.0498]
     """
 
-    start: int
+    start: Annotated[int, AtLeast(0)]
     _: KW_ONLY
-    rate: float = 1.0
-
-    @override
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count("DelayedExponential(start=...)", self.start, minimum=0)
-        check_number("DelayedExponential(rate=...)", self.rate, "[0, inf)")
+    rate: Annotated[float, In("[0, inf)")] = 1.0
 
     @override
     def formula(self, t: float, total: float) -> float:
@@ -204,7 +178,7 @@ class Step(Policy):
         gamma: Factor of a drop, in (0, 1].
 
     Raises:
-        TypeError: An argument is no number, or `size` is no whole one.
+        TypeError: An argument is not a number, or `size` not a whole one.
         ValueError: An argument is out of range.
 
     Example:
@@ -212,15 +186,9 @@ class Step(Policy):
         [1.0, 1.0, 0.5, 0.5, 0.25]
     """
 
-    size: int
+    size: Annotated[int, AtLeast(1)]
     _: KW_ONLY
-    gamma: float = 0.1
-
-    @override
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count("Step(size=...)", self.size, minimum=1)
-        check_number("Step(gamma=...)", self.gamma, "(0, 1]")
+    gamma: Annotated[float, In("(0, 1]")] = 0.1
 
     @override
     def formula(self, t: float, total: float) -> float:
@@ -231,7 +199,7 @@ class Step(Policy):
 class MultiStep(Policy):
     """Multiply the factor by `gamma` at each of the `milestones`.
 
-    factor(t) = gamma^n with n the number of milestones that are not after t
+    factor(t) = gamma^n, where n milestones are at or before t
 
     The formula of `torch.optim.lr_scheduler.MultiStepLR`.
 
@@ -240,7 +208,7 @@ class MultiStep(Policy):
         gamma: Factor of a drop, in (0, 1].
 
     Raises:
-        TypeError: An argument or a milestone is of the wrong type.
+        TypeError: An argument or a milestone has the wrong type.
         ValueError: An argument is out of range; `milestones` is empty or not strictly increasing.
 
     Example:
@@ -250,7 +218,7 @@ class MultiStep(Policy):
 
     milestones: abc.Sequence[int]
     _: KW_ONLY
-    gamma: float = 0.1
+    gamma: Annotated[float, In("(0, 1]")] = 0.1
 
     @override
     def __post_init__(self) -> None:
@@ -263,7 +231,6 @@ class MultiStep(Policy):
                 "`MultiStep(milestones=...)` must be whole numbers, each above the one before, at least one"
                 f" of them, got {list(milestones)!r}."
             )
-        check_number("MultiStep(gamma=...)", self.gamma, "(0, 1]")
         object.__setattr__(self, "milestones", milestones)
 
     @override

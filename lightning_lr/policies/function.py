@@ -1,7 +1,7 @@
 """Any function of the epoch as a policy, under the contract of Keras' `LearningRateScheduler`.
 
-This is the one policy whose formula is not ours: everything it returns is checked, and a function of the
-previous value is replayed from the start, so that it too is a pure function of time.
+The formula is the user's, so every value it returns is checked. A function of the previous value is replayed
+from the start, so that it too is a pure function of time.
 """
 
 import inspect
@@ -27,24 +27,24 @@ _MEND = "It takes the epoch, or the epoch and the current factor."
 class Function(Policy):
     """Take the factor from a function of the epoch.
 
-    factor(t) = function(floor(t)), or, where the function has two parameters without a default,
+    factor(t) = function(floor(t)), or, if the function has two parameters without a default,
     factor(t) = function(floor(t), factor(floor(t) - 1)) with factor(-1) = 1
 
-    The contract of Keras' `LearningRateScheduler` (https://keras.io/api/callbacks), with values in units of
-    the base LR. With `interval="step"` it is the step instead of the epoch.
+    The contract of Keras' `LearningRateScheduler` (https://keras.io/api/callbacks), with values relative to
+    the base LR. With `interval="step"` the function gets the step instead of the epoch.
 
-    The function must be pure. One with two parameters is called for every epoch from 0 on; going forward
-    that is one call per epoch.
+    The function must be pure. One with two parameters is called for every epoch from 0 on, once each if time
+    only goes forward.
 
     Args:
-        function: A callable, or its import path such as `"package.module.name"`. It is called with the epoch
+        function: A callable, or its import path like `"package.module.name"`. It is called with the epoch
             as an int numbered from 0, or with the epoch and the current factor, and returns the factor as a
-            finite number of at least 0. It is called for epoch 0 at once, as a check.
+            finite number of at least 0. The constructor calls it for epoch 0, as a check.
 
     Raises:
-        TypeError: `function` is not callable, cannot be called that way, or returns no number.
+        TypeError: `function` is not callable, cannot be called that way, or does not return a number.
         ValueError: `function` is a path that cannot be imported, or returns a number that is negative or
-            not finite. `factor` raises the last, too.
+            not finite; `factor` refuses such a number too.
 
     Example:
         >>> def schedule(epoch, current):
@@ -56,7 +56,7 @@ class Function(Policy):
     function: Callable[..., float] | str
     _call: Callable[..., Any] = field(init=False, compare=False)
     _replays: bool = field(init=False, compare=False)
-    # Where the replay stands: the epoch after the last one called, and the factor of that last one.
+    # The next epoch to call the function for, and the factor of the last one.
     _replay: tuple[int, float] = field(init=False, compare=False, default=(0, 1.0))
 
     @override
@@ -78,7 +78,7 @@ class Function(Policy):
 
     @override
     def formula(self, t: float, total: float) -> float:
-        # The last epoch of the run is the end: a table of its LRs has no entry for the one after.
+        # A user's table of LRs has no entry after the last epoch of the run.
         epoch = math.floor(t) if total == math.inf else min(math.floor(t), math.ceil(total) - 1)
         if not self._replays:
             return self._checked(epoch, self._call(epoch))
@@ -103,7 +103,7 @@ class Function(Policy):
         return factor
 
     def _label(self) -> str:
-        """Return the import path as a literal where there is one, so that the repr can be read back."""
+        """Return the import path as a literal if there is one, so that the repr can be evaluated."""
         if isinstance(self.function, str):
             return repr(self.function)
         module, name = (getattr(self.function, key, "") for key in ("__module__", "__qualname__"))
@@ -135,7 +135,7 @@ def _module(name: str, path: str) -> object:
         return import_module(name)
     except ImportError as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        # A module that is there but misses one of its own imports is to be reported as such.
+        # A module that exists but lacks one of its own imports must be reported.
         if missing is None or not f"{name}.".startswith(f"{missing}."):
             raise ValueError(f"`{_NAME}` names {path!r}, whose import fails: {error}.") from error
         return None
@@ -153,7 +153,7 @@ def _takes_current(call: Callable[..., Any]) -> bool:
     try:
         signature = inspect.signature(call)
     except ValueError:
-        # Some functions written in C have no signature; the call for epoch 0 will show.
+        # Some functions written in C have no signature; the call for epoch 0 shows whether it fits.
         return False
     required = [
         parameter

@@ -1,11 +1,11 @@
 """Policies of two or three phases over the whole run."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from typing_extensions import override
 
-from lightning_lr.checks import check_choice, check_number
+from lightning_lr.checks import In, check_choice, check_flag, check_number
 from lightning_lr.policies.base import Policy
 from lightning_lr.policies.shapes import cosine, linear
 from lightning_lr.policies.spans import check_span, is_share, snap, span
@@ -15,7 +15,7 @@ __all__ = ["OneCycle", "WarmupStableDecay"]
 
 @dataclass(frozen=True)
 class OneCycle(Policy):
-    """Rise to the base LR, which is the peak, and anneal far below the start.
+    """Rise to the base LR, the peak, and anneal to far below the start.
 
     With P = pct_start total, low = 1/div_factor and end = low/final_div_factor:
     [0, P] low -> 1, [P, total] 1 -> end; with three phases [0, P] low -> 1, [P, 2P] 1 -> low,
@@ -35,7 +35,7 @@ class OneCycle(Policy):
         three_phase: Whether to return to the start before the final descent.
 
     Raises:
-        TypeError: An argument is of the wrong type.
+        TypeError: An argument has the wrong type.
         ValueError: An argument is out of range.
 
     Example:
@@ -44,28 +44,22 @@ class OneCycle(Policy):
         [0.25, 0.625, 1.0, 0.5125, 0.025]
     """
 
+    needs_end = True
+
     pct_start: float = 0.3
     _: KW_ONLY
-    div_factor: float = 25.0
-    final_div_factor: float = 1e4
+    div_factor: Annotated[float, In("[1, inf)")] = 25.0
+    final_div_factor: Annotated[float, In("[1, inf)")] = 1e4
     anneal_strategy: Literal["cos", "linear"] = "cos"
     three_phase: bool = False
 
     @override
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.three_phase, bool):
-            raise TypeError(f"`OneCycle(three_phase=...)` must be True or False, got {self.three_phase!r}.")
+        check_flag("OneCycle(three_phase=...)", self.three_phase)
         shares = "(0, 0.5)" if self.three_phase else "(0, 1)"
         check_number("OneCycle(pct_start=...)", self.pct_start, shares)
-        check_number("OneCycle(div_factor=...)", self.div_factor, "[1, inf)")
-        check_number("OneCycle(final_div_factor=...)", self.final_div_factor, "[1, inf)")
         check_choice("OneCycle(anneal_strategy=...)", self.anneal_strategy, ("cos", "linear"))
-
-    @property
-    @override
-    def needs_end(self) -> bool:
-        return True
 
     @override
     def formula(self, t: float, total: float) -> float:
@@ -75,7 +69,7 @@ class OneCycle(Policy):
         z, peak = t / total, self.pct_start
         if z <= peak:
             return shape(low, 1.0, z / peak)
-        # The last phase is counted from the end, where the value has to be exact.
+        # The last phase counts from the end, where the value must be exact.
         if not self.three_phase:
             return shape(end, 1.0, (1 - z) / (1 - peak))
         if z <= 2 * peak:
@@ -103,9 +97,9 @@ class WarmupStableDecay(Policy):
         warmup: Length of a linear warm-up from 0, a count (int) of at least 0 or a share (float) in [0, 1].
 
     Raises:
-        TypeError: An argument is of the wrong type.
-        ValueError: An argument is out of range; in `factor` also where warm-up and cooldown together are
-            longer than the run.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range; in `factor` also if warm-up and cooldown together are longer
+            than the run.
 
     Example:
         >>> policy = WarmupStableDecay(cooldown=4, warmup=2)
@@ -113,11 +107,13 @@ class WarmupStableDecay(Policy):
         [0.0, 0.5, 1.0, 1.0, 1.0, 0.5, 0.2929, 0.134, 0.0]
     """
 
+    needs_end = True
+
     # A plain `float` would make jsonargparse turn the count 1 into the share 1.0.
     cooldown: int | float = 0.2
     _: KW_ONLY
     shape: Literal["1-sqrt", "linear", "cosine"] = "1-sqrt"
-    floor: float = 0.0
+    floor: Annotated[float, In("[0, 1]")] = 0.0
     warmup: int | float = 0
 
     @override
@@ -125,15 +121,9 @@ class WarmupStableDecay(Policy):
         super().__post_init__()
         check_span("WarmupStableDecay(cooldown=...)", self.cooldown, positive=True)
         check_choice("WarmupStableDecay(shape=...)", self.shape, ("1-sqrt", "linear", "cosine"))
-        check_number("WarmupStableDecay(floor=...)", self.floor, "[0, 1]")
         check_span("WarmupStableDecay(warmup=...)", self.warmup)
         if is_share(self.cooldown) and is_share(self.warmup):
             self.lengths(1.0)
-
-    @property
-    @override
-    def needs_end(self) -> bool:
-        return True
 
     @override
     def formula(self, t: float, total: float) -> float:
@@ -142,14 +132,14 @@ class WarmupStableDecay(Policy):
             return t / warmup
         if t <= total - cooldown:
             return 1.0
-        # Counted from the end, where the value has to be exact.
+        # Counts from the end, where the value must be exact.
         return self.cooldown_factor((total - t) / cooldown)
 
     def cooldown_factor(self, remaining: float) -> float:
         """Return the factor within the cooldown.
 
         Args:
-            remaining: The share of the cooldown that is still to come, 1 - u, in [0, 1].
+            remaining: Share of the cooldown still ahead, 1 - u, in [0, 1].
 
         Example:
             >>> WarmupStableDecay(shape="linear").cooldown_factor(0.25)
@@ -163,7 +153,7 @@ class WarmupStableDecay(Policy):
         """Return how long warm-up and cooldown take in a run of length `total`.
 
         Raises:
-            ValueError: They do not fit into it.
+            ValueError: Together they are longer than the run.
 
         Example:
             >>> WarmupStableDecay(0.25, warmup=2).lengths(40)

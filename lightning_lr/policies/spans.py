@@ -1,7 +1,7 @@
 """Parts of a run, given as a count or as a share.
 
-The convention is that of Lightning's `limit_train_batches`: an int counts, a float is a share. So `1` is one
-step and `1.0` is the whole run, and every argument that takes a span means the same by it.
+The convention is that of Lightning's `limit_train_batches`: an int is a count, a float a share. So `1` is one
+step and `1.0` the whole run, for every argument that takes a span.
 """
 
 import math
@@ -11,12 +11,12 @@ from lightning_lr.checks import check_count, check_number
 
 __all__ = ["check_span", "is_share", "snap", "span"]
 
-# Far above the rounding of a few products and sums, far below a step of any run.
+# Far above the rounding errors of a few products and sums, far below a step of any run.
 _ROUNDING = 1e-12
 
 
 def is_share(value: float) -> bool:
-    """Tell whether a span is a share of the run, which is so for every float.
+    """Tell whether a span is a share of the run, as every float is.
 
     Example:
         >>> is_share(0.2), is_share(20)
@@ -29,12 +29,12 @@ def check_span(name: str, value: object, *, positive: bool = False) -> None:
     """Check that `value` is a count of at least 0 or a share in [0, 1].
 
     Args:
-        name: The argument as the user knows it, such as `LRDecay(warmup=...)`.
+        name: The argument as the user knows it, for example `LRDecay(warmup=...)`.
         value: What was given.
-        positive: Whether a span of length 0 is refused too.
+        positive: Whether to refuse a span of length 0 too.
 
     Raises:
-        TypeError: `value` is no number.
+        TypeError: `value` is not a number.
         ValueError: `value` is NaN or out of range.
 
     Example:
@@ -47,7 +47,7 @@ def check_span(name: str, value: object, *, positive: bool = False) -> None:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"`{name}` must be {wanted}, got {value!r}.")
     number = int(value) if isinstance(value, Integral) else float(value)
-    # A count of at least 1 and a share above 0 are the same bound: not 0.
+    # For counts and shares alike, positive means not 0.
     fits = number >= 0 and not (positive and number == 0)
     if not fits or (is_share(number) and number > 1):
         raise ValueError(f"`{name}` must be {wanted}, got {value!r}.")
@@ -56,9 +56,9 @@ def check_span(name: str, value: object, *, positive: bool = False) -> None:
 
 
 def snap(length: float, total: float = math.inf) -> float:
-    """Return the whole number or the `total` that `length` differs from by rounding alone, or else `length`.
+    """Return `total` or a whole number if `length` differs from it by rounding alone, or else `length`.
 
-    Without it 7 % of 100 steps ends at 7.000000000000001, one step late.
+    Otherwise 7 % of 100 steps would end at 7.000000000000001, one step late.
 
     Example:
         >>> snap(0.07 * 100), snap(0.1 + 0.2, total=0.3), snap(2.5)
@@ -80,10 +80,10 @@ def span(value: float, total: float) -> float:
         total: Length of the run in (0, inf].
 
     Returns:
-        The length, whole where it is whole but for rounding; infinite for a share of an infinite run.
+        The length, without rounding errors of whole numbers; infinite for a share of an infinite run.
 
     Raises:
-        TypeError: An argument is no number.
+        TypeError: An argument is not a number.
         ValueError: An argument is out of range.
 
     Example:

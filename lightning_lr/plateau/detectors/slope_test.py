@@ -88,7 +88,7 @@ class SlopeTest(Detector):
 
     Source:
         Window and threshold are those of a test whose power matches its size; the constants are from
-        `tests/benchmarks/plateau.py`.
+        `tests/benchmarks/plateau/detectors.py`.
 
     Example:
         >>> detector = SlopeTest()
