@@ -17,9 +17,9 @@ from typing_extensions import Self
 from lightning_lr.dry_run.batches import endless_batches
 from lightning_lr.dry_run.descent import descent
 from lightning_lr.dry_run.refusals import check_dry_run_possible
-from lightning_lr.dry_run.roots import set_gradients_aside, snapshot_of
 from lightning_lr.dry_run.silence import deferred_signals, mute, uninterrupted
-from lightning_lr.dry_run.snapshot import Snapshot
+from lightning_lr.dry_run.snapshot.roots import set_gradients_aside, snapshot_of
+from lightning_lr.dry_run.snapshot.snapshot import Snapshot
 from lightning_lr.dry_run.steps import optimizer_step
 from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.fit.internals import check_private_names, train_loaders

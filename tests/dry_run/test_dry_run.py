@@ -23,8 +23,9 @@ from torch.optim import SGD, AdamW
 from torch.utils.data import DataLoader
 
 import lightning_lr.dry_run.dry_run as dry_run_module
-from lightning_lr.dry_run import refusals, roots
+from lightning_lr.dry_run import refusals
 from lightning_lr.dry_run.dry_run import DryRun
+from lightning_lr.dry_run.snapshot import roots
 from lightning_lr.fit.ranks import mean_unless_terminated
 
 

@@ -14,8 +14,8 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch.optim import Adam, AdamW
 
 from lightning_lr import LRDecay, LRLogger, LRRangeTest, PlateauDetector
-from lightning_lr.dry_run import roots
 from lightning_lr.dry_run.dry_run import DryRun
+from lightning_lr.dry_run.snapshot import roots
 from lightning_lr.finders import Basin
 from lightning_lr.finders.search import lr_search
 from lightning_lr.finders.suggestion import Suggestion

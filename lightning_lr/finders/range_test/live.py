@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_lr.dry_run.snapshot import Snapshot
+from lightning_lr.dry_run.snapshot.snapshot import Snapshot
 from lightning_lr.finders.range_test.ramp import Ramp
 from lightning_lr.fit.losses import training_loss
 from lightning_lr.fit.neighbors import schedulers_of

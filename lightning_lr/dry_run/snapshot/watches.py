@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lightning_lr.dry_run.parts import ITERATORS
+from lightning_lr.dry_run.snapshot.parts import ITERATORS
 from lightning_lr.fit.internals import tensor_version
 
 __all__ = ["Watch", "digest", "watches_of", "watches_of_class"]

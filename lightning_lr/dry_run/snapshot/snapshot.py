@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from typing_extensions import override
 
-from lightning_lr.dry_run.parts import classes_of, globals_of, is_left_alone, parts_of
-from lightning_lr.dry_run.restores import Restore, refill, restores_of
-from lightning_lr.dry_run.watches import Watch, digest, watches_of, watches_of_class
+from lightning_lr.dry_run.snapshot.parts import classes_of, globals_of, is_left_alone, parts_of
+from lightning_lr.dry_run.snapshot.restores import Restore, refill, restores_of
+from lightning_lr.dry_run.snapshot.watches import Watch, digest, watches_of, watches_of_class
 from lightning_lr.fit.internals import tensor_hooks, tensor_version
 
 __all__ = ["PutBackError", "Snapshot", "tensor_bytes"]

@@ -5,7 +5,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
-from lightning_lr.dry_run.snapshot import Snapshot, tensor_bytes
+from lightning_lr.dry_run.snapshot.snapshot import Snapshot, tensor_bytes
 from lightning_lr.fit.internals import train_loaders, validation_loaders
 from lightning_lr.fit.neighbors import schedulers_of
 from lightning_lr.rates import nested_schedulers

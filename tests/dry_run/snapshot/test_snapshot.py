@@ -9,7 +9,7 @@ import torch
 import torchmetrics
 from torch import nn
 
-from lightning_lr.dry_run.snapshot import Snapshot, tensor_bytes
+from lightning_lr.dry_run.snapshot.snapshot import Snapshot, tensor_bytes
 
 
 class Messy(nn.Module):

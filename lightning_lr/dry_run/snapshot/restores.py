@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_lr.dry_run.parts import COLLECTIONS, GENERATORS, ITERATORS, slots_of
+from lightning_lr.dry_run.snapshot.parts import COLLECTIONS, GENERATORS, ITERATORS, slots_of
 
 __all__ = ["Restore", "refill", "restores_of"]
 
