@@ -6,8 +6,8 @@ import random
 import socket
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
@@ -33,8 +33,10 @@ __all__ = [
     "GENERATORS",
     "ITERATORS",
     "classes_of",
+    "elements_of",
     "globals_of",
     "is_left_alone",
+    "items_of",
     "parts_of",
     "slots_of",
 ]
@@ -129,8 +131,20 @@ def parts_of(thing: Any) -> Parts:
         yield f".{name}", value
 
 
-def _parts_of_mapping(mapping: Mapping[Any, Any]) -> Parts:
-    for key, value in mapping.items():
+def items_of(mapping: dict[Any, Any]) -> dict[Any, Any]:
+    """Return what a dict holds; a subclass is not asked, since it may have rules of its own."""
+    kind: Any = OrderedDict if isinstance(mapping, OrderedDict) else dict
+    return dict(kind.items(mapping))
+
+
+def elements_of(collection: Any) -> list[Any]:
+    """Return what a list, tuple, set or deque holds; a subclass is not asked."""
+    kind: Any = next(each for each in (*COLLECTIONS, tuple, frozenset) if isinstance(collection, each))
+    return list(kind.__iter__(collection))
+
+
+def _parts_of_mapping(mapping: dict[Any, Any]) -> Parts:
+    for key, value in items_of(mapping).items():
         if type(key) in _CONSTANTS:
             yield f"[{key!r}]", value
         else:
@@ -138,11 +152,12 @@ def _parts_of_mapping(mapping: Mapping[Any, Any]) -> Parts:
             yield " (a key)", key
 
 
-def _parts_of_collection(collection: Iterable[Any]) -> Parts:
-    if _CONSTANTS.issuperset(map(type, collection)):
+def _parts_of_collection(collection: Any) -> Parts:
+    elements = elements_of(collection)
+    if _CONSTANTS.issuperset(map(type, elements)):
         return
     names = getattr(type(collection), "_fields", ())
-    for index, value in enumerate(collection):
+    for index, value in enumerate(elements):
         yield f".{names[index]}" if index < len(names) else f"[{index}]", value
 
 

@@ -12,7 +12,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_lr.dry_run.snapshot.parts import COLLECTIONS, GENERATORS, ITERATORS, slots_of
+from lightning_lr.dry_run.snapshot.parts import (
+    COLLECTIONS,
+    GENERATORS,
+    ITERATORS,
+    elements_of,
+    items_of,
+    slots_of,
+)
 
 __all__ = ["Restore", "refill", "restores_of"]
 
@@ -32,10 +39,8 @@ def restores_of(thing: Any) -> list[Restore]:
 
 def refill(mapping: dict[Any, Any], items: dict[Any, Any]) -> None:
     """Give a mapping its items back; one that has them is not touched."""
-    if len(mapping) == len(items) and all(
-        key is other and value is mine
-        for (key, value), (other, mine) in zip(mapping.items(), items.items(), strict=True)
-    ):
+    now = items_of(mapping)
+    if all(map(_is_same, [*now, *now.values()], [*items, *items.values()])) and len(now) == len(items):
         return
     # The methods of a subclass may have rules of their own.
     kind: Any = OrderedDict if isinstance(mapping, OrderedDict) else dict
@@ -45,7 +50,8 @@ def refill(mapping: dict[Any, Any], items: dict[Any, Any]) -> None:
 
 
 def _replace(collection: Any, items: list[Any]) -> None:
-    if len(collection) == len(items) and all(map(_is_same, collection, items)):
+    now = elements_of(collection)
+    if len(now) == len(items) and all(map(_is_same, now, items)):
         return
     kind: Any = next(each for each in COLLECTIONS if isinstance(collection, each))
     kind.clear(collection)
@@ -106,8 +112,8 @@ def _generator_restore(generator: Any) -> Restore:
 
 _MAKERS: list[tuple[Any, Callable[[Any], list[Restore]]]] = [
     (GENERATORS, lambda generator: [_generator_restore(generator)]),
-    (dict, lambda mapping: [partial(refill, mapping, dict(mapping))]),
-    (COLLECTIONS, lambda collection: [partial(_replace, collection, list(collection))]),
+    (dict, lambda mapping: [partial(refill, mapping, items_of(mapping))]),
+    (COLLECTIONS, lambda collection: [partial(_replace, collection, elements_of(collection))]),
     (bytearray, lambda array: [partial(array.__setitem__, slice(None), bytes(array))]),
     (CellType, lambda cell: [_cell_restore(cell)]),
     (ITERATORS, _iterator_restores),

@@ -55,8 +55,8 @@ def watches_of(thing: Any) -> list[Watch]:
         return [Watch(partial(_frame_of, thing), _READ_ON)]
     if isinstance(thing, ITERATORS):
         return [Watch(partial(length_hint, thing), _READ_ON)]
-    if callable(information := getattr(thing, "cache_info", None)):
-        return [Watch(lambda: information().currsize)]
+    if callable(information := getattr(type(thing), "cache_info", None)):
+        return [Watch(lambda: information(thing).currsize)]
     return []
 
 

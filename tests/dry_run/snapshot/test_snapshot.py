@@ -9,7 +9,7 @@ import torch
 import torchmetrics
 from torch import nn
 
-from lightning_lr.dry_run.snapshot.snapshot import Snapshot, tensor_bytes
+from lightning_lr.dry_run.snapshot.snapshot import PutBackError, Snapshot, tensor_bytes
 
 
 class Messy(nn.Module):
@@ -191,3 +191,74 @@ def test_what_is_ignored_is_left_alone():
 
 def test_the_size_counts_distinct_elements():
     assert tensor_bytes([torch.zeros(3), torch.zeros(1).expand(100)]) == 16
+
+
+class Lazy(dict):
+    """Reads a value only when it is asked for it."""
+
+    reads = 0
+
+    def __getitem__(self, key):
+        type(self).reads += 1
+        return super().__getitem__(key)
+
+    def items(self):
+        return ((key, self[key]) for key in self)
+
+    __len__ = __iter__ = keys = None
+
+
+class Stubborn(list):
+    def __iter__(self):
+        raise RuntimeError("one pass only")
+
+
+def test_collections_with_rules_of_their_own_are_not_asked():
+    lazy, stubborn = Lazy(one=1), Stubborn([1, 2])
+    snapshot = Snapshot()
+    snapshot.add({"lazy": lazy, "stubborn": stubborn})
+    dict.__setitem__(lazy, "two", 2)
+    list.append(stubborn, 3)
+    snapshot.restore()
+    assert Lazy.reads == 0
+    assert list(dict.items(lazy)) == [("one", 1)]
+    assert list(list.__iter__(stubborn)) == [1, 2]
+
+
+class Anything:
+    """Has whatever it is asked for, as stubs of remote objects have."""
+
+    asked = 0
+
+    def __getattr__(self, name):
+        type(self).asked += not name.startswith("__")
+        return lambda *_: 1
+
+
+def test_objects_that_have_whatever_they_are_asked_for_are_asked_for_nothing():
+    snapshot = Snapshot()
+    snapshot.add(Anything())
+    snapshot.restore()
+    assert snapshot.differences() == []
+    assert Anything.asked == 0
+
+
+def test_one_part_that_cannot_be_put_back_does_not_keep_the_others():
+    frozen = np.zeros(3)
+    kept, fixed = [1], {"array": frozen, "list": None}
+    fixed["list"] = kept
+    snapshot = Snapshot()
+    snapshot.add(fixed, "fixed")
+    frozen[0] = 7
+    kept.append(2)
+    frozen.flags.writeable = False
+    with pytest.raises(PutBackError, match=r"fixed\['array'\]: ValueError: .*read-only"):
+        snapshot.restore()
+    assert kept == [1]
+
+
+def test_the_walk_is_bounded_and_says_where_it_ends():
+    snapshot = Snapshot(most_objects=50)
+    snapshot.add({"items": [[number] for number in range(100)]}, "data")
+    [limit] = snapshot.limits
+    assert limit.startswith("So many objects are held that from `data['items'][48]` on")
