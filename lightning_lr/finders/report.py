@@ -1,4 +1,4 @@
-"""What a finder found, and how it is told: a decision, and text, figure and points in the loggers."""
+"""What a finder found, and its report: a decision, and text, figure and points in the loggers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -1,12 +1,12 @@
-"""What a range test decides: an LR with its evidence, or a reason for none, as plain serialisable values."""
+"""What a finder decides: an LR with its evidence, or why it found none, as plain serializable values."""
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-from lightning_lr.checks import check_number
+from lightning_lr.checks import In, check_fields
 
 __all__ = ["Abstention", "Decision", "Suggestion", "combine", "decision_from_dict"]
 
@@ -20,26 +20,24 @@ class Suggestion:
 
     Args:
         lr: The base LR for a schedule that warms up.
-        low: Lower end of where the LR may lie, given the noise of the losses.
+        low: Lower end of the range in which the LR may lie, given the noise of the losses.
         high: Upper end.
         rule: Name of the rule.
         reason: What the rule saw, as a sentence.
 
     Raises:
-        TypeError: A number or a text is none.
+        TypeError: An argument has the wrong type.
         ValueError: `lr` is not in (0, inf), or `low` or `high` is NaN or negative.
     """
 
-    lr: float
-    low: float
-    high: float
+    lr: Annotated[float, In("(0, inf)")]
+    low: Annotated[float, In("[0, inf]")]
+    high: Annotated[float, In("[0, inf]")]
     rule: str
     reason: str
 
     def __post_init__(self) -> None:
-        check_number("Suggestion(lr=...)", self.lr, "(0, inf)")
-        check_number("Suggestion(low=...)", self.low, "[0, inf]")
-        check_number("Suggestion(high=...)", self.high, "[0, inf]")
+        check_fields(self)
         _check_texts(self.rule, self.reason)
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,7 +51,7 @@ class Abstention:
 
     Args:
         rule: Name of the rule.
-        reason: What is missing or contradictory, and the mend, as a sentence.
+        reason: What is missing or contradictory, and how to mend it, as a sentence.
     """
 
     rule: str
@@ -95,7 +93,7 @@ def combine(decisions: Sequence[Decision]) -> Decision:
         decisions: At least one, all of the same rule.
 
     Returns:
-        An abstention where half of the repeats or more abstain, or where the LRs are more than 30x apart.
+        An abstention if half of the repeats or more abstain, or if the LRs are more than 30x apart.
 
     Raises:
         ValueError: There is no decision, or there are several rules.

@@ -1,7 +1,7 @@
-"""What an LR range test records, and how it is read: when the ramp has to end, and the smoothed curve.
+"""What an LR range test records: when its ramp must end, and the smoothed curve that rules read.
 
-Everything here is in differences of losses and in the logarithm of the LR, so that neither the scale nor
-the shift of a loss, nor the number of steps of the ramp, changes what is read off the curve.
+Everything here uses differences of losses and the logarithm of the LR, so that neither the scale nor the shift
+of a loss, nor the number of steps of the ramp, changes what a rule reads.
 """
 
 import csv
@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,13 @@ from lightning_lr.output.plain import plain
 
 __all__ = ["LossCurve", "SmoothCurve", "has_diverged", "has_risen", "smooth"]
 
-# Decades of LR, not points, so that a ramp of 50 steps is read like one of 400.
+# In decades of LR, not in points, so that a ramp of 50 steps reads like one of 400.
 _BANDWIDTH = 0.15
 INITIAL_SPAN = 0.7
 _GRID_STEP = 0.01
-# In standard deviations of a smoothed point: one in a hundred constant losses with noise dips as far.
+# In standard deviations of a smoothed point: one in a hundred constant losses with noise dips that far.
 CLEAR_FALL = 5.0
-# Losses are float32 numbers: what differs by less is the same.
+# Losses are float32 numbers: smaller differences are rounding.
 _ROUNDING = 1e-7
 # The median absolute deviation of a normal distribution, in standard deviations.
 _MAD = 0.6745
@@ -34,15 +35,15 @@ _MAD = 0.6745
 
 @dataclass(frozen=True)
 class LossCurve:
-    """The losses of a range test, each with the LR whose update came before it.
+    """The losses of a range test, each with the LR of the update before it.
 
     Args:
         lrs: LRs, positive and increasing.
-        losses: As many losses; NaN and infinities are kept and read as the worst loss.
+        losses: As many losses; NaN and infinities count as the worst loss.
         diverged: Whether the ramp ended because the loss blew up.
 
     Raises:
-        ValueError: The LRs are no increasing positive numbers, or there are more or fewer losses.
+        ValueError: The LRs are not positive or do not increase, or there are more or fewer losses.
 
     Example:
         >>> curve = LossCurve(lrs=(0.01, 0.1, 1.0), losses=(2.3, 1.9, float("inf")), diverged=True)
@@ -66,12 +67,12 @@ class LossCurve:
             )
         for lr in self.lrs:
             check_number("LossCurve(lrs=...)", lr, "(0, inf)")
-        for before, after in zip(self.lrs, self.lrs[1:], strict=False):
+        for before, after in pairwise(self.lrs):
             if not before < after:
                 raise ValueError(f"`LossCurve(lrs=...)` must increase, got {after!r} after {before!r}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the curve as lists of plain numbers, as checkpoints hold it."""
+        """Return lists of plain numbers, for checkpoints."""
         return {"lrs": list(self.lrs), "losses": list(self.losses), "diverged": self.diverged}
 
     @classmethod
@@ -81,14 +82,14 @@ class LossCurve:
         return cls(lrs=tuple(values["lrs"]), losses=losses, diverged=values["diverged"])
 
     def to_csv(self, path: str | Path) -> None:
-        """Write one line per step, under the header `lr,loss`."""
+        """Write one line per step under the header `lr,loss`."""
         with Path(path).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(("lr", "loss"))
             writer.writerows(zip(self.lrs, self.losses, strict=True))
 
     def to_json(self, path: str | Path) -> None:
-        """Write the curve as JSON; losses that are not finite become strings, JSON has no such numbers."""
+        """Write the curve as JSON; losses that are not finite become strings, as JSON has no such numbers."""
         Path(path).write_text(json.dumps(plain(self.to_dict()), allow_nan=False), encoding="utf-8")
 
     @classmethod
@@ -103,10 +104,10 @@ class SmoothCurve:
 
     Args:
         log_lrs: The grid, in decades, of shape `(points,)`.
-        losses: The smoothed losses there.
+        losses: The smoothed losses, of shape `(points,)`.
         initial: The loss before the LR was large enough to matter.
         noise: Standard deviation of the smoothed loss at its minimum.
-        ceiling: Where larger losses were clipped.
+        ceiling: The largest loss; larger ones were clipped.
     """
 
     log_lrs: NDArray[np.float64]
@@ -122,7 +123,7 @@ class SmoothCurve:
 
     @property
     def drop(self) -> float:
-        """How far the loss fell, from `initial` to the minimum; negative where it only rose."""
+        """How far the loss fell, from `initial` to the minimum; negative if it only rose."""
         return self.initial - float(self.losses[self.lowest])
 
     def fallen(self, fraction: float) -> float:
@@ -141,10 +142,10 @@ class SmoothCurve:
         return float(self.log_lrs[self.losses <= level].mean())
 
     def first_basin(self) -> "SmoothCurve":
-        """Return the curve up to where it is back at its initial level after a clear fall.
+        """Return the curve up to its return to the initial level after a clear fall.
 
-        Clear is a fall of half of the largest and of 5 standard deviations of a smoothed point. A model that
-        blew up and fell again at still larger LRs is another model than the one to be trained.
+        A fall is clear if it exceeds half of the largest and 5 standard deviations of a smoothed point. A
+        model that blew up and learned again at still larger LRs is not the model to train.
         """
         fallen = self.initial - np.minimum.accumulate(self.losses)
         clear = max(0.5 * self.drop, CLEAR_FALL * self.noise)
@@ -156,15 +157,9 @@ class SmoothCurve:
 def smooth(curve: LossCurve) -> SmoothCurve:
     """Smooth a curve without lag: clip, median of three, Gaussian kernel in log10 LR.
 
-    Losses above `initial + 2 max(drop, 6 noise)` are clipped there: three times the initial loss for a
-    positive loss that falls to zero, and defined for any other. The kernel is symmetric, so that the minimum
-    stays where it was, which it would not under a running average.
-
-    Args:
-        curve: At least 3 points.
-
-    Returns:
-        The smoothed curve on a grid of 0.01 decade.
+    Losses above `initial + 2 max(drop, 6 noise)` are clipped: three times the initial loss for a positive
+    loss that falls to zero, and defined for any other. The kernel is symmetric, so that the minimum stays
+    where it was, unlike under a running average.
 
     Raises:
         ValueError: The curve has fewer than 3 points, or no finite loss.
@@ -188,10 +183,10 @@ def smooth(curve: LossCurve) -> SmoothCurve:
     noise = max(_noise(finite), _ROUNDING * abs(initial))
     ceiling = initial + 2 * max(initial - float(_median_of_three(finite).min()), 6 * noise)
     losses = np.where(np.isfinite(losses), np.minimum(losses, ceiling), ceiling)
-    # Past the end a diverged curve goes on upwards: its last point must not be taken for an outlier.
+    # A diverged curve would go on upwards: its last point is no outlier.
     losses = _median_of_three(losses, after=ceiling if curve.diverged else None)
     grid = np.arange(log_lrs[0], log_lrs[-1] + _GRID_STEP / 2, _GRID_STEP)
-    # Weighted by spacing, for the points of a linear ramp crowd at its upper end.
+    # Weighted by spacing, since the points of a linear ramp crowd at its upper end.
     spacings = np.gradient(log_lrs)
     widths = np.maximum(_BANDWIDTH, np.interp(grid, log_lrs, spacings))
     weights = spacings * np.exp(-0.5 * ((grid[:, None] - log_lrs) / widths[:, None]) ** 2)
@@ -210,16 +205,11 @@ def smooth(curve: LossCurve) -> SmoothCurve:
 def has_diverged(losses: Sequence[float]) -> bool:
     """Tell whether a ramp should stop, given all its losses so far.
 
-    It should at a loss that is not finite, and where the median of the last three exceeds
+    It should if the last loss is not finite, or if the median of the last three exceeds
     `initial + 4 max(drop, 6 noise)`: five times the initial loss for a positive loss that had fallen to
-    zero, without a meaning of zero. `initial` is the median of the first 8 losses, `drop` how far the
-    median of three fell below it, `noise` from the second differences.
-
-    Args:
-        losses: In the order of the steps.
-
-    Returns:
-        Always `False` for fewer than 11 finite losses, too few to know the noise.
+    zero, and defined for any other. `initial` is the median of the first 8 losses, `drop` how far the median
+    of three fell below it, `noise` comes from the second differences. Fewer than 11 finite losses are too few
+    to know the noise.
 
     Example:
         >>> has_diverged([2.3, 2.2, float("nan")])
@@ -238,13 +228,7 @@ def has_diverged(losses: Sequence[float]) -> bool:
 
 
 def has_risen(curve: LossCurve) -> bool:
-    """Tell whether the loss has risen again, so that a ramp needs no larger LRs.
-
-    Args:
-        curve: The ramp so far.
-
-    Returns:
-        Whether the ramp diverged, or the smoothed loss after its minimum has given back its drop.
+    """Tell whether a ramp has diverged, or its smoothed loss has given back its drop after the minimum.
 
     Example:
         >>> from lightning_lr.finders.range_test.ramp import ramp
@@ -262,7 +246,7 @@ def has_risen(curve: LossCurve) -> bool:
 
 
 def _median_of_three(values: NDArray[np.float64], *, after: float | None = None) -> NDArray[np.float64]:
-    """Return running medians; the curve is mirrored at its ends, so that an outlier there is one as well."""
+    """Return running medians; mirrored ends let an outlier there count as one."""
     padded = np.pad(values, 1, mode="reflect" if values.size > 1 else "edge")
     if after is not None:
         padded[-1] = after

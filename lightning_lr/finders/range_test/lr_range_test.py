@@ -39,8 +39,12 @@ class LRRangeTest(Finder):
     keep their ratios; LRs below are those of the group with the highest one. Torch schedulers start again
     from the LR found, as their base or, for OneCycleLR and CyclicLR, as their peak.
 
-    With too little to go by the LR stays what it is, and the reason is told. A resumed fit is not tested
-    again.
+    Objects of the user's own are followed too, wherever the fit holds them: attributes, closures, global
+    variables that functions name, samplers, data sets, open files. A warning and a decision name what could
+    not be put back. A step that raises because the LR is too high ends the ramp, as a divergence does.
+
+    If the losses show too little, the LR stays what it is, and the decision says why. A resumed fit is not
+    tested again.
 
     | logged | meaning | when |
     |---|---|---|
@@ -58,11 +62,11 @@ class LRRangeTest(Finder):
         milestones: Epochs at whose start to test, 0 for the start of the fit.
         apply: Whether to train with the LR found.
         stop_after: Whether to end the fit after the test, to look only.
-        live: Ramp over the first real batches of the fit instead, for what cannot be rehearsed: streams that
-            can be read once and `training_step(dataloader_iter)`. It needs both bounds. When the ramp has
-            ended, weights, buffers, optimizers and schedulers go back to the start. Such a test does leave
-            a trace: its batches are used, counters, random numbers and the module's own attributes go on,
-            and callbacks and loggers have seen its steps.
+        live: Ramp over the first real batches of the fit instead, for fits that allow no dry run: streams
+            that can be read once and `training_step(dataloader_iter)`. It needs both bounds. When the ramp
+            has ended, weights, buffers, optimizers and schedulers go back to the start. Such a test does
+            leave a trace: its batches are used, counters, random numbers and the module's own attributes go
+            on, and callbacks and loggers have seen its steps.
 
     Raises:
         TypeError: An argument has the wrong type.

@@ -1,4 +1,4 @@
-"""Which LR comes next in a range test, and when it ends: the same for dry steps and for real ones."""
+"""Which LR comes next in a range test, and when it ends, for dry steps and real ones alike."""
 
 import math
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ _EXTRA_DECADES = 6
 class Ramp:
     """Hands out the LRs of a ramp one by one and takes the losses.
 
-    A step's loss is measured before its own update, hence after that of the LR before it. So there is one
-    step more than there are LRs, and the first loss belongs to no LR.
+    A step measures its loss before its own update, hence after the update with the LR before. So there is
+    one step more than there are LRs, and the first loss belongs to no LR.
 
     Args:
         lrs: At least two, rising.
@@ -44,8 +44,9 @@ class Ramp:
         self._diverged = False
 
     def next_lr(self) -> float | None:
-        """Return the LR of the next step, or None where the ramp has ended."""
-        if self._handed_out == len(self._lrs) and self._lrs[-1] < self._furthest and not self._has_risen():
+        """Return the LR of the next step, or None if the ramp has ended."""
+        at_end = self._handed_out == len(self._lrs) and self._lrs[-1] < self._furthest
+        if at_end and not has_risen(self.curve()):
             decade = range(1, 1 + math.ceil(1 / math.log10(self._ratio)))
             self._lrs += [self._lrs[-1] * self._ratio**step for step in decade]
         if self._diverged or self._handed_out > len(self._lrs):
@@ -54,36 +55,24 @@ class Ramp:
         return self._lrs[min(self._handed_out, len(self._lrs)) - 1]
 
     def add_loss(self, loss: float) -> None:
-        """Take the loss of the step whose LR was handed out last."""
+        """Take the loss of the last step."""
         if self._has_begun:
             self._losses.append(loss)
         self._has_begun = True
         self._diverged = has_diverged(self._losses or [loss])
 
     def curve(self) -> LossCurve:
-        """Return what was recorded so far."""
+        """Return the curve so far."""
         recorded = self._lrs[: len(self._losses)]
         return LossCurve(tuple(recorded), tuple(self._losses), diverged=self._diverged)
-
-    def _has_risen(self) -> bool:
-        return has_risen(self.curve())
 
 
 def ramp(
     low: float, high: float, num_steps: int, *, mode: Literal["exponential", "linear"] = "exponential"
 ) -> tuple[float, ...]:
-    """Return the LRs of a ramp.
+    """Return the LRs of a ramp, evenly spaced on the logarithmic axis or on the linear one.
 
     `low (high / low)^(k / (n - 1))`, or `low + (high - low) k / (n - 1)`, for k = 0 .. n - 1.
-
-    Args:
-        low: The first LR, in (0, inf).
-        high: The last LR, in (low, inf).
-        num_steps: At least 2.
-        mode: Evenly spaced on the logarithmic axis or on the plain one.
-
-    Raises:
-        ValueError: An argument is out of its range.
 
     Example:
         >>> [round(lr, 3) for lr in ramp(0.5, 8.0, 5)]

@@ -1,7 +1,7 @@
 """Rules that read one LR off the loss curve of a range test, or say why they cannot.
 
-A rule sees only the smoothed curve, hence answers with the same LR at any scale or shift of the loss and any
-number of steps.
+A rule sees only the smoothed curve, so it gives the same LR at any scale or shift of the loss and any number
+of steps.
 """
 
 import math
@@ -10,12 +10,12 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import final
+from typing import Annotated, final
 
 import numpy as np
 from typing_extensions import override
 
-from lightning_lr.checks import check_number
+from lightning_lr.checks import In, check_fields
 from lightning_lr.finders.range_test.curve import CLEAR_FALL, INITIAL_SPAN, LossCurve, SmoothCurve, smooth
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion
 
@@ -28,30 +28,30 @@ _SETTLED_DECADES = 0.5
 
 
 class Rule(ABC):
-    """How one LR is read off a loss curve; own rules implement `read`."""
+    """How to read one LR off a loss curve; your own rule implements `read`."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @abstractmethod
     def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
-        """Read the LR off a curve that is known to fall.
+        """Read the LR off a curve that clearly falls.
 
         Args:
             curve: The first basin of the smoothed loss, see `SmoothCurve.first_basin`.
 
         Returns:
-            The LR and what was seen, or only the reason why there is none.
+            The LR and what the rule saw, or only the reason why it reads none.
         """
 
     @final
     def suggest(self, curve: LossCurve) -> Decision:
-        """Return the LR that this rule reads off `curve`, or why it reads none.
+        """Return the LR that this rule reads off a recorded curve, or why it reads none.
 
-        Abstains for fewer than 10 finite losses, where the loss falls by less than 5 standard deviations of a
-        smoothed point, and where its minimum lies in the first 0.7 decade of the ramp. The uncertainty is the
-        range from the 10th to the 90th percentile of 32 readings of the smoothed curve with its residuals
-        drawn anew.
-
-        Args:
-            curve: As recorded.
+        It abstains if the curve has fewer than 10 finite losses, if the loss falls by less than 5 standard
+        deviations of a smoothed point, or if its minimum lies in the first 0.7 decade of the ramp. The
+        uncertainty ranges from the 10th to the 90th percentile of 32 readings of the smoothed curve with
+        resampled residuals.
         """
         name = type(self).__name__
         finite = sum(map(math.isfinite, curve.losses))
@@ -74,7 +74,7 @@ class Rule(ABC):
         return Suggestion(lr=float(lr), low=low, high=high, rule=name, reason=reason)
 
     def _interval(self, curve: LossCurve, lr: float) -> tuple[float, float]:
-        """Read resampled curves; those that give no LR are left out."""
+        """Return the uncertainty of `lr`, from resampled curves that give an LR too."""
         readings = [self.read(again) for again in _resampled(curve) if again.drop > 0]
         logs = [math.log10(reading[0]) for reading in readings if not isinstance(reading, str)]
         low, high = np.quantile([*logs, math.log10(lr)], [0.1, 0.9])
@@ -85,13 +85,13 @@ class Rule(ABC):
 class Basin(Rule):
     """The log-mean of the basin's two walls and its floor, at a distance from the far wall.
 
-    `lr = min((d50 f5 u50)^(1/3), u50 / margin)`, where the loss has first fallen by half of its drop at `d50`
-    and has given half of it back at `u50`, and `f5` is the log-mean of all LRs where it is within 5 % of its
-    drop above the minimum. The end of the ramp stands in for a `u50` beyond it.
+    `lr = min((d50 f5 u50)^(1/3), u50 / margin)`: at `d50` the loss has first fallen by half of its drop, at
+    `u50` it has given half of it back, and `f5` is the log-mean of all LRs where it is within 5 % of its drop
+    above the minimum. If `u50` lies beyond the ramp, the end of the ramp replaces it.
 
-    Where the basin is wide, some trainings want its near end and some its far one, and the curve does not
-    tell which: its middle errs least. `u50` is close to the largest LR that is stable after a warm-up, and
-    the margin keeps clear of it.
+    If the basin is wide, some trainings want its near end and some its far one, and the curve does not show
+    which: the middle errs least. `u50` is close to the largest LR that is stable after a warm-up, and the
+    margin keeps away from it.
 
     Args:
         margin: How far below `u50` the LR must stay, in [1, inf).
@@ -101,7 +101,7 @@ class Basin(Rule):
 
     Source:
         Smith (2018), arXiv 1803.09820; Kalra and Barkeshli (2024), arXiv 2406.09405; weights and margin from
-        `tests/benchmarks/suggestions.py`.
+        `tests/benchmarks/finders/suggestions.py`.
 
     Example:
         >>> from lightning_lr.finders.range_test.curve import LossCurve
@@ -115,10 +115,7 @@ class Basin(Rule):
         'The loss fell from 0.992 to 0.0465, half of that by LR 0.0031, was lowest'
     """
 
-    margin: float = 3.0
-
-    def __post_init__(self) -> None:
-        check_number("Basin(margin=...)", self.margin, "[1, inf)")
+    margin: Annotated[float, In("[1, inf)")] = 3.0
 
     @override
     def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
@@ -160,10 +157,7 @@ class GiveBack(Rule):
         0.015
     """
 
-    divisor: float = 5.6
-
-    def __post_init__(self) -> None:
-        check_number("GiveBack(divisor=...)", self.divisor, "(0, inf)")
+    divisor: Annotated[float, In("(0, inf)")] = 5.6
 
     @override
     def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
@@ -179,7 +173,7 @@ class GiveBack(Rule):
 
 @dataclass(frozen=True)
 class MidDescent(Rule):
-    """The middle of the descending slope: where the loss has first fallen by half of its drop.
+    """The middle of the descent: where the loss has first fallen by half of its drop.
 
     Example:
         >>> from lightning_lr.finders.range_test.curve import LossCurve
@@ -228,7 +222,7 @@ class Valley(Rule):
 
     @override
     def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
-        # What differs by less than the noise is level, or ripples would count as a descent.
+        # Rounded to the noise, or ripples would count as a descent.
         levels = np.round((curve.losses - curve.initial) / max(curve.noise, curve.drop / 100))
         first, last = _longest_descent(levels.tolist())
         low, high = float(curve.log_lrs[first]), float(curve.log_lrs[last])
@@ -256,10 +250,7 @@ class MinimumOver(Rule):
         0.010
     """
 
-    divisor: float = 10.0
-
-    def __post_init__(self) -> None:
-        check_number("MinimumOver(divisor=...)", self.divisor, "(0, inf)")
+    divisor: Annotated[float, In("(0, inf)")] = 10.0
 
     @override
     def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
@@ -270,7 +261,7 @@ class MinimumOver(Rule):
 
 
 def read_all(curve: LossCurve) -> dict[str, Decision]:
-    """Return what every rule of this module, with its defaults, reads off one curve, by its name.
+    """Return what every rule with its defaults reads off one curve, by the rule's name.
 
     Example:
         >>> curve = LossCurve((0.1, 0.2), (1.0, 0.9))
@@ -297,7 +288,7 @@ def _longest_descent(levels: Sequence[float]) -> tuple[int, int]:
     span = (0, 0)
     for index, level in enumerate(levels):
         length = bisect_left(tails, -level)
-        # The predecessor is the latest there is, so that a descent starts at the end of a plateau.
+        # The latest predecessor, so that a descent starts at the end of a plateau.
         first = firsts[length - 1] if length else index
         if length == len(tails):
             tails.append(-level)
@@ -311,11 +302,11 @@ def _longest_descent(levels: Sequence[float]) -> tuple[int, int]:
 # All rules of one test read the same curve.
 @lru_cache(maxsize=8)
 def _resampled(curve: LossCurve) -> tuple[SmoothCurve, ...]:
-    """Draw the residuals of a curve anew, and smooth what results."""
+    """Return smoothed curves whose residuals are drawn anew from those of `curve`."""
     whole = smooth(curve)
     losses = np.array(curve.losses)
     fitted = np.interp(np.log10(curve.lrs), whole.log_lrs, whole.losses)
-    # What was off the scale stays there: it is no noise.
+    # Losses above the ceiling are no noise and stay.
     calm = np.isfinite(losses) & (losses <= whole.ceiling)
     residuals = (losses - fitted)[calm]
     generator = np.random.default_rng(0)

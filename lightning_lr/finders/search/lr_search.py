@@ -46,7 +46,7 @@ class LRSearch(Finder):
     CyclicLR, as their peak.
 
     It takes more steps than `LRRangeTest` and finds better LRs. A trial that falls far behind is cut short.
-    Where the trials do not tell, the LR stays what it is, and the reason is told. A resumed fit is not
+    If the trials do not tell, the LR stays what it is, and the decision says why. A resumed fit is not
     searched again.
 
     | logged | meaning | when |

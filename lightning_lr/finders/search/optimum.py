@@ -22,7 +22,7 @@ _BREADTH, _SHORT, _FIT, _LEAST_CURVATURE = 0.3, 0.5, 0.005, 1e-4
 _FALL, _SHARE = -0.2, 0.5
 # No further than the trials can tell: an octave per doubling, and three doublings.
 _STEEPEST, _MOST_DOUBLINGS = -1.0, 3.0
-# Trials whose loss is less than that above the best are as good as it, for the span that is told.
+# Trials whose loss is less than that above the best count as equally good in the reported range.
 _GOOD = 0.1
 # Losses are float32 numbers: what differs by less is the same.
 _ROUNDING = 1e-6

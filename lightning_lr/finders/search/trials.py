@@ -1,4 +1,4 @@
-"""What a search over LRs has tried so far, as plain serializable values."""
+"""The trials of a search over LRs, as plain serializable values."""
 
 import csv
 import json
@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from lightning_lr.checks import check_choice, check_count, check_number
+from lightning_lr.checks import AtLeast, In, check_choice, check_fields
 from lightning_lr.output.plain import plain
 
 __all__ = ["Outcome", "Stage", "Trial", "Trials"]
@@ -23,28 +23,27 @@ class Trial:
 
     Args:
         lr: The peak LR, in (0, inf).
-        loss: The score after it; infinite where there is none, because it was cut short or diverged.
-        steps: The optimizer steps that it made.
-        length: The optimizer steps that it was meant to make; scores of one length can be compared.
-        stage: What it was for: `coarse`, `fine` or `final`.
-        outcome: `finished`, `lost` (cut short, far behind the best one) or `diverged` (not finite any more).
+        loss: The score after it; infinite if it was cut short or diverged.
+        steps: The optimizer steps that it made, at least 0.
+        length: The optimizer steps that it was meant to make, at least 1; scores of equal length are
+            comparable.
+        stage: `coarse`, `fine` or `final`.
+        outcome: `finished`, `lost` (cut short, far behind the best one) or `diverged` (no longer finite).
 
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: An argument is out of its range.
     """
 
-    lr: float
+    lr: Annotated[float, In("(0, inf)")]
     loss: float
-    steps: int
-    length: int
+    steps: Annotated[int, AtLeast(0)]
+    length: Annotated[int, AtLeast(1)]
     stage: Stage
     outcome: Outcome = "finished"
 
     def __post_init__(self) -> None:
-        check_number("Trial(lr=...)", self.lr, "(0, inf)")
-        check_count("Trial(length=...)", self.length, minimum=1)
-        check_count("Trial(steps=...)", self.steps, minimum=0)
+        check_fields(self)
         check_choice("Trial(stage=...)", self.stage, ("coarse", "fine", "final"))
         check_choice("Trial(outcome=...)", self.outcome, ("finished", "lost", "diverged"))
         if math.isfinite(self.loss) != (self.outcome == "finished"):
@@ -56,7 +55,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Trials:
-    """The trials of a search in the order in which they were made.
+    """The trials of a search in order.
 
     Args:
         start_loss: The loss of the weights that every trial starts from.
@@ -86,7 +85,7 @@ class Trials:
 
     @property
     def steps_saved(self) -> int:
-        """The optimizer steps saved by cutting trials short that were lost."""
+        """The optimizer steps saved by cutting lost trials short."""
         return sum(trial.length - trial.steps for trial in self.trials if trial.outcome == "lost")
 
     def with_trial(self, trial: Trial) -> "Trials":
@@ -94,11 +93,11 @@ class Trials:
         return Trials(self.start_loss, self.judged_by, (*self.trials, trial))
 
     def at_stage(self, *stages: Stage) -> tuple[Trial, ...]:
-        """Return the trials that were for one of these stages."""
+        """Return the trials of these stages."""
         return tuple(trial for trial in self.trials if trial.stage in stages)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return lists of plain numbers and strings, as checkpoints hold them."""
+        """Return lists of plain numbers and strings, for checkpoints."""
         return {
             "start_loss": self.start_loss,
             "judged_by": self.judged_by,
@@ -112,14 +111,14 @@ class Trials:
         return cls(float(values["start_loss"]), str(values["judged_by"]), trials)
 
     def to_csv(self, path: str | Path) -> None:
-        """Write one line per trial, under the names of its fields."""
+        """Write one line per trial under a header of the field names."""
         with Path(path).open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, [field.name for field in fields(Trial)])
             writer.writeheader()
             writer.writerows(asdict(trial) for trial in self.trials)
 
     def to_json(self, path: str | Path) -> None:
-        """Write the trials as JSON; losses that are not finite become strings, JSON has no such numbers."""
+        """Write the trials as JSON; losses that are not finite become strings, as JSON has no such numbers."""
         Path(path).write_text(json.dumps(plain(self.to_dict()), allow_nan=False), encoding="utf-8")
 
     @classmethod
