@@ -81,6 +81,7 @@ def without_training_loss(records):
 
 
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
+@pytest.mark.filterwarnings("ignore:The loaded checkpoint was produced with Lightning")
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_goes_on_from_a_checkpoint_of_an_earlier_version(name, tmp_path):
