@@ -1,7 +1,7 @@
 """What an LR range test records: when its ramp must end, and the smoothed curve that rules read.
 
-Everything here uses differences of losses and the logarithm of the LR, so that neither the scale nor the shift
-of a loss, nor the number of steps of the ramp, changes what a rule reads.
+Everything here uses differences of losses and the logarithm of the LR, so that what a rule reads depends
+neither on the scale or the shift of a loss nor on the number of steps of the ramp.
 """
 
 import csv
@@ -89,7 +89,7 @@ class LossCurve:
             writer.writerows(zip(self.lrs, self.losses, strict=True))
 
     def to_json(self, path: str | Path) -> None:
-        """Write the curve as JSON; losses that are not finite become strings, as JSON has no such numbers."""
+        """Write the curve as JSON; losses that are not finite become strings, which JSON has."""
         Path(path).write_text(json.dumps(plain(self.to_dict()), allow_nan=False), encoding="utf-8")
 
     @classmethod

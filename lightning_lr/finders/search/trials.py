@@ -118,7 +118,7 @@ class Trials:
             writer.writerows(asdict(trial) for trial in self.trials)
 
     def to_json(self, path: str | Path) -> None:
-        """Write the trials as JSON; losses that are not finite become strings, as JSON has no such numbers."""
+        """Write the trials as JSON; losses that are not finite become strings, which JSON has."""
         Path(path).write_text(json.dumps(plain(self.to_dict()), allow_nan=False), encoding="utf-8")
 
     @classmethod
