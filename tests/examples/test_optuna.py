@@ -58,6 +58,10 @@ def trials(directory):
     return optuna.load_study(study_name=STUDY, storage=storage(directory)).trials
 
 
+def trials_so_far(directory):
+    return trials(directory) if STUDY in optuna.get_all_study_names(storage(directory)) else []
+
+
 def options(**changes):
     defaults = {
         "trials": 3, "epochs": 1, "low": 1e-5, "high": 1.0, "seed": 0, "study_name": STUDY, "heartbeat": 60,
@@ -68,10 +72,18 @@ def options(**changes):
 
 @pytest.fixture
 def directory_of_two_workers(tmp_path):
+    optuna.storages.get_storage(storage(tmp_path))
+    deadline = time.monotonic() + PATIENCE
     with ExitStack() as stack:
         arguments = ["--trials=6", "--epochs=2"]
-        workers = [stack.enter_context(worker_in(tmp_path, *arguments)) for _ in range(2)]
-        return tmp_path, [finish(worker) for worker in workers]
+        first = stack.enter_context(worker_in(tmp_path, *arguments))
+        # Forked at one moment, both could take the trial that was put in the queue: SQLite locks no row.
+        while not any(trial.state == TrialState.RUNNING for trial in trials_so_far(tmp_path)):
+            assert first.is_running, first.finish()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        second = stack.enter_context(worker_in(tmp_path, *arguments))
+        return tmp_path, [finish(worker) for worker in (first, second)]
 
 
 def test_two_workers_share_one_study(directory_of_two_workers):
