@@ -1,6 +1,6 @@
-"""LRRangeTest and LRSearch: which base LR to train with, and what they are made of.
+"""LRRangeTest and LRSearch, which find the base LR, and what they are made of.
 
-A rule of your own is a subclass of `Rule`.
+Your own rule is a subclass of `Rule`.
 """
 
 from lightning_lr.finders.range_test.curve import LossCurve

@@ -1,24 +1,30 @@
-"""Where to look for an LR: between the bounds that the user gave, or those of the model's own scale."""
+"""The bounds between which to look for an LR: the user's, or those of the model's own scale."""
 
 import math
 
 from lightning_lr.checks import check_number
 from lightning_lr.dry_run.dry_run import DryRun
 
-__all__ = ["PROBED_STEPS", "find_bounds", "model_bounds"]
+__all__ = ["PROBED_STEPS", "check_bounds", "find_bounds", "model_bounds"]
 
 PROBED_STEPS = 4
-# Where only one bound is given, the other is at least so far away.
+# If only one bound is given, the other is at least this far away.
 _LEAST_DECADES = 3
+
+
+def check_bounds(owner: str, **bounds: float | None) -> None:
+    """Check the two optional bounds of a finder, the lower one first."""
+    (low_name, low), (high_name, high) = bounds.items()
+    if low is not None:
+        check_number(f"{owner}({low_name}=...)", low, "(0, inf)")
+    if high is not None:
+        check_number(f"{owner}({high_name}=...)", high, f"({float(low or 0)}, inf)")
 
 
 def find_bounds(dry: DryRun, low: float | None, high: float | None) -> tuple[float, float] | str:
     """Return the lowest and the highest LR to try, or why the model gives none.
 
-    Args:
-        dry: To make `PROBED_STEPS` steps in, where a bound is missing.
-        low: The user's lower bound; None to take the model's.
-        high: The user's upper bound; None to take the model's.
+    `PROBED_STEPS` dry steps measure the model's scale for a bound that is None.
     """
     if low is not None and high is not None:
         return low, high
@@ -40,17 +46,13 @@ def find_bounds(dry: DryRun, low: float | None, high: float | None) -> tuple[flo
 def model_bounds(mean_loss: float, mean_descent: float) -> tuple[float, float]:
     """Return the bounds of a ramp from the model's own scale.
 
-    `eta = |mean loss| / mean <g, d>` is the step that would bring the loss to zero if it fell as fast as it
-    starts to; the ramp goes from `eta 10^-3.75` to `eta 10^0.75`.
+    `eta = |mean loss| / mean <g, d>` is the step that would bring the loss to zero if it kept its initial
+    slope; the ramp goes from `eta 10^-3.75` to `eta 10^0.75`.
 
     Args:
-        mean_loss: Over a few batches of the untrained model, not zero.
-        mean_descent: Mean of the product of the gradient with the optimizer's direction per unit of LR, in
-            (0, inf): the squared norm of the gradient over `1 - momentum` for SGD, its sum of absolute values
-            for Adam and its kin.
-
-    Returns:
-        The lowest and the highest LR.
+        mean_loss: Over a few batches of the untrained model.
+        mean_descent: Mean product of the gradient with the optimizer's direction per unit of LR: the squared
+            norm of the gradient over `1 - momentum` for SGD, its sum of absolute values for Adam.
 
     Raises:
         ValueError: A number is not finite, or zero: such a model has no scale.

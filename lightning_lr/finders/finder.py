@@ -1,4 +1,4 @@
-"""What every callback that finds the LR has in common: when it looks for it, and what follows."""
+"""What every callback that finds an LR has in common: when it looks for one, and what follows."""
 
 import time
 from abc import abstractmethod
@@ -29,20 +29,15 @@ _NAMES = ("lr", "learning_rate")
 
 
 class Finder(Callback):
-    """Tests at the start of a fit and at the milestones, and trains with what was found.
+    """Tests at the start of a fit and at the milestones, and trains with the LR found.
 
     A resumed fit is not tested again, and a `fast_dev_run` not at all.
-
-    Args:
-        milestones: Epochs at whose start to test, 0 for the start of the fit.
-        apply: Whether to train with the LR found.
-        stop_after: Whether to end the fit after the test, to look only.
 
     Attributes:
         suggestion: What the last test decided; None before the first.
         points: What the tests of this fit have drawn in the loggers, in the order of x.
-        name: The finder as decisions name it.
-        kind: What its decisions are called.
+        name: The source of its decisions.
+        kind: The kind of its decisions.
     """
 
     name: ClassVar[str]
@@ -61,15 +56,15 @@ class Finder(Callback):
         self.points: list[Point] = []
         self._tested: list[int] = []
         self._minimum: tuple[int | None, int | None] | None = None
-        # The start hooks of the module that the fit has yet to call where a test is made.
+        # The start hooks of the module that the fit calls only after the test.
         self._ahead: tuple[str, ...] = ()
 
     @abstractmethod
     def find(self, trainer: Trainer, pl_module: LightningModule) -> Finding:
-        """Look for an LR from here; the fit goes on as if that had not been."""
+        """Look for an LR from here, and leave no trace in the fit."""
 
     def run_test(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Test from here, whatever the milestones, tell what was found and train with that.
+        """Test from here, whatever the milestones, report the LR found and train with it.
 
         All ranks call it, between two training steps: in `on_train_start`, `on_train_epoch_start` or
         `on_train_batch_start`.
@@ -138,17 +133,17 @@ class Finder(Callback):
         self._ahead = ()
 
     def _conclude(self, trainer: Trainer, pl_module: LightningModule, finding: Finding) -> None:
-        """Do what a finding asks for, and report it."""
+        """Train with the LR found, and report it."""
         decision, old_lr = finding.decision, finding.old_lr
         self._tested.append(trainer.current_epoch)
         self.suggestion = decision
-        applied = self.apply and isinstance(decision, Suggestion)
+        effect = f"LR stays {old_lr:.3g}"
         if self.apply and isinstance(decision, Suggestion):
             _apply(trainer, pl_module, old=old_lr, new=decision.lr)
+            effect = f"LR {old_lr:.3g} -> {decision.lr:.3g}"
         if self.stop_after:
             self._stop(trainer)
         points = [] if finding.evidence is None else self._place(trainer, finding.evidence.points)
-        effect = finding.effect(applied=applied)
         entry = Entry(self.name, self.kind, finding.summary, effect, decision.to_dict())
         report(trainer, entry, finding.evidence, points)
         tell_traces(trainer, self.name, finding)
@@ -160,7 +155,7 @@ class Finder(Callback):
         trainer.should_stop = True
 
     def _place(self, trainer: Trainer, points: Sequence[Point]) -> list[Point]:
-        """Return points with x from where the run is on, beyond those of earlier tests."""
+        """Return the points with x from the current step on, after those of earlier tests."""
         begin = max([logged_step(trainer), *(point.step + 1 for point in self.points[-1:])])
         placed = shifted(points, begin)
         self.points += placed
@@ -168,10 +163,10 @@ class Finder(Callback):
 
 
 def _apply(trainer: Trainer, pl_module: LightningModule, *, old: float, new: float) -> None:
-    """Train with `new` instead of `old`, the highest peak LR of the groups, wherever that is written down.
+    """Replace the highest peak LR `old` by `new` wherever it is written down.
 
-    That is in the optimizers and schedulers, in an attribute or hyperparameter `lr` or `learning_rate` of the
-    module, and in the hyperparameters that were logged.
+    That is in optimizers and schedulers, in an attribute or hyperparameter `lr` or `learning_rate` of the
+    module, and in the logged hyperparameters.
     """
     rescale(trainer.optimizers, schedulers_of(trainer), old=old, new=new)
     write_schedules(trainer)
@@ -193,10 +188,10 @@ def _log_again(trainer: Trainer, changed: dict[str, float]) -> None:
         if not isinstance(logger, TensorBoardLogger):
             logger.log_hyperparams(changed)
             continue
-        # To log them again would only repeat `hp_metric`: TensorBoard shows the first ones of a run.
+        # TensorBoard shows the first hyperparameters of a run; logging again would only repeat `hp_metric`.
         logger.hparams.update(changed)
         path = Path(logger.log_dir) / logger.NAME_HPARAMS_FILE
-        # Saved at fit start already, and TensorBoardLogger keeps a file that is there.
+        # TensorBoardLogger has saved them at fit start, and never overwrites the file.
         if trainer.is_global_zero and path.exists():
             save_hparams_to_yaml(path, logger.hparams)
 

@@ -1,4 +1,4 @@
-"""A progress bar for work before the first batch, of the kind that the Trainer shows."""
+"""A progress bar for work before the first batch, in the style of the Trainer's."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,15 +14,9 @@ Advance = Callable[[], None]
 
 @contextmanager
 def progress_bar(trainer: Trainer, description: str, total: int) -> Iterator[Advance]:
-    """Show a bar while the context lasts: rich or tqdm as the Trainer has it, none where that is off.
+    """Show a bar like the Trainer's, rich, tqdm or none, and yield a function to call after every step.
 
-    Args:
-        trainer: The Trainer whose style to follow.
-        description: Stands in front of the bar.
-        total: Expected number of steps; more may come.
-
-    Yields:
-        A function to call after every step.
+    More steps than `total` may come.
     """
     bar = trainer.progress_bar_callback
     if isinstance(bar, TQDMProgressBar) and bar.is_enabled:
@@ -42,7 +36,7 @@ def _advance_tqdm(tqdm: Tqdm) -> None:
 
 @contextmanager
 def _rich_bar(bar: RichProgressBar, description: str, total: int) -> Iterator[Advance]:
-    from rich.progress import Progress  # noqa: PLC0415 (rich is there only where RichProgressBar is)
+    from rich.progress import Progress  # noqa: PLC0415 (only RichProgressBar needs rich)
 
     # Two live displays cannot share a terminal.
     interrupted = bar.progress if bar.progress is not None and bar.progress.live.is_started else None

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import Self
 
 from lightning_lr.dry_run.dry_run import DryRun
-from lightning_lr.finders.suggestion import Decision, Suggestion
+from lightning_lr.finders.suggestion import Decision
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.output.drawing import draw
 from lightning_lr.output.points import Point, logged_step, write_points, write_text
@@ -22,12 +22,12 @@ __all__ = ["Evidence", "Finding", "report", "tell_traces"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a decision rests on, as it is shown.
+    """What a decision rests on, as loggers show it.
 
     Args:
         tag: The name of the text and of the figure.
-        points: The measured curves; their x count from 0.
-        figure: Makes the figure.
+        points: The measured curves; x counts from 0.
+        figure: Draws the figure.
         table: Makes the table below the decision, in Markdown.
     """
 
@@ -47,7 +47,7 @@ class Finding:
         summary: The decision in a sentence or two.
         evidence: What it rests on; None if the test could not begin.
         traces: What the test could not put back, in words.
-        limits: What was not followed, so that it is not known whether the test has changed it.
+        limits: What was not followed, and may have changed.
     """
 
     decision: Decision
@@ -58,19 +58,13 @@ class Finding:
     limits: Sequence[str] = ()
 
     def after(self, dry: DryRun) -> Self:
-        """Return the finding of a dry run that has ended: with its failures and its traces."""
+        """Return the finding with the failures and traces of the dry run that has ended."""
         summary = " ".join([self.summary, *(f"{failure}." for failure in dry.failures)])
         return replace(self, summary=summary, traces=dry.traces, limits=dry.limits)
 
-    def effect(self, *, applied: bool) -> str:
-        """Say what the decision does to the LR of the run."""
-        if applied and isinstance(self.decision, Suggestion):
-            return f"LR {self.old_lr:.3g} -> {self.decision.lr:.3g}"
-        return f"LR stays {self.old_lr:.3g}"
-
 
 def tell_traces(trainer: Trainer, source: str, finding: Finding) -> None:
-    """Tell what a test has not followed, and warn of what it could not put back; all ranks call it."""
+    """Report what a test has not followed, and warn of what it could not put back; all ranks call it."""
     if finding.limits:
         summary = f"Not everything that the fit holds was followed. {'; '.join(finding.limits)}."
         evidence = {"limits": list(finding.limits)}
@@ -88,13 +82,9 @@ def tell_traces(trainer: Trainer, source: str, finding: Finding) -> None:
 
 
 def report(trainer: Trainer, entry: Entry, evidence: Evidence | None, points: Sequence[Point]) -> None:
-    """Report a finding to the console and to the loggers; all ranks call it, one writes.
+    """Report a finding to the console and to the loggers, its points at their x in the run.
 
-    Args:
-        trainer: The Trainer of the fit.
-        entry: What was decided.
-        evidence: What it rests on.
-        points: Those of the evidence, where they belong in the run.
+    All ranks call it, one writes.
     """
     tell(trainer, entry)
     if not trainer.is_global_zero or evidence is None:

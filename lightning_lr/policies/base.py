@@ -20,7 +20,7 @@ _PLAIN = (int, float)
 class Policy(ABC):
     """A factor on the base LR as a function of time: LR(t) = base LR x factor(t, total).
 
-    Your own policy implements `formula`, and sets `needs_end = True` if the formula uses `total`. A policy
+    Your own policy implements `formula`, and sets `needs_end = True` if it needs a finite `total`. A policy
     also serves as the lambda of `torch.optim.lr_scheduler.LambdaLR`: directly, or through `over` if it needs
     the end of the run.
 

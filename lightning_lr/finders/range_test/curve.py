@@ -186,11 +186,7 @@ def smooth(curve: LossCurve) -> SmoothCurve:
     # A diverged curve would go on upwards: its last point is no outlier.
     losses = _median_of_three(losses, after=ceiling if curve.diverged else None)
     grid = np.arange(log_lrs[0], log_lrs[-1] + _GRID_STEP / 2, _GRID_STEP)
-    # Weighted by spacing, since the points of a linear ramp crowd at its upper end.
-    spacings = np.gradient(log_lrs)
-    widths = np.maximum(_BANDWIDTH, np.interp(grid, log_lrs, spacings))
-    weights = spacings * np.exp(-0.5 * ((grid[:, None] - log_lrs) / widths[:, None]) ** 2)
-    weights /= weights.sum(axis=1, keepdims=True)
+    weights = _kernel(grid, log_lrs)
     smoothed = weights @ losses
     return SmoothCurve(
         log_lrs=grid,
@@ -243,6 +239,16 @@ def has_risen(curve: LossCurve) -> bool:
     smoothed = smooth(curve)
     gain = max(smoothed.drop, 6 * smoothed.noise)
     return bool(smoothed.losses[-1] > smoothed.initial - smoothed.drop + gain)
+
+
+def _kernel(grid: NDArray[np.float64], log_lrs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weight of each loss at each point of the grid, of shape `(grid points, losses)`."""
+    # Weighted by spacing, since the points of a linear ramp crowd at its upper end.
+    spacings = np.gradient(log_lrs)
+    widths = np.maximum(_BANDWIDTH, np.interp(grid, log_lrs, spacings))
+    weights = spacings * np.exp(-0.5 * ((grid[:, None] - log_lrs) / widths[:, None]) ** 2)
+    normalized: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
+    return normalized
 
 
 def _median_of_three(values: NDArray[np.float64], *, after: float | None = None) -> NDArray[np.float64]:

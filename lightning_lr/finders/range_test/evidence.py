@@ -1,4 +1,4 @@
-"""Shows what a range test found: the sentence, the points, the table of all rules and the figure."""
+"""The evidence of a range test: its sentence, points, figure and table of all rules."""
 
 import time
 from itertools import cycle
@@ -30,7 +30,7 @@ def summarize(decision: Decision) -> str:
 
 
 def evidence_of(curve: LossCurve, decision: Decision) -> Evidence:
-    """Return what a decision rests on; the x of its points is the step of the test."""
+    """Return what a decision rests on; x is the step of the test."""
     now = time.time()
     points = [
         Point(index, now, {"range_test/lr": lr, "range_test/loss": loss})
@@ -41,13 +41,6 @@ def evidence_of(curve: LossCurve, decision: Decision) -> Evidence:
 
 def range_test_figure(curve: LossCurve, decision: Decision) -> "Figure":
     """Draw the losses of a range test over their LRs, and the LR of every rule.
-
-    Args:
-        curve: What the test recorded.
-        decision: What was decided.
-
-    Returns:
-        A figure of its own, of no canvas but matplotlib's default.
 
     Example:
         >>> from lightning_lr.finders.suggestion import Abstention

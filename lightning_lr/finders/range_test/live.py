@@ -16,13 +16,7 @@ __all__ = ["LiveRamp"]
 
 
 class LiveRamp:
-    """Ramps the LR over real steps, then puts weights, buffers, optimizers and schedulers back.
-
-    Args:
-        trainer: The Trainer of the running fit, before its first batch.
-        pl_module: Its module.
-        ramp: Which LRs to take.
-    """
+    """Ramps the LR over the first real steps, then puts weights, buffers, optimizers and schedulers back."""
 
     def __init__(self, trainer: Trainer, pl_module: LightningModule, ramp: Ramp) -> None:
         schedulers = schedulers_of(trainer)
@@ -45,9 +39,9 @@ class LiveRamp:
         return max(lr for lrs in self._peaks for lr in lrs)
 
     def begin_batch(self) -> bool:
-        """Set the LR of the step that a batch begins, and tell whether the ramp still goes on."""
+        """Set the LR of the step that a batch begins, and tell whether the ramp goes on."""
         if self._losses:
-            return True  # Another batch of the same step.
+            return True  # another batch of the same step
         lr = self.ramp.next_lr()
         if lr is None:
             return False
@@ -56,13 +50,13 @@ class LiveRamp:
         return True
 
     def end_batch(self, outputs: object) -> None:
-        """Take the loss of a batch, given what Lightning hands to `on_train_batch_end`."""
+        """Take the loss of a batch from the outputs of `on_train_batch_end`."""
         trainer, strategy = self._trainer, self._trainer.strategy
         loss, divided_by = training_loss(trainer, outputs)
         if loss is not None:
             self._losses.append(loss.reshape(()) * divided_by)
         if self._automatic and trainer.global_step == self._step:
-            return  # More batches of this step are to come.
+            return  # more batches of this step follow
         self._step = trainer.global_step
         if self._losses:
             mean: Tensor = strategy.reduce(torch.stack(self._losses).mean(), reduce_op="mean")
@@ -70,6 +64,6 @@ class LiveRamp:
         self._losses = []
 
     def end(self) -> None:
-        """Put everything back; to do so again is harmless."""
+        """Put everything back; a second call is harmless."""
         self._lent.close()
         self._snapshot.restore()

@@ -1,4 +1,4 @@
-"""LRRangeTest: raises the LR over training steps that are then forgotten, and reads one LR off the loss."""
+"""LRRangeTest: raises the LR over training steps, takes them back, and reads one LR off the losses."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from lightning.pytorch import LightningModule, Trainer
 from typing_extensions import override
 
-from lightning_lr.checks import check_choice, check_count, check_flag, check_number
+from lightning_lr.checks import check_choice, check_count, check_flag
 from lightning_lr.dry_run.dry_run import DryRun
-from lightning_lr.finders.bounds import find_bounds
+from lightning_lr.finders.bounds import check_bounds, find_bounds
 from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.progress import Advance, progress_bar
 from lightning_lr.finders.range_test.curve import LossCurve
@@ -112,10 +112,7 @@ class LRRangeTest(Finder):
         check_count("LRRangeTest(num_steps=...)", num_steps, minimum=2)
         check_count("LRRangeTest(repeats=...)", repeats, minimum=1)
         check_choice("LRRangeTest(mode=...)", mode, ("exponential", "linear"))
-        if min_lr is not None:
-            check_number("LRRangeTest(min_lr=...)", min_lr, "(0, inf)")
-        if max_lr is not None:
-            check_number("LRRangeTest(max_lr=...)", max_lr, f"({float(min_lr or 0)}, inf)")
+        check_bounds("LRRangeTest", min_lr=min_lr, max_lr=max_lr)
         if not isinstance(rule, Rule):
             raise TypeError(
                 f"`LRRangeTest(rule=...)` must be a Rule of `lightning_lr.finders`, got {rule!r}."
@@ -146,7 +143,7 @@ class LRRangeTest(Finder):
     @override
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.live:
-            # Not yet: at the start of training, other callbacks attach to the optimizers.
+            # At the start of training other callbacks still attach to the optimizers.
             self._is_due = True
         else:
             super()._begin(trainer, pl_module)

@@ -1,4 +1,4 @@
-"""LRSearch: finds the base LR by short trainings that are then forgotten, coarse to fine on the log axis."""
+"""LRSearch: finds the base LR by short trainings that it takes back, coarse to fine on the log axis."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing_extensions import override
 from lightning_lr.checks import check_choice, check_count, check_number
 from lightning_lr.dry_run.dry_run import DryRun
 from lightning_lr.dry_run.validation import DryValidation
-from lightning_lr.finders.bounds import PROBED_STEPS, find_bounds
+from lightning_lr.finders.bounds import PROBED_STEPS, check_bounds, find_bounds
 from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.progress import progress_bar
 from lightning_lr.finders.report import Finding
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LRSearch"]
 
-# What the progress bar expects where there is no budget.
+# What the progress bar expects without a budget.
 _USUAL_STEPS = 500
 
 
@@ -46,7 +46,7 @@ class LRSearch(Finder):
     CyclicLR, as their peak.
 
     It takes more steps than `LRRangeTest` and finds better LRs. A trial that falls far behind is cut short.
-    If the trials do not tell, the LR stays what it is, and the decision says why. A resumed fit is not
+    If the trials show too little, the LR stays what it is, and the decision says why. A resumed fit is not
     searched again.
 
     | logged | meaning | when |
@@ -59,14 +59,14 @@ class LRSearch(Finder):
         low: Lowest LR of the plausible range, in (0, inf), and lowest tried; None for the model's own scale.
         high: Highest one, above `low`.
         steps_per_trial: Optimizer steps of a trial, at least 1.
-        final_steps: Optimizer steps of the last, longer trials; fewer where the budget asks for it.
+        final_steps: Optimizer steps of the last, longer trials, at least 1; fewer if the budget is small.
         budget: Optimizer steps of the whole search, at most: a count, or a share of the run; None for as many
             as it takes, about 500 with the defaults.
         score: What a trial is judged by: the loss on validation batches (`val`), the mean training loss of
-            its last steps (`train`), or the former where there is a validation (`auto`).
+            its last steps (`train`), or the former if there is a validation (`auto`).
         warmup: Share of each trial that ramps up, in [0, 1).
-        validation_batches: How many batches of each validation loader to judge by, at most, of samples from
-            all over it.
+        validation_batches: How many batches of each validation loader to judge by, at most, with samples
+            from all over it.
         milestones: Epochs at whose start to search, 0 for the start of the fit.
         apply: Whether to train with the LR found.
         stop_after: Whether to end the fit after the search, to look only.
@@ -119,14 +119,11 @@ class LRSearch(Finder):
         stop_after: bool = False,
     ) -> None:
         super().__init__(milestones=milestones, apply=apply, stop_after=stop_after)
-        if low is not None:
-            check_number("LRSearch(low=...)", low, "(0, inf)")
-        if high is not None:
-            check_number("LRSearch(high=...)", high, f"({float(low or 0)}, inf)")
+        check_bounds("LRSearch", low=low, high=high)
         check_count("LRSearch(steps_per_trial=...)", steps_per_trial, minimum=1)
         check_count("LRSearch(final_steps=...)", final_steps, minimum=1)
         if isinstance(budget, float) and budget > 1 and budget.is_integer():
-            # A parser of configurations may have made it one.
+            # A configuration parser may have made a float of a count.
             budget = int(budget)
         if isinstance(budget, float):
             check_number("LRSearch(budget=...)", budget, "(0, 1]")
@@ -212,12 +209,12 @@ class LRSearch(Finder):
         return int(self.budget * length)
 
     def _judge(self, dry: DryRun) -> tuple[DryValidation | None, str]:
-        """Return what trials are judged by, and that in words."""
+        """Return what judges the trials, and its name."""
         if self.score == "train":
             return None, "training loss"
         try:
             validation = dry.validation(self.validation_batches)
-            # Whether `validation_step` gives a loss is known only after it was called.
+            # Only a call shows whether `validation_step` gives a loss.
             validation.loss()
         except MisconfigurationException as error:
             if self.score == "auto":
@@ -233,7 +230,7 @@ class LRSearch(Finder):
         try:
             return Refinement(
                 *bounds,
-                # A trial that is longer than the run would be one of another run.
+                # A trial longer than the run would stand for another run.
                 steps_per_trial=int(min(self.steps_per_trial, length)),
                 final_steps=int(min(self.final_steps, length)),
                 budget=None if budget is None else max(1, budget - measured),

@@ -14,8 +14,8 @@ __all__ = ["read_optimum"]
 _RULE = "LRSearch"
 # How fast a trial's weight falls with its distance.
 _TOLERANCE = 0.04
-# What a parabola is fitted to: trials up to about a third above the best, the short ones at half weight. It
-# is trusted as much as the other center where its root mean square error is 7 % of the loss.
+# A parabola is fitted to the trials up to about a third above the best, the short ones at half weight. It
+# counts as much as the other center if its root mean square error is 7 % of the loss.
 _BREADTH, _SHORT, _FIT, _LEAST_CURVATURE = 0.3, 0.5, 0.005, 1e-4
 # Octaves per doubling of the training's length (Bjorck et al. 2024, arXiv 2409.19913: 0.32), and the share
 # of the fall seen between short and long trials that goes on beyond them.
@@ -24,22 +24,22 @@ _FALL, _SHARE = -0.2, 0.5
 _STEEPEST, _MOST_DOUBLINGS = -1.0, 3.0
 # Trials whose loss is less than that above the best count as equally good in the reported range.
 _GOOD = 0.1
-# Losses are float32 numbers: what differs by less is the same.
+# Losses are float32 numbers: smaller differences are rounding.
 _ROUNDING = 1e-6
 
 
 def read_optimum(trials: Trials, *, horizon: float) -> Decision:
-    """Return the LR at which trainings of a given length come out best, or why the trials do not tell.
+    """Return the best LR for a training of a given length, or why the trials do not show it.
 
-    Read off the longest trials is the mean of log2 LR, weighted by `exp(-z / 0.04)` with `z = (loss - best) /
-    min(best, start - best)`, or in parts of the drop alone where losses may be negative. The better a
-    parabola in (log LR, log loss) describes all trials, the more its lowest point counts instead. The LR is
-    then lowered, because the best one falls with the length of a training: per doubling by half of what it
-    fell from the short trials to the long ones, and a fifth of an octave more.
+    The center of the longest trials is their mean log2 LR, weighted by `exp(-z / 0.04)` with `z = (loss -
+    best) / min(best, start - best)`, or over the drop alone if losses are negative. The better a parabola in
+    (log LR, log loss) fits all trials, the more its lowest point counts instead. The LR is then lowered,
+    because the best one falls with the length of a training: per doubling by half of what it fell from the
+    short trials to the long ones, and a fifth of an octave more.
 
     Args:
         trials: All trials of the search.
-        horizon: Optimizer steps of the training that the LR is for; infinite where it has no end.
+        horizon: Optimizer steps of the training that the LR is for; infinite if it has no end.
 
     Example:
         >>> losses = {0.01: 2.0, 0.02: 1.0, 0.04: 2.0}
@@ -50,22 +50,10 @@ def read_optimum(trials: Trials, *, horizon: float) -> Decision:
         0.02
     """
     finished = [trial for trial in trials if trial.outcome == "finished"]
-    if not finished:
-        return Abstention(
-            _RULE,
-            f"Each of the {len(trials)} trials diverged, down to an LR of {_lowest(trials):.2g}: look for the"
-            " cause in the data or the model.",
-        )
-    losses = [trial.loss for trial in finished]
-    spread = max(losses) - min(losses)
-    if len(losses) > 1 and spread <= _ROUNDING * max(map(abs, losses)):
-        return Abstention(_RULE, f"The loss stays at {losses[0]:.4g} whatever the LR is.")
+    why_none = _why_none(trials, [trial.loss for trial in finished])
+    if why_none:
+        return Abstention(_RULE, why_none)
     best = min(finished, key=lambda trial: trial.loss)
-    if not best.loss < trials.start_loss:
-        return Abstention(
-            _RULE,
-            f"No LR brought the loss below the {trials.start_loss:.4g} of the start: try longer trials.",
-        )
     long = [trial for trial in finished if trial.stage == "final"]
     short = [trial for trial in finished if trial.stage != "final"]
     read = long if len(long) > 1 or not short else short
@@ -83,14 +71,25 @@ def read_optimum(trials: Trials, *, horizon: float) -> Decision:
     )
 
 
-def _lowest(trials: Trials) -> float:
-    return min(trial.lr for trial in trials)
+def _why_none(trials: Trials, losses: Sequence[float]) -> str:
+    """Return why no LR can be read off the losses of the finished trials; empty if one can."""
+    if not losses:
+        lowest = min(trial.lr for trial in trials)
+        return (
+            f"Each of the {len(trials)} trials diverged, down to an LR of {lowest:.2g}: look for the cause in"
+            " the data or the model."
+        )
+    if len(losses) > 1 and max(losses) - min(losses) <= _ROUNDING * max(map(abs, losses)):
+        return f"The loss stays at {losses[0]:.4g} whatever the LR is."
+    if not min(losses) < trials.start_loss:
+        return f"No LR brought the loss below the {trials.start_loss:.4g} of the start: try longer trials."
+    return ""
 
 
 def _heights(trials: Sequence[Trial], start_loss: float) -> NDArray[np.float64]:
-    """Return how far each loss is above the best one, in parts of the drop from the start."""
+    """Return how far each loss is above the best one, relative to the drop from the start."""
     losses: NDArray[np.float64] = np.array([trial.loss for trial in trials])
-    # The best of other trials may lie below the start where none of these does.
+    # Only other trials may have come below the start.
     best = float(losses.min())
     scale = max(start_loss - best, math.ulp(0.0))
     if best > 0:
@@ -111,17 +110,14 @@ def _blend(long: Sequence[Trial], short: Sequence[Trial], start_loss: float) -> 
         return center
     octave, error = vertex
     trust = _FIT / (_FIT + error)
-    # A real curve is steeper above its best LR, which draws a parabola upwards.
+    # A real curve is steeper above its best LR, which shifts a parabola upwards.
     return (1 - trust) * center + trust * max(center - 1.0, min(center + 0.5, octave))
 
 
 def _vertex(long: Sequence[Trial], short: Sequence[Trial], start_loss: float) -> tuple[float, float] | None:
-    """Return the lowest point of a parabola, in octaves, and its mean squared error, in log loss.
+    """Return the lowest octave of a parabola, with a level for each length, and its mean squared error.
 
-    The trials of either length have a level of their own.
-
-    Returns:
-        None where there are too few trials for one, or it opens downwards.
+    The error is in log loss. Return None if there are too few trials, or if the parabola opens downwards.
     """
     groups = [long] if short is long else [long, short]
     heights = np.concatenate([_heights(group, start_loss) for group in groups if group])
@@ -142,7 +138,7 @@ def _vertex(long: Sequence[Trial], short: Sequence[Trial], start_loss: float) ->
 
 
 def _fall(long: Sequence[Trial], short: Sequence[Trial], start_loss: float) -> float:
-    """Return the octaves by which the best LR falls per doubling of the length, as a number below zero."""
+    """Return the change of the best LR per doubling of the length, in octaves, at most 0."""
     seen = 0.0
     if short and long[0].length > short[0].length:
         fallen = _center(long, start_loss) - _center(short, start_loss)

@@ -1,6 +1,6 @@
 """From coarse to fine on the log axis: which LR to try next, given the trials so far, and when to stop.
 
-Trials start 16x apart over the plausible range, then go 4x and 2x apart around the best one, and end with
+Trials start 16x apart over the plausible range, go on 4x and 2x apart around the best one, and end with
 longer ones around it. A range that ends too early is extended; an LR above one that diverged is not tried.
 The same trials always lead to the same proposal, so ranks agree and a search can be replayed.
 """
@@ -9,8 +9,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import Annotated
 
-from lightning_lr.checks import check_count, check_number
+from lightning_lr.checks import AtLeast, In, check_count, check_fields, check_number
 from lightning_lr.finders.search.trials import Stage, Trial, Trials
 
 __all__ = ["Proposal", "Refinement", "is_lost", "trial_factors"]
@@ -18,34 +19,27 @@ __all__ = ["Proposal", "Refinement", "is_lost", "trial_factors"]
 # In octaves: 16x, then 4x, then 2x.
 _COARSE = 4
 _FINE = (2, 1)
-# The budget left is shared among so many final trials, to have one on either side of the best.
+# This many final trials share the rest of the budget, to have one on either side of the best.
 _FINALS = 3
 _MOST_FINALS = 6
-# The coarse trials may take a third of the budget, at most; and a trial of fewer steps tells little.
+# The coarse trials may take a third of the budget; a trial of fewer than 5 steps tells little.
 _LEAST_ROUNDS = 3
 _SHORTEST = 5
-# So far beyond the plausible range a search may go, in octaves.
+# How far beyond the plausible range a search may go, in octaves.
 _FURTHEST = 32
-# A trial is lost when it is behind the best one, at the same step, by so much of what that one has gained.
+# A trial is lost if, at the same step, it is behind the best one by this share of the best one's gain.
 _MARGIN = 0.6
-# Not before this share of it, and over as many steps' mean.
+# It can be lost after this share of its steps, judged by the mean of the last 6.
 _EARLIEST, _AVERAGED = 0.25, 6
-# Final trials whose losses differ by less are on a plateau, whose end lies farther away.
+# Final trials whose losses differ by less lie on a plateau; its end is farther away.
 _FLAT = 0.05
-# A gain is one when it is so many standard deviations of the batches' losses.
+# A gain counts if it exceeds this many standard deviations of the batches' losses.
 _SIGNIFICANT = 3.0
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """The next trial to make.
-
-    Args:
-        lr: Its peak LR.
-        length: Its optimizer steps.
-        stage: What it is for.
-        reason: Why this LR, as a sentence.
-    """
+    """The next trial: its peak LR, its optimizer steps, its stage, and why this LR, as a sentence."""
 
     lr: float
     length: int
@@ -58,16 +52,15 @@ class Refinement:
     """The rules of a search.
 
     Args:
-        low: Lowest LR of the plausible range, in (0, inf).
+        low: Lowest LR of the plausible range.
         high: Highest, above `low`.
-        steps_per_trial: Steps of a coarse or fine trial, at least 1.
-        final_steps: Steps of a final trial, at most; fewer where the budget asks for it.
+        steps_per_trial: Steps of a coarse or fine trial.
+        final_steps: Steps of a final trial, at most; fewer if the budget is small.
         budget: Steps of all trials together, at most; None for as many as the search takes.
-        can_extend: Whether LRs outside of `low` and `high` may be tried: below, above.
+        can_extend: Whether it may try LRs below `low`, and above `high`.
 
     Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: An argument is out of its range, or the budget does not suffice for the coarse trials.
+        ValueError: An argument is out of range, or the budget does not suffice for the coarse trials.
 
     Example:
         >>> refinement = Refinement(1e-4, 1.0, steps_per_trial=15, final_steps=150)
@@ -77,18 +70,16 @@ class Refinement:
         (0.000625, 0.01, 0.16)
     """
 
-    low: float
+    low: Annotated[float, In("(0, inf)")]
     high: float
-    steps_per_trial: int = 15
-    final_steps: int = 150
+    steps_per_trial: Annotated[int, AtLeast(1)] = 15
+    final_steps: Annotated[int, AtLeast(1)] = 150
     budget: int | None = None
     can_extend: tuple[bool, bool] = (True, True)
 
     def __post_init__(self) -> None:
-        check_number("Refinement(low=...)", self.low, "(0, inf)")
+        check_fields(self)
         check_number("Refinement(high=...)", self.high, f"({self.low}, inf)")
-        check_count("Refinement(steps_per_trial=...)", self.steps_per_trial, minimum=1)
-        check_count("Refinement(final_steps=...)", self.final_steps, minimum=1)
         if self.budget is None:
             return
         check_count("Refinement(budget=...)", self.budget, minimum=1)
@@ -108,13 +99,13 @@ class Refinement:
 
     @property
     def exploring_steps(self) -> int:
-        """The length of a coarse or fine trial, which leaves the larger part of the budget to final ones."""
+        """The length of a coarse or fine trial; most of the budget is left for final ones."""
         if self.budget is None:
             return self.steps_per_trial
         return min(self.steps_per_trial, max(self.budget // (_LEAST_ROUNDS * len(self.coarse_lrs)), 1))
 
     def propose(self, trials: Trials) -> Proposal | None:
-        """Return the next trial, or None where the search has ended."""
+        """Return the next trial, or None if the search has ended."""
         if trials.at_stage("final"):
             return self._final(trials)
         return self._coarse(trials) or self._fine(trials) or self._final(trials)
@@ -190,12 +181,8 @@ class Refinement:
 def trial_factors(length: int, warmup: float = 0.1) -> tuple[float, ...]:
     """Return the factor of a trial's peak LR at each of its steps: a linear ramp up, then down towards zero.
 
-    `min((s + 1) / W, (K - s) / (K - W))` at step s of K with `W = ceil(warmup K)`. A trial that ends on a low
-    LR is not judged by the noise of a high one, and has the shape of the run that it stands for.
-
-    Args:
-        length: The steps K of the trial.
-        warmup: The share of the ramp, in [0, 1).
+    `min((s + 1) / W, (K - s) / (K - W))` at step s of K = `length` with `W = ceil(warmup K)`. A trial that
+    ends on a low LR is free of the noise of a high one, and has the shape of the run that it stands for.
 
     Example:
         >>> [round(factor, 2) for factor in trial_factors(5, warmup=0.4)]
@@ -208,14 +195,9 @@ def trial_factors(length: int, warmup: float = 0.1) -> tuple[float, ...]:
 
 
 def is_lost(losses: Sequence[float], best_losses: Sequence[float], length: int) -> bool:
-    """Tell whether a trial has fallen so far behind the best one that to go on would tell nothing.
+    """Tell whether a trial of `length` steps has fallen hopelessly behind the best one of that length.
 
-    Both have seen the same batches, so losses of the same step can be compared.
-
-    Args:
-        losses: Its training losses so far.
-        best_losses: Those of the best trial of the same length.
-        length: The steps of a whole trial.
+    Both see the same batches, so training losses of the same step are comparable.
 
     Example:
         >>> best = [2.3, 2.0, 1.7, 1.4, 1.1, 0.9, 0.8, 0.7]
@@ -230,7 +212,7 @@ def is_lost(losses: Sequence[float], best_losses: Sequence[float], length: int) 
     ours, theirs = losses[count - _AVERAGED : count], best_losses[count - _AVERAGED : count]
     gained = losses[0] - fmean(theirs)
     behind = [our - their for our, their in zip(ours, theirs, strict=True)]
-    # One of the two may be on its way down, or out of control.
+    # The smaller one: a trial that falls fast or blows up spreads more than its noise.
     noise = min(stdev(ours), stdev(theirs))
     return min(behind) > 0 and fmean(behind) > _MARGIN * gained > _MARGIN * _SIGNIFICANT * noise
 
@@ -259,7 +241,7 @@ def _next_final(center: int, tried: dict[int, Trial]) -> tuple[int | None, str]:
         return best - 1, "2x below, as an optimum falls with the length of a training"
     losses = {octave: trial.loss for octave, trial in tried.items() if trial.outcome == "finished"}
     is_flat = len(losses) > 1 and max(losses.values()) - min(losses.values()) < _FLAT * abs(losses[best])
-    # On a plateau the other end may be the way out.
+    # On a plateau the better LR may lie beyond the other end.
     falls_downwards = losses[min(losses)] < losses[max(losses)]
     stride = 2 if is_flat else 1
     options = [(best - 1, "2x below the best long one"), (best + 1, "2x above the best long one")]

@@ -1,4 +1,4 @@
-"""Makes the trials of a search inside of a dry run: all from the same start, over the same batches."""
+"""Makes the trials of a search in a dry run, all from the same start and over the same batches."""
 
 import math
 from collections.abc import Sequence
@@ -11,21 +11,14 @@ from lightning_lr.finders.search.trials import Outcome, Trial
 
 __all__ = ["START_STEPS", "TrialRunner"]
 
-# Steps that `start_loss` takes, at most.
+# The steps of `start_loss`, at most.
 START_STEPS = 1
-# Without a validation a trial is judged by the training loss of its last steps: a fifth of them.
+# Without a validation, the training loss of the last fifth of its steps judges a trial.
 _JUDGED = 5
 
 
 class TrialRunner:
-    """Makes one trial after the other, and cuts short those that are lost.
-
-    Args:
-        dry: The dry run that takes the steps back.
-        validation: What the weights are judged by; None to judge by the training loss.
-        warmup: Share of a trial that ramps up.
-        advance: Called after every step.
-    """
+    """Makes one trial after the other, and cuts lost ones short; without a validation, by training loss."""
 
     def __init__(
         self, dry: DryRun, validation: DryValidation | None, *, warmup: float, advance: Advance
@@ -34,11 +27,11 @@ class TrialRunner:
         self._validation = validation
         self._warmup = warmup
         self._advance = advance
-        # By length, since only losses of the same step of the same schedule can be compared.
+        # By length: only losses of the same step of the same schedule are comparable.
         self._best: dict[int, tuple[float, Sequence[float]]] = {}
 
     def start_loss(self) -> float:
-        """Return the loss of the weights that every trial starts from."""
+        """Return the loss of the weights from which every trial starts."""
         [(_, loss)] = self._dry.steps([0.0])
         return loss if self._validation is None else self._validation.loss()
 
