@@ -409,6 +409,7 @@ def test_an_empty_loader_is_no_fit_and_no_test():
 
 
 def test_it_is_configured_in_yaml(tmp_path, monkeypatch):
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")
     config = tmp_path / "run.yaml"
     config.write_text("""
 trainer:
