@@ -139,6 +139,7 @@ def test_bad_arguments_are_errors_that_name_them(arguments, error, message):
 
 
 def test_it_is_configured_in_yaml(tmp_path, monkeypatch):
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")
     config = tmp_path / "run.yaml"
     config.write_text("""
 trainer:
