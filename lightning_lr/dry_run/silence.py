@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 from torch import Tensor
 
+from lightning_lr.dry_run.snapshot.restores import refill
 from lightning_lr.fit.internals import callback_metrics_of
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.fit.run_length import accumulation
@@ -81,7 +82,7 @@ def mute(stack: ExitStack, trainer: Trainer, pl_module: LightningModule) -> None
         stack.callback(setattr, trainer, name, getattr(trainer, name))
         setattr(trainer, name, replacement)
     metrics = callback_metrics_of(trainer)
-    stack.callback(_refill, metrics, dict(metrics))
+    stack.callback(refill, metrics, dict(metrics))
 
     def log(name: str, value: Any, *_: Any, **__: Any) -> None:
         if isinstance(value, Tensor | int | float):
@@ -129,11 +130,6 @@ class _Silent:
     def __getattr__(self, name: str) -> Any:
         value = getattr(vars(self)["_logger"].experiment, name)
         return _ignore if callable(value) else value
-
-
-def _refill(metrics: dict[str, Any], before: dict[str, Any]) -> None:
-    metrics.clear()
-    metrics.update(before)
 
 
 def _ignore(*args: Any, **kwargs: Any) -> None:

@@ -73,7 +73,7 @@ class Finder(Callback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._tested, self.points = [], []
+        self._tested, self.points, self._ahead = [], [], ()
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -10,6 +10,8 @@ from reprlib import Repr
 from textwrap import shorten
 from typing import Any, TypeAlias, TypeVar
 
+from lightning_lr.checks import LARGEST_COUNT
+
 __all__ = [
     "Read",
     "count",
@@ -34,7 +36,6 @@ Read: TypeAlias = Callable[[Any], Any]
 
 # The errors of reading an entry of the wrong type, or one without some of its parts.
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-_LARGEST_COUNT = 2**53
 _LONGEST_REASON = 300
 _short = Repr()
 _short.maxdict = _short.maxlist = _short.maxlevel = 3
@@ -111,7 +112,7 @@ def weight(value: object) -> float:
 
 def count(value: object) -> int:
     """Read a whole number that is not negative."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST_COUNT:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_COUNT:
         raise ValueError("it must be a whole number from 0 to 2**53")
     return value
 

@@ -31,20 +31,23 @@ class Watch:
     def __init__(self, look: Callable[[], object], changed: str = "") -> None:
         self._look = look
         self._changed = changed
-        self._before = look()
+        self._before = self._now()
 
     def difference(self) -> str:
         """Return what has changed, in words; empty if nothing has."""
-        try:
-            now = self._look()
-        except Exception as error:  # noqa: BLE001 (what cannot be looked at has changed)
-            return f"{type(error).__name__}: {error}"
+        now = self._now()
         if now == self._before:
             return ""
         if self._changed or not (isinstance(now, int) and isinstance(self._before, int)):
             return self._changed or f"{self._before} before the test, {now} after it"
         more = now - self._before
         return f"{abs(more)} entries {'more' if more > 0 else 'less'} than before the test"
+
+    def _now(self) -> object:
+        try:
+            return self._look()
+        except Exception as error:  # noqa: BLE001 (queues of macOS do not tell their size, for one)
+            return f"{type(error).__name__}: {error}"
 
 
 def watches_of(thing: Any) -> list[Watch]:
