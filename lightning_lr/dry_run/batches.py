@@ -10,16 +10,17 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
+from lightning_lr.dry_run.streams import Streams
 from lightning_lr.fit.internals import is_sequential, private_copy, train_loaders, validation_loaders
 
 __all__ = ["endless_batches", "spread_batches"]
 
 
-def endless_batches(trainer: Trainer) -> Generator[tuple[int, Any], None, None]:
+def endless_batches(trainer: Trainer, streams: Streams) -> Generator[tuple[int, Any], None, None]:
     """Yield numbered training batches from the start of the loaders, again and again.
 
     Raises:
-        MisconfigurationException: The loaders have no batches.
+        MisconfigurationException: The loaders have no batches, or can be read only once.
     """
     loader = _private_copy_of_all(train_loaders(trainer))
     index = 0
@@ -27,9 +28,12 @@ def endless_batches(trainer: Trainer) -> Generator[tuple[int, Any], None, None]:
         while True:
             start = index
             for batch, _, _ in loader:
+                if index == 0:
+                    streams.check(batch)
                 yield index, batch
                 index += 1
             if index == start:
+                streams.check()
                 raise MisconfigurationException(
                     "The train loader has no batches: there is nothing to rehearse."
                 )
@@ -50,19 +54,31 @@ def spread_batches(trainer: Trainer, batches: int) -> list[tuple[int, int, Any]]
     Returns:
         For each batch the number of its loader, its number there, and the batch; none where the fit does
         not validate.
+
+    Raises:
+        ReadOnceError: A loader can be read only once.
     """
     combined = validation_loaders(trainer)
     if combined is None:
         return []
-    if not is_sequential(trainer):
-        return list(
-            islice(((0, index, batch) for batch, index, _ in _private_copy_of_all(combined)), batches)
-        )
-    found = []
-    for number, (loader, limit) in enumerate(zip(combined.flattened, trainer.num_val_batches, strict=True)):
-        spread = _spread(loader, limit, min(batches, limit))
-        found += [(number, index, batch) for index, batch in enumerate(spread)]
+    streams = Streams(combined.flattened, "validation")
+    found = _read_spread(trainer, combined, batches)
+    streams.check(found)
+    if streams.may_be_read_once:
+        streams.check(_read_spread(trainer, combined, batches))
     return found
+
+
+def _read_spread(trainer: Trainer, combined: CombinedLoader, batches: int) -> list[tuple[int, int, Any]]:
+    if not is_sequential(trainer):
+        every = ((0, index, batch) for batch, index, _ in _private_copy_of_all(combined))
+        return list(islice(every, batches))
+    loaders = zip(combined.flattened, trainer.num_val_batches, strict=True)
+    return [
+        (number, index, batch)
+        for number, (loader, limit) in enumerate(loaders)
+        for index, batch in enumerate(_spread(loader, limit, min(batches, limit)))
+    ]
 
 
 def _private_copy_of_all(combined: CombinedLoader) -> CombinedLoader:
@@ -72,21 +88,13 @@ def _private_copy_of_all(combined: CombinedLoader) -> CombinedLoader:
 
 
 def _spread(loader: Any, limit: float, wanted: float) -> Iterator[Any]:
-    sampler = getattr(loader, "batch_sampler", None)
-    if type(sampler) is not BatchSampler or isinstance(loader.dataset, IterableDataset):
-        return islice(private_copy(loader), int(wanted))
-    indices = [index for batch in islice(sampler, int(limit)) for index in batch]
-    size, count = sampler.batch_size, min(len(indices), int(wanted) * sampler.batch_size)
-    chosen = [indices[place * len(indices) // count] for place in range(count)]
-    return iter(
-        DataLoader(
-            loader.dataset,
-            batch_sampler=[chosen[start : start + size] for start in range(0, count, size)],
-            collate_fn=loader.collate_fn,
-            num_workers=min(loader.num_workers, int(wanted)),
-            worker_init_fn=loader.worker_init_fn,
-            multiprocessing_context=loader.multiprocessing_context,
-            generator=loader.generator,
-            timeout=loader.timeout,
-        )
-    )
+    loader = private_copy(loader)
+    sampler = loader.batch_sampler if isinstance(loader, DataLoader) else None
+    if type(sampler) is BatchSampler and not isinstance(loader.dataset, IterableDataset):
+        indices = [index for batch in islice(sampler, int(limit)) for index in batch]
+        size, count = sampler.batch_size, min(len(indices), int(wanted) * sampler.batch_size)
+        chosen = [indices[place * len(indices) // count] for place in range(count)]
+        # Not by `setattr`, which a loader refuses. It is the user's loader still, with its own `__iter__`.
+        vars(loader)["batch_sampler"] = [chosen[start : start + size] for start in range(0, count, size)]
+        vars(loader)["num_workers"] = min(loader.num_workers, int(wanted))
+    return islice(loader, int(wanted))

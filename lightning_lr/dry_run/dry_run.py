@@ -21,6 +21,7 @@ from lightning_lr.dry_run.silence import deferred_signals, mute, uninterrupted
 from lightning_lr.dry_run.snapshot.roots import set_gradients_aside, snapshot_of
 from lightning_lr.dry_run.snapshot.snapshot import Snapshot
 from lightning_lr.dry_run.steps import optimizer_step
+from lightning_lr.dry_run.streams import Streams
 from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.fit.internals import check_private_names, train_loaders
 from lightning_lr.fit.neighbors import schedulers_of
@@ -78,7 +79,8 @@ class DryRun:
 
     def __init__(self, trainer: Trainer, pl_module: LightningModule, *, ahead: Sequence[str] = ()) -> None:
         check_private_names(trainer=trainer, LightningModule=pl_module)
-        check_dry_run_possible(trainer, pl_module, train_loaders(trainer).flattened)
+        check_dry_run_possible(trainer, pl_module)
+        self._streams = Streams(train_loaders(trainer).flattened)
         self._trainer = trainer
         self._module = pl_module
         self._ahead = ahead
@@ -86,7 +88,7 @@ class DryRun:
         if not self.reference_lr:
             raise MisconfigurationException("Every LR is 0: nothing is trained, so there is no LR to find.")
         self._snapshot = Snapshot()
-        self._batches = endless_batches(trainer)
+        self._batches = endless_batches(trainer, self._streams)
         self._is_at_start = True
         self._steps_show = True
         self._lowest_lr = math.inf
@@ -233,10 +235,14 @@ class DryRun:
                 vars(self._module).pop(name, None)
 
     def _rewind(self) -> None:
+        if self._is_at_start and self._streams.may_be_read_once:
+            # The first batch is compared with that of the next reading.
+            next(self._batches)
+            self._is_at_start = False
         if not self._is_at_start:
             with uninterrupted():
                 self._take_back()
-            self._batches = endless_batches(self._trainer)
+            self._batches = endless_batches(self._trainer, self._streams)
         self._is_at_start = False
         set_gradients_aside(self._trainer, self._module)
         for hook in self._ahead:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR, StepLR
 from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from lightning_lr.fit.neighbors import callbacks_of
 
@@ -24,6 +25,7 @@ __all__ = [
     "LAST_LRS",
     "LIVE_ITERATOR",
     "PRIVATE_NAMES",
+    "batches_taken",
     "callback_metrics_of",
     "check_private_names",
     "inner_schedulers",
@@ -54,6 +56,7 @@ PRIVATE_NAMES = {
     "StochasticWeightAveraging._swa_lrs": "the LRs that it sets again after a resume",
     "StochasticWeightAveraging._scheduler_state": "tells whether a checkpoint was saved while it averaged",
     "DataLoader._iterator": "what a copy of a loader must not share with it",
+    "DataLoaderIter._num_yielded": "tells whether the iterator of a loader has been read on",
     "LRScheduler._initial_step": "begins a schedule again from another base LR",
     "LRScheduler._last_lr": "what a schedule says it has set",
     "SequentialLR._schedulers": "the schedules that follow one another",
@@ -92,10 +95,13 @@ def check_private_names(**roots: Any) -> None:
 @lru_cache
 def _of_torch() -> dict[str, object]:
     """Return an object of each class of torch; only instances have some of the attributes."""
+    # With a generator of its own, since an iterator takes a seed from it.
+    loader = DataLoader(TensorDataset(torch.zeros(1)), generator=torch.Generator())
     step = StepLR(SGD([torch.zeros(1)], lr=0.1), 1)
     sequential = SequentialLR(step.optimizer, [step, StepLR(step.optimizer, 1)], [1])
     return {
-        "DataLoader": DataLoader(TensorDataset(torch.zeros(1))),
+        "DataLoader": loader,
+        "DataLoaderIter": iter(loader),
         "Tensor": torch.zeros(1),
         "LRScheduler": step,
         "SequentialLR": sequential,
@@ -133,6 +139,11 @@ def private_copy(loader: Any) -> Any:
         # The original keeps the Trainer's iterator, with workers that may persist between epochs.
         loader._iterator = None
     return loader
+
+
+def batches_taken(iterator: object) -> int | None:
+    """Return how many batches the iterator of a torch loader has given; None for any other object."""
+    return iterator._num_yielded if isinstance(iterator, _BaseDataLoaderIter) else None
 
 
 def is_sequential(trainer: Trainer) -> bool:

@@ -3,12 +3,17 @@
 Workers never import one another: what one needs of another is a protocol here.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging
+from torch import Tensor, nn
+from torchmetrics import Metric
 
 __all__ = [
     "Charted",
@@ -16,6 +21,7 @@ __all__ = [
     "Finds",
     "Listed",
     "Schedules",
+    "averages_of",
     "callbacks_of",
     "check_no_rival",
     "lowering_schedule",
@@ -81,6 +87,24 @@ def callbacks_of(trainer: Trainer, kind: type[Kind]) -> list[Kind]:
     """Return the callbacks of a Trainer that have a class or fit a protocol."""
     callbacks: Sequence[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     return [callback for callback in callbacks if isinstance(callback, kind)]
+
+
+def averages_of(trainer: Trainer, pl_module: LightningModule) -> dict[str, Tensor]:
+    """Return the tensors of the modules that callbacks hold beside the one in training: averages of it."""
+    found: dict[str, Tensor] = {}
+    seen = Counter[str]()
+    for callback in callbacks_of(trainer, Callback):
+        kind = type(callback).__name__
+        place = f"{kind}[{seen[kind]}]"
+        seen[kind] += 1
+        for name, held in vars(callback).items():
+            if isinstance(held, nn.Module) and not isinstance(held, Metric) and held is not pl_module:
+                tensors = chain(held.named_parameters(), held.named_buffers())
+                found |= {f"{place}.{name}.{key}": tensor for key, tensor in tensors}
+        if isinstance(callback, StochasticWeightAveraging):
+            averaged = callback.n_averaged
+            found[f"{place}.n_averaged"] = torch.tensor(0) if averaged is None else averaged
+    return found
 
 
 def schedulers_of(trainer: Trainer) -> list[Any]:

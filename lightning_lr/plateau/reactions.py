@@ -8,11 +8,10 @@ from typing import Any
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 
-from lightning_lr.fit.neighbors import lowering_schedule
+from lightning_lr.fit.neighbors import averages_of, lowering_schedule
 from lightning_lr.fit.saved_state import (
     Read,
     count,
-    each_of,
     flag,
     mapping,
     number,
@@ -26,7 +25,7 @@ from lightning_lr.plateau.actions.reduce import ReduceLR
 from lightning_lr.plateau.actions.restore import RestoreBest, is_sharded
 from lightning_lr.plateau.detectors.base import Mode, is_better
 from lightning_lr.plateau.record import Record
-from lightning_lr.plateau.weights import copy_weights
+from lightning_lr.plateau.weights import copy_weights, read_weights
 
 __all__ = ["Reactions", "checked_actions", "tell_default"]
 
@@ -114,7 +113,9 @@ class Reactions:
             return
         if self.best is None or is_better(record.value, self.best.value, self._mode):
             keeps_best = any(action.keeps_best for _, action in self._all())
-            weights = copy_weights(pl_module, trainer.optimizers) if keeps_best else None
+            weights = None
+            if keeps_best:
+                weights = copy_weights(pl_module, trainer.optimizers, averages_of(trainer, pl_module))
             self.best = Best(record.value, record.validation, weights)
 
 
@@ -151,10 +152,8 @@ def _read_memories(memories: object) -> dict[str, dict[str, Any]]:
 
 
 def _read_best(best: object) -> Best:
-    read_weights = optional(
-        lambda weights: read_entries(weights, {"module": mapping, "optimizers": each_of(mapping)})
-    )
-    return Best(**read_entries(best, {"value": number, "validation": count, "weights": read_weights}))
+    entries = {"value": number, "validation": count, "weights": optional(read_weights)}
+    return Best(**read_entries(best, entries))
 
 
 _ENTRIES: dict[str, Read] = {

@@ -18,7 +18,7 @@ import lightning_lr
 from lightning_lr import LRRangeTest, LRSearch, PlateauDetector
 from lightning_lr.fit.internals import PRIVATE_NAMES, check_private_names
 
-OF_TORCH = ("DataLoader", "Tensor", "LRScheduler", "SequentialLR", "ChainedScheduler")
+OF_TORCH = ("DataLoader", "DataLoaderIter", "Tensor", "LRScheduler", "SequentialLR", "ChainedScheduler")
 PACKAGE = Path(lightning_lr.__file__).parent
 # The two places for private names: of Lightning and torch, and of TensorBoard.
 EXCEPT = {"fit/internals.py", "output/event_file.py"}

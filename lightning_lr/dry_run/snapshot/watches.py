@@ -33,6 +33,10 @@ class Watch:
         self._changed = changed
         self._before = self._now()
 
+    def has_changed(self) -> bool:
+        """Tell whether it is no longer what it was."""
+        return self._now() != self._before
+
     def difference(self) -> str:
         """Return what has changed, in words; empty if nothing has."""
         now = self._now()

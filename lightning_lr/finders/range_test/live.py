@@ -1,6 +1,8 @@
 """A range test over the first real batches, for fits that allow no dry run."""
 
+import copy
 from contextlib import ExitStack
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -26,10 +28,8 @@ class LiveRamp:
         self._peaks = peak_lrs(trainer.optimizers, schedulers)
         self._losses: list[Tensor] = []
         self._step = trainer.global_step
-        self._snapshot = Snapshot()
-        self._snapshot.add_tensors([*pl_module.parameters(), *pl_module.buffers()])
-        for stateful in [*trainer.optimizers, *nested_schedulers(schedulers)]:
-            self._snapshot.add(stateful)
+        self._module = pl_module
+        self._snapshot = self._snapshot_of_now()
         self._lent = ExitStack()
         self._lent.enter_context(lent(trainer.optimizers))
 
@@ -67,3 +67,25 @@ class LiveRamp:
         """Put everything back; a second call is harmless."""
         self._lent.close()
         self._snapshot.restore()
+
+    def take_out_of(self, checkpoint: dict[str, Any]) -> None:
+        """Put what was before the ramp into a checkpoint saved during it, so that nobody goes on from it."""
+        trainer, now = self._trainer, self._snapshot_of_now()
+        self._snapshot.restore()
+        try:
+            states = {
+                "state_dict": trainer.strategy.lightning_module_state_dict(),
+                "optimizer_states": [trainer.strategy.optimizer_state(each) for each in trainer.optimizers],
+                "lr_schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
+            }
+            # Copied, since they hold the tensors themselves.
+            checkpoint.update(copy.deepcopy(states))
+        finally:
+            now.restore()
+
+    def _snapshot_of_now(self) -> Snapshot:
+        snapshot = Snapshot()
+        snapshot.add_tensors([*self._module.parameters(), *self._module.buffers()])
+        for stateful in [*self._trainer.optimizers, *nested_schedulers(schedulers_of(self._trainer))]:
+            snapshot.add(stateful)
+        return snapshot

@@ -19,7 +19,7 @@ from lightning_lr.finders.range_test.rules import Basin, Rule
 from lightning_lr.finders.report import Finding
 from lightning_lr.finders.suggestion import Abstention, Decision, combine
 from lightning_lr.fit.neighbors import Charts
-from lightning_lr.fit.saved_state import Read, optional
+from lightning_lr.fit.saved_state import Read, flag, optional
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -167,6 +167,13 @@ class LRRangeTest(Finder):
             self._live_ramp.end_batch(outputs)
 
     @override
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self._live_ramp is not None:
+            self._live_ramp.take_out_of(checkpoint)
+
+    @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._live_ramp is not None:
             self._end_live(trainer, pl_module, self._live_ramp)
@@ -180,16 +187,24 @@ class LRRangeTest(Finder):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"curve": self.curve.to_dict() if self.curve else None}
+        return super().state_dict() | {
+            "curve": self.curve.to_dict() if self.curve else None,
+            "ramping": self._live_ramp is not None,
+        }
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if isinstance(state_dict, dict):
+            # Version 0.1.0 did not write it.
+            state_dict = {"ramping": False, **state_dict}
         super().load_state_dict(state_dict)
         self.curve = self._entries()["curve"](state_dict["curve"])
+        # A ramp that was cut off begins again.
+        self._is_due = self.live and state_dict["ramping"]
 
     @override
     def _entries(self) -> dict[str, Read]:
-        return super()._entries() | {"curve": optional(LossCurve.from_dict)}
+        return super()._entries() | {"curve": optional(LossCurve.from_dict), "ramping": flag}
 
     def charts(self) -> Charts:
         """Return the charts of TensorBoard's Custom Scalars."""

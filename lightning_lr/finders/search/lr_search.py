@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count, check_number
 from lightning_lr.dry_run.dry_run import DryRun
+from lightning_lr.dry_run.streams import ReadOnceError
 from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.finders.bounds import PROBED_STEPS, check_bounds, find_bounds
 from lightning_lr.finders.finder import Finder
@@ -216,6 +217,8 @@ class LRSearch(Finder):
             validation = dry.validation(self.validation_batches)
             # Only a call shows whether `validation_step` gives a loss.
             validation.loss()
+        except ReadOnceError:
+            raise
         except MisconfigurationException as error:
             if self.score == "auto":
                 return None, f"training loss ({error})"

@@ -10,12 +10,13 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count, check_number
-from lightning_lr.fit.saved_state import Read, count, each_of, flag, mapping, number, optional, read_entries
+from lightning_lr.fit.neighbors import averages_of
+from lightning_lr.fit.saved_state import Read, count, each_of, flag, number, optional, read_entries
 from lightning_lr.plateau.actions.base import Action, Effect, Situation
 from lightning_lr.plateau.actions.reduce import change_lr
 from lightning_lr.plateau.actions.restore import check_weights_can_be_kept
 from lightning_lr.plateau.detectors.base import Mode
-from lightning_lr.plateau.weights import copy_weights, put_back
+from lightning_lr.plateau.weights import copy_weights, put_back, read_weights
 from lightning_lr.rates import base_lr
 
 __all__ = ["Escape"]
@@ -82,7 +83,7 @@ class Escape(Action):
     def check_memory(self, memory: Mapping[str, Any]) -> None:
         entries: dict[str, Read] = {"attempts": count} if memory else {}
         if "left" in memory:
-            entries |= {"left": count, "target": number, "weights": mapping, "raised": flag}
+            entries |= {"left": count, "target": number, "weights": read_weights, "raised": flag}
         if memory.get("raised"):
             of_lr: dict[str, Read] = {"lr": number, "raised_lr": number}
             entries |= of_lr if self.quantity == "lr" else {"momenta": each_of(optional(number))}
@@ -97,7 +98,8 @@ class Escape(Action):
         text = self._raise(situation)
         if text is None:
             return None
-        weights = copy_weights(situation.pl_module, situation.trainer.optimizers)
+        trainer, module = situation.trainer, situation.pl_module
+        weights = copy_weights(module, trainer.optimizers, averages_of(trainer, module))
         memory.update(
             attempts=attempts + 1, left=self.patience, target=best.value, raised=True, weights=weights
         )
@@ -115,7 +117,9 @@ class Escape(Action):
         if better:
             texts.append(f"the escape has paid: better than {memory['target']:.4g}")
         elif over:
-            put_back(memory["weights"], situation.pl_module, situation.trainer.optimizers)
+            trainer, module = situation.trainer, situation.pl_module
+            kept = read_weights(memory["weights"])
+            put_back(kept, module, trainer.optimizers, averages_of(trainer, module))
             texts.append(f"no better than {memory['target']:.4g}: back to the weights before the escape")
         if memory["raised"] and (over or self.patience - memory["left"] == self.duration):
             memory["raised"] = False

@@ -5,11 +5,12 @@ from typing import Literal
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_number
+from lightning_lr.fit.neighbors import averages_of, callbacks_of
 from lightning_lr.plateau.actions.base import Action, Effect, Situation
 from lightning_lr.plateau.actions.reduce import multiply_lr
 from lightning_lr.plateau.detectors.base import Mode
@@ -58,6 +59,8 @@ class RestoreBest(Action):
     @override
     def check(self, trainer: Trainer, *, monitor: str, mode: Mode) -> None:
         check_weights_can_be_kept(trainer, self)
+        if self.source == "checkpoint":
+            _check_averages(trainer)
         if self.source == "checkpoint" and _saver(trainer, monitor, mode) is None:
             raise MisconfigurationException(
                 "`RestoreBest(source='checkpoint')` needs a ModelCheckpoint that saves the best: add"
@@ -70,11 +73,13 @@ class RestoreBest(Action):
         texts = []
         weights = self._weights(situation)
         if weights is not None and situation.best is not None:
-            put_back(weights, situation.pl_module, situation.trainer.optimizers)
+            trainer, module = situation.trainer, situation.pl_module
+            afresh = put_back(weights, module, trainer.optimizers, averages_of(trainer, module))
             texts.append(
                 f"weights back to those of validation {situation.best.validation}, the best with"
                 f" {situation.best.value:.4g}"
             )
+            texts += [f"{optimizer} starts afresh, since it was set up later" for optimizer in afresh]
         reduction = multiply_lr(situation.trainer, self.factor) if self.factor < 1 else None
         if reduction is not None:
             texts.append(reduction.text)
@@ -90,7 +95,7 @@ class RestoreBest(Action):
         if saver is None or not saver.best_model_path:
             return None
         checkpoint = trainer.strategy.load_checkpoint(saver.best_model_path, weights_only=False)
-        return weights_of_checkpoint(checkpoint)
+        return weights_of_checkpoint(checkpoint, averages_of(trainer, situation.pl_module))
 
 
 def is_sharded(trainer: Trainer) -> bool:
@@ -105,6 +110,17 @@ def check_weights_can_be_kept(trainer: Trainer, action: Action) -> None:
             f"`{type(action).__name__}` keeps whole weights, and {type(trainer.strategy).__name__} shards"
             " them over the ranks. Use another action, for example `ReduceLR`."
         )
+
+
+def _check_averages(trainer: Trainer) -> None:
+    saved = {type(callback).__name__ for callback in callbacks_of(trainer, WeightAveraging)}
+    for place in averages_of(trainer, trainer.lightning_module):
+        name = place.partition("[")[0]
+        if name not in saved:
+            raise MisconfigurationException(
+                f"{name} keeps averages of the weights that are not in a checkpoint as weights, so"
+                " `RestoreBest(source='checkpoint')` could not go back to them. Use `source='memory'`."
+            )
 
 
 def _saver(trainer: Trainer, monitor: str, mode: Mode) -> ModelCheckpoint | None:

@@ -6,6 +6,7 @@ from helpers.dry_run import OneShot, adamw
 from helpers.toy import LRTrace, ManualToy, Toy, scalars, trainer
 from helpers.twin import Net
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_lr import LRDecay, LRLogger, LRRangeTest
@@ -128,6 +129,33 @@ def test_an_error_puts_everything_back():
     with pytest.raises(ValueError, match="broken"):
         trainer(LRRangeTest(**BOUNDS), max_epochs=1).fit(module)
     assert is_same(before, list(module.parameters()))
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+def test_a_ramp_that_is_cut_off_begins_again_from_where_it_began(tmp_path):
+    class Cut(Weights):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if trainer.global_step >= 12:
+                raise KeyboardInterrupt
+
+    def adam(parameters):
+        return torch.optim.Adam(parameters, lr=0.1)
+
+    cut, saver = Cut(), ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=4, save_top_k=-1)
+    fit = trainer(LRRangeTest(**BOUNDS), saver, cut, max_epochs=1, enable_checkpointing=True)
+    with pytest.raises(SystemExit):
+        fit.fit(Learner(adam, batches=90))
+    test, weights, trace = LRRangeTest(**BOUNDS), Weights(), LRTrace()
+    resumed = trainer(test, weights, trace, max_epochs=1)
+    saved = tmp_path / "step=8.ckpt"
+    resumed.fit(Learner(adam, batches=90), ckpt_path=saved, weights_only=True)
+    assert is_same(weights.before[0], cut.before[0])
+    assert test.curve.lrs[0] == pytest.approx(1e-4)
+    assert isinstance(test.suggestion, Suggestion)
+    assert trace.first_group()[-1] == test.suggestion.lr
+    [state] = torch.load(saved)["optimizer_states"]
+    assert state["param_groups"][0]["lr"] == 0.1
+    assert not state["state"]
 
 
 @pytest.mark.parametrize(
