@@ -1,6 +1,7 @@
 """LRDecay: the learning rate of every step as a closed form of time."""
 
 import math
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -11,11 +12,14 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_lr.checks import check_choice
+from lightning_lr.decay.doubts import warms_up
 from lightning_lr.decay.plan import Cooldown, Interval, Plan
 from lightning_lr.decay.report import (
-    group_count,
+    has_new_groups,
     take_in_added,
     tell_change,
+    tell_doubts,
+    tell_new_plan,
     tell_warmup_end,
     warn_of_new_horizon,
 )
@@ -23,7 +27,7 @@ from lightning_lr.fit.horizon import Horizon
 from lightning_lr.fit.neighbors import check_no_rival
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.run_length import REMEDY, check_epochs_end_together, run_length
-from lightning_lr.fit.saved_state import Read, count, length, number, optional, positive, read_entries
+from lightning_lr.fit.saved_state import Read, count, length, number, optional, positive, read_entries, text
 from lightning_lr.fit.step_hook import StepHook
 from lightning_lr.policies import Constant, Linear, Policy, WarmupStableDecay, check_span
 from lightning_lr.rates import adopt_groups, are_lent, set_factor
@@ -34,6 +38,7 @@ _DEFAULT_POLICY = Linear()
 
 _ENTRIES: dict[str, Read] = {
     "step": count,
+    "plan": optional(text),
     "horizon": lambda values: Horizon(**read_entries(values, {"steps": length, "epochs": length})),
     "cooldown": optional(
         lambda values: Cooldown(**read_entries(values, {"start": number, "length": positive}))
@@ -48,10 +53,11 @@ class LRDecay(Callback):
     (`group["initial_lr"]`, torch's convention), so the groups keep their ratios. The LR of a step is written
     before the `on_train_batch_start` of any callback sees that step.
 
-    **Time** is counted in completed epochs or in optimizer steps. A batch that only accumulates gradients and
-    a step that the AMP scaler skips do not count. Under manual optimization the Trainer cannot know how many
-    steps a batch makes, so time is counted in the unit that bounds the run: with `max_steps`, the steps of
-    all optimizers together, as the Trainer counts them; otherwise batches.
+    **Time** is counted in completed epochs or in optimizer steps, as the Trainer counts them: a batch that
+    only accumulates gradients does not count, and an `optimizer_step` that steps twice, or only on every
+    second batch, counts once for each batch. A step that the AMP scaler skips does not count. Under manual
+    optimization the Trainer cannot know how many steps a batch makes, so time is counted in the unit that
+    bounds the run: with `max_steps`, the steps of all optimizers together, otherwise batches.
 
     **Resume** needs no setup: the LR is recomputed from the time and the base LRs in the checkpoint, and is
     that of the uninterrupted run bit for bit. A run resumed with another `max_epochs` or `max_steps`
@@ -122,10 +128,13 @@ class LRDecay(Callback):
         self._loaded: dict[str, Any] = {}
         self._saved: dict[str, Any] = {}
         self._factor: float | None = None
-        self._group_count = 0
         self._counts_batches = False
         self._is_warming_up = False
-        self._hook = StepHook(self._count_step)
+        # The Trainer's count of steps when this one was last raised.
+        self._seen = 0
+        # Tells which steps the AMP scaler does not skip; None if there is no scaler.
+        self._unskipped: StepHook | None = None
+        self._happened = False
         self._warned = False
 
     @property
@@ -154,16 +163,9 @@ class LRDecay(Callback):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         check_not_restarted(trainer, self, loaded=self._loaded.get("step", 0) > 0)
-        if self.interval == "epoch":
-            check_epochs_end_together(
-                trainer,
-                "`LRDecay(interval='epoch')` sets one LR on all ranks",
-                otherwise="it trains with another LR than the others for a while",
-                remedy="Use `LRDecay(interval='step')`",
-            )
         manual = not pl_module.automatic_optimization
         self._counts_batches = manual and trainer.max_steps == -1
-        self._plan = self._make_plan(trainer, manual=manual)
+        self._plan = self.check_fit(trainer, pl_module)
         batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
         self._step = self._loaded.get("step", batches if self._counts_batches else trainer.global_step)
         # `current_epoch` lags behind if the checkpoint was saved at the end of an epoch.
@@ -172,24 +174,48 @@ class LRDecay(Callback):
         self._is_warming_up = self._step < self._plan.warmup_steps
         old = self._loaded.get("horizon", self._plan.horizon)
         warn_of_new_horizon(self._plan, old, step=self._step, epoch=self._epoch)
+        was, now = self._loaded.get("plan"), self._written()
+        if was not in (None, now):
+            tell_new_plan(trainer, was, now)
+        elif self._step == 0:
+            tell_doubts(trainer, self._plan)
         self._update(trainer)
-        self._hook.attach([] if self._counts_batches else trainer.optimizers)
+        self._seen, self._happened = trainer.global_step, False
+        if getattr(trainer.precision_plugin, "scaler", None) is not None and not manual:
+            self._unskipped = StepHook(self._note_step)
+
+    def check_fit(self, trainer: Trainer, pl_module: LightningModule) -> Plan:
+        """Return the plan of a fit whose loaders are set up; all ranks call it.
+
+        Raises:
+            MisconfigurationException: There is none.
+        """
+        if self.interval == "epoch":
+            check_epochs_end_together(
+                trainer,
+                "`LRDecay(interval='epoch')` sets one LR on all ranks",
+                otherwise="it trains with another LR than the others for a while",
+                remedy="Use `LRDecay(interval='step')`",
+            )
+        return self._make_plan(trainer, manual=not pl_module.automatic_optimization)
 
     @override
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._hook.in_batch = True
-        if group_count(trainer.optimizers) != self._group_count:
+        optimizers = trainer.optimizers
+        if self._unskipped is not None:
+            # The fit may have got new ones.
+            self._unskipped.attach(optimizers)
+            self._unskipped.in_batch = True
+        if has_new_groups(optimizers):
             self.write(trainer)
 
     @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._hook.in_batch = False
-        if self._counts_batches:
-            self._step += 1
+        self._step += 1 if self._counts_batches else self._steps_since(trainer)
         self._update(trainer)
         if self._is_warming_up and self._step >= self.plan.warmup_steps:
             self._is_warming_up = False
@@ -203,11 +229,11 @@ class LRDecay(Callback):
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._hook.detach()
+        self._forget_hook()
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._hook.detach()
+        self._forget_hook()
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -218,13 +244,23 @@ class LRDecay(Callback):
             "step": self._step,
             "horizon": asdict(self._plan.horizon),
             "cooldown": asdict(cooldown) if cooldown else None,
+            "plan": self._written(),
         }
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         # Empty if it was saved before the first step.
-        self._loaded = read_state(self, state_dict, _ENTRIES) if state_dict != {} else {}
+        is_empty = state_dict == {}
+        self._loaded = {} if is_empty else read_state(self, state_dict, _ENTRIES, newer={"plan": None})
         self._saved = dict(state_dict)
+
+    @override
+    def __repr__(self) -> str:
+        return f"LRDecay({self.policy!r}, interval={self.interval!r}, warmup={self.warmup!r})"
+
+    def warms_up(self, trainer: Trainer, pl_module: LightningModule) -> bool:
+        """Return whether the LR of a fit whose loaders are set up begins low and rises; all ranks call it."""
+        return warms_up(self._plan or self.check_fit(trainer, pl_module))
 
     @property
     def schedule_name(self) -> str | None:
@@ -270,12 +306,10 @@ class LRDecay(Callback):
         if self._plan is None or are_lent(optimizers):
             return
         factor = self.plan.factor(step=self._step, epoch=self._epoch)
-        groups = group_count(optimizers)
-        if self._factor is not None and groups != self._group_count:
+        if self._factor is not None and has_new_groups(optimizers):
             take_in_added(trainer, self._factor)
         changes = set_factor(optimizers, factor, previous=self._factor)
         self._factor = factor
-        self._group_count = groups
         if changes and not self._warned:
             self._warned = True
             expected, found = changes[0]
@@ -300,5 +334,25 @@ class LRDecay(Callback):
         plan.check()
         return plan
 
-    def _count_step(self, optimizer: Optimizer) -> None:
-        self._step += 1
+    def _written(self) -> str:
+        """Return the arguments as text that is the same in another process."""
+        return re.sub(" at 0x[0-9a-f]+", "", repr(self))
+
+    def _steps_since(self, trainer: Trainer) -> int:
+        """Return how many steps the Trainer has made since the last call, without those that AMP skipped."""
+        made, self._seen = trainer.global_step - self._seen, trainer.global_step
+        hook = self._unskipped
+        if hook is not None:
+            hook.in_batch = False
+            if made and hook.follows_all and not self._happened:
+                return 0
+            self._happened = False
+        return made
+
+    def _note_step(self, optimizer: Optimizer) -> None:
+        self._happened = True
+
+    def _forget_hook(self) -> None:
+        if self._unskipped is not None:
+            self._unskipped.detach()
+            self._unskipped = None

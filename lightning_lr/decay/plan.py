@@ -81,8 +81,13 @@ class Plan:
 
     @cached_property
     def warmup_steps(self) -> float:
-        """The length of the ramp in optimizer steps."""
+        """The length of the ramp in optimizer steps; of a share of the run, no whole number."""
         return span(self.warmup, self.horizon.steps)
+
+    @property
+    def ramp_steps(self) -> int:
+        """The number of steps that the ramp makes smaller."""
+        return math.ceil(self.warmup_steps)
 
     def factor(self, *, step: int, epoch: int) -> float:
         """Return the factor of the base LR.

@@ -1,6 +1,5 @@
 """Reports what happens to the LRs of LRDecay: the warm-up ends, a group joins, other code changes an LR."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -9,13 +8,22 @@ from lightning.pytorch.callbacks import BaseFinetuning
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 
+from lightning_lr.decay.doubts import doubts
 from lightning_lr.decay.plan import Plan
 from lightning_lr.fit.horizon import Horizon
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.rates import adopt_groups, current_lr
 
-__all__ = ["group_count", "take_in_added", "tell_change", "tell_warmup_end", "warn_of_new_horizon"]
+__all__ = [
+    "has_new_groups",
+    "take_in_added",
+    "tell_change",
+    "tell_doubts",
+    "tell_new_plan",
+    "tell_warmup_end",
+    "warn_of_new_horizon",
+]
 
 # A smaller difference is rounding.
 _ROUNDING = 1e-6
@@ -23,9 +31,24 @@ _ROUNDING = 1e-6
 
 def tell_warmup_end(trainer: Trainer, plan: Plan) -> None:
     """Tell that the warm-up has ended; all ranks call it."""
-    steps = math.ceil(plan.warmup_steps)
     effect = f"LR {current_lr(trainer):.4g}, from here on by {plan.policy!r}"
-    tell(trainer, Entry("LRDecay", "warm-up end", f"The warm-up of {steps} steps is over.", effect))
+    tell(trainer, Entry("LRDecay", "warm-up end", f"The warm-up of {plan.ramp_steps} steps is over.", effect))
+
+
+def tell_doubts(trainer: Trainer, plan: Plan) -> None:
+    """Tell which settings can hardly have the effect that they were given for; all ranks call it."""
+    if found := doubts(plan):
+        tell(trainer, Entry("LRDecay", "settings", " ".join(found), f"LR by {plan.policy!r} all the same"))
+
+
+def tell_new_plan(trainer: Trainer, old: str, new: str) -> None:
+    """Tell, and warn, that a run is resumed under another plan; all ranks call it."""
+    rank_zero_warn(
+        f"LRDecay was {old} when the checkpoint was saved, and is {new} now. The run goes on by the new one"
+        " as if it had begun so. If that is not what you want, give LRDecay the arguments it had."
+    )
+    summary = f"The resumed run has another plan: {new} instead of {old}."
+    tell(trainer, Entry("LRDecay", "new plan", summary, "LR by the new plan from here on"))
 
 
 def tell_change(trainer: Trainer, step: int, *, expected: float, found: float) -> None:
@@ -57,9 +80,9 @@ def warn_of_new_horizon(plan: Plan, old: Horizon, *, step: int, epoch: int) -> N
     )
 
 
-def group_count(optimizers: Iterable[Optimizer]) -> int:
-    """Return the number of parameter groups."""
-    return sum(len(optimizer.param_groups) for optimizer in optimizers)
+def has_new_groups(optimizers: Iterable[Optimizer]) -> bool:
+    """Tell whether a parameter group has no base LR yet."""
+    return any("initial_lr" not in group for each in optimizers for group in each.param_groups)
 
 
 def take_in_added(trainer: Trainer, factor: float) -> None:

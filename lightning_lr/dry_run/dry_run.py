@@ -27,6 +27,7 @@ from lightning_lr.fit.internals import check_private_names, train_loaders
 from lightning_lr.fit.neighbors import schedulers_of
 from lightning_lr.fit.ranks import mean_unless_terminated
 from lightning_lr.fit.step_hook import dry_run_of, happened
+from lightning_lr.fit.used_lrs import UsedLRs
 from lightning_lr.rates import peak_lrs, set_lrs
 
 __all__ = ["DryRun"]
@@ -87,6 +88,7 @@ class DryRun:
         self._peaks = peak_lrs(trainer.optimizers, schedulers_of(trainer))
         if not self.reference_lr:
             raise MisconfigurationException("Every LR is 0: nothing is trained, so there is no LR to find.")
+        self._used_lrs = UsedLRs(pl_module)
         self._snapshot = Snapshot()
         self._batches = endless_batches(trainer, self._streams)
         self._is_at_start = True
@@ -107,6 +109,7 @@ class DryRun:
             # First, so that handlers find everything put back.
             stack.enter_context(deferred_signals())
             stack.enter_context(dry_run_of(self._trainer.optimizers))
+            stack.enter_context(self._used_lrs.checked(self._trainer.optimizers))
             mute(stack, self._trainer, self._module)
             self._snapshot = snapshot_of(self._trainer, self._module)
             self._muted = stack.pop_all()
@@ -261,7 +264,9 @@ class DryRun:
         return [[peak / self.reference_lr for peak in peaks] for peaks in self._peaks]
 
     def _set_lr(self, lr: float) -> None:
-        set_lrs(self._trainer.optimizers, [[ratio * lr for ratio in ratios] for ratios in self._ratios()])
+        optimizers = self._trainer.optimizers
+        set_lrs(optimizers, [[ratio * lr for ratio in ratios] for ratios in self._ratios()])
+        self._used_lrs.expect(optimizers)
 
     def _step_that_happens(self, then: Callable[[Optimizer], None] | None = None) -> float:
         by_hand = not self._module.automatic_optimization and self._steps_show
@@ -284,6 +289,10 @@ class DryRun:
     def _step_with_loss(self) -> float:
         for _ in range(_MOST_SKIPPED):
             local = optimizer_step(self._trainer, self._module, self._batches)
+            if self._module.automatic_optimization:
+                # Nobody steps a scheduler in between.
+                for optimizer in self._trainer.optimizers:
+                    self._used_lrs.check(optimizer)
             # Before the next step, or a rank that has a loss would be a step behind one that has none.
             loss = mean_unless_terminated(self._trainer, None if local is None else local.item())
             if loss is not None:

@@ -1,5 +1,6 @@
 """What every callback that finds an LR has in common: when it looks for one, and what follows."""
 
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -13,15 +14,16 @@ from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
 from lightning_lr.checks import as_tuple, check_count, check_flag
+from lightning_lr.finders.doubts import tell_doubts, tell_no_test
 from lightning_lr.finders.report import Finding, report, tell_traces
 from lightning_lr.finders.suggestion import Decision, Suggestion, decision_from_dict
 from lightning_lr.fit.internals import keep_swa_lrs
-from lightning_lr.fit.neighbors import schedulers_of, write_schedules
+from lightning_lr.fit.neighbors import check_fits, schedulers_of, write_schedules
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.saved_state import Read, count, each_of, mapping, number, optional, read_entries, text
-from lightning_lr.output.decisions import Entry
+from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.output.points import Point, logged_step, shifted
-from lightning_lr.rates import rescale
+from lightning_lr.rates import base_lr, rescale
 
 __all__ = ["Finder"]
 
@@ -42,6 +44,8 @@ class Finder(Callback):
 
     name: ClassVar[str]
     kind: ClassVar[str]
+    # What states of version 0.1.0 lack.
+    _newer: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, *, milestones: Sequence[int], apply: bool, stop_after: bool) -> None:
         name = type(self).__name__
@@ -58,6 +62,18 @@ class Finder(Callback):
         self._minimum: tuple[int | None, int | None] | None = None
         # The start hooks of the module that the fit calls only after the test.
         self._ahead: tuple[str, ...] = ()
+
+    def check_fit(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a fit whose loaders are set up, before any test; all ranks call it.
+
+        Raises:
+            MisconfigurationException: Why, and what to change.
+        """
+
+    @property
+    @abstractmethod
+    def planned_steps(self) -> int | float:
+        """About how many steps a test makes, as a count (int) or a share of the run (float)."""
 
     @abstractmethod
     def find(self, trainer: Trainer, pl_module: LightningModule) -> Finding:
@@ -79,8 +95,17 @@ class Finder(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         keep_swa_lrs(trainer)
         check_not_restarted(trainer, self, loaded=bool(self._tested))
-        if trainer.global_step == 0 and 0 in self.milestones and self._may_run(trainer):
+        if 0 not in self.milestones or not self._may_run(trainer):
+            return
+        if trainer.global_step == 0:
+            # Whatever the order of the callbacks, a fit that one of them refuses costs no test.
+            check_fits(trainer, pl_module)
+            tell_doubts(trainer, pl_module, self, steps=self.planned_steps)
             self._begin(trainer, pl_module)
+        elif trainer.ckpt_path is not None:
+            tell_no_test(trainer, self.name)
+        else:
+            self._keep_found(trainer, pl_module)
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -107,7 +132,7 @@ class Finder(Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        state = read_state(self, state_dict, self._entries())
+        state = read_state(self, state_dict, self._entries(), newer=self._newer)
         self._tested, self.suggestion = state["tested"], state["suggestion"]
         self.points = state["points"]
 
@@ -131,6 +156,14 @@ class Finder(Callback):
         self._ahead = ("on_train_start", "on_train_epoch_start")
         self.run_test(trainer, pl_module)
         self._ahead = ()
+
+    def _keep_found(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on with the LR that an earlier fit of the same Trainer has found."""
+        found, old = self.suggestion, base_lr(trainer)
+        if self.apply and isinstance(found, Suggestion) and old and not math.isclose(old, found.lr):
+            _apply(trainer, pl_module, old=old, new=found.lr)
+            summary = "A fit of this Trainer before has found the LR, and the optimizers are new."
+            tell(trainer, Entry(self.name, "LR kept", summary, f"LR {old:.3g} -> {found.lr:.3g}"))
 
     def _conclude(self, trainer: Trainer, pl_module: LightningModule, finding: Finding) -> None:
         """Train with the LR found, and report it."""

@@ -18,11 +18,13 @@ from torchmetrics import Metric
 __all__ = [
     "Charted",
     "Charts",
+    "ChecksFit",
     "Finds",
     "Listed",
     "Schedules",
     "averages_of",
     "callbacks_of",
+    "check_fits",
     "check_no_rival",
     "lowering_schedule",
     "schedulers_of",
@@ -71,8 +73,19 @@ class Schedules(Protocol):
     def start_cooldown(self, trainer: Trainer) -> str | None:
         """Begin the cooldown and return what that means for the run; None if it has already begun."""
 
+    def warms_up(self, trainer: Trainer, pl_module: LightningModule) -> bool:
+        """Return whether the LR begins low and rises; all ranks call it."""
+
     def write(self, trainer: Trainer) -> None:
         """Set the current LRs from the current base LRs."""
+
+
+@runtime_checkable
+class ChecksFit(Protocol):
+    """A callback that can refuse a fit when its loaders are set up."""
+
+    def check_fit(self, trainer: Trainer, pl_module: LightningModule) -> object:
+        """Raise MisconfigurationException if the fit is not one for this callback; all ranks call it."""
 
 
 @runtime_checkable
@@ -87,6 +100,12 @@ def callbacks_of(trainer: Trainer, kind: type[Kind]) -> list[Kind]:
     """Return the callbacks of a Trainer that have a class or fit a protocol."""
     callbacks: Sequence[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     return [callback for callback in callbacks if isinstance(callback, kind)]
+
+
+def check_fits(trainer: Trainer, pl_module: LightningModule) -> None:
+    """Let all callbacks refuse the fit, before steps are spent on it; all ranks call it."""
+    for callback in callbacks_of(trainer, ChecksFit):
+        callback.check_fit(trainer, pl_module)
 
 
 def averages_of(trainer: Trainer, pl_module: LightningModule) -> dict[str, Tensor]:

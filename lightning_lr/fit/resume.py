@@ -13,10 +13,19 @@ from lightning_lr.fit.saved_state import Read, read_entries
 __all__ = ["check_not_restarted", "read_state"]
 
 
-def read_state(callback: Callback, state: object, entries: Mapping[str, Read]) -> dict[str, Any]:
-    """Read the state of a callback; raise MisconfigurationException if it is not valid."""
+def read_state(
+    callback: Callback, state: object, entries: Mapping[str, Read], *, newer: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Read the state of a callback; raise MisconfigurationException if it is not valid.
+
+    Args:
+        callback: Whose state it is.
+        state: What the checkpoint holds.
+        entries: How to read each entry.
+        newer: What to take for entries that earlier versions did not write.
+    """
     try:
-        return read_entries(state, entries)
+        return read_entries({**(newer or {}), **state} if isinstance(state, Mapping) else state, entries)
     except ValueError as error:
         name = type(callback).__name__
         raise MisconfigurationException(

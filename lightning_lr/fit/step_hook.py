@@ -1,7 +1,7 @@
 """Finds the optimizer steps that really happen, for which Lightning has no hook."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
@@ -21,18 +21,32 @@ class StepHook:
         self.in_batch = False
         self._function = function
         self._handles: list[RemovableHandle] = []
+        self._optimizers: list[Optimizer] = []
 
-    def attach(self, optimizers: Iterable[Optimizer]) -> None:
-        """Follow these optimizers, and no others."""
+    def attach(self, optimizers: Sequence[Optimizer]) -> None:
+        """Follow these optimizers, and no others; does nothing if it follows them already.
+
+        One whose class does not run torch's constructor has no hooks, and cannot be followed.
+        """
+        if self._optimizers == optimizers:
+            return
         self.detach()
-        self._handles = [optimizer.register_step_post_hook(self._after_step) for optimizer in optimizers]
+        self._optimizers = list(optimizers)
+        for optimizer in optimizers:
+            with suppress(AttributeError):
+                self._handles.append(optimizer.register_step_post_hook(self._after_step))
+
+    @property
+    def follows_all(self) -> bool:
+        """Whether it hears of the steps of all optimizers."""
+        return len(self._handles) == len(self._optimizers)
 
     def detach(self) -> None:
         """Stop following optimizers."""
         self.in_batch = False
         for handle in self._handles:
             handle.remove()
-        self._handles = []
+        self._handles, self._optimizers = [], []
 
     def _after_step(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
         if self.in_batch and not in_dry_run(optimizer) and not _was_skipped(optimizer):
@@ -55,7 +69,10 @@ def happened(
             if then is not None:
                 then(optimizer)
 
-    handles = [optimizer.register_step_post_hook(note) for optimizer in optimizers]
+    handles = []
+    for optimizer in optimizers:
+        with suppress(AttributeError):
+            handles.append(optimizer.register_step_post_hook(note))
     try:
         yield stepped
     finally:

@@ -200,11 +200,19 @@ class PlateauDetector(Callback):
             )
         self._reactions.begin(trainer, monitor=self.monitor, mode=self.mode)
 
+    def check_fit(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a fit whose loaders are set up but whose validations cannot be judged; all ranks call it.
+
+        Raises:
+            MisconfigurationException: Why not, and what to do instead.
+        """
+        check_validations(trainer)
+
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         keep_swa_lrs(trainer)
         check_not_restarted(trainer, self, loaded=self._count > 0)
-        check_validations(trainer)
+        self.check_fit(trainer, pl_module)
         if next_step(trainer) == 0 and None in (self.on_plateau, self.on_overfitting, self.on_divergence):
             tell_default(trainer)
 

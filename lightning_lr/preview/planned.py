@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count, check_number
+from lightning_lr.decay.doubts import doubts
 from lightning_lr.decay.plan import Interval, Plan
 from lightning_lr.fit.horizon import horizon
 from lightning_lr.policies import Policy, check_span
@@ -166,18 +167,19 @@ class Preview:
         policy = policy if len(policy) <= 60 else f"{type(plan.policy).__name__}(...)"
         unit = self.unit.split()[-1] if self.timeline.in_steps else "epoch"
         run = f"{length:,} {unit}{'s' * (length != 1)}"
-        warmup = f"warm-up {plan.warmup_steps:.0f} of {run}" if plan.warmup_steps else run
+        warmup = f"warm-up {plan.ramp_steps:,} of {run}" if plan.ramp_steps else run
         return f"{policy} per {plan.interval}, {warmup}"
 
     @cached_property
     def _text(self) -> str:
-        return as_text(
+        table = as_text(
             self.title,
             [(row.epoch, row.step, row.factor) for row in self.table()],
             self.base_lrs,
             unit=self.unit.split()[-1],
             found_by=self.found_by,
         )
+        return "\n\n".join([table, *(f"Note: {doubt}" for doubt in doubts(self.plan))])
 
     @override
     def __str__(self) -> str:
@@ -190,7 +192,7 @@ class Preview:
 
     def _turn(self) -> set[int]:
         """Return the moments that are always shown: the first one, and the end of the warm-up."""
-        end = math.ceil(self.plan.warmup_steps)
+        end = self.plan.ramp_steps
         return {0, end} if end < self.timeline.length else {0}
 
 

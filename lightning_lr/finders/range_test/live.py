@@ -12,6 +12,7 @@ from lightning_lr.dry_run.snapshot.snapshot import Snapshot
 from lightning_lr.finders.range_test.ramp import Ramp
 from lightning_lr.fit.losses import training_loss
 from lightning_lr.fit.neighbors import schedulers_of
+from lightning_lr.fit.used_lrs import UsedLRs
 from lightning_lr.rates import lent, nested_schedulers, peak_lrs, set_lrs
 
 __all__ = ["LiveRamp"]
@@ -30,8 +31,10 @@ class LiveRamp:
         self._step = trainer.global_step
         self._module = pl_module
         self._snapshot = self._snapshot_of_now()
+        self._used_lrs = UsedLRs(pl_module)
         self._lent = ExitStack()
         self._lent.enter_context(lent(trainer.optimizers))
+        self._lent.enter_context(self._used_lrs.checked(trainer.optimizers))
 
     @property
     def reference_lr(self) -> float:
@@ -47,6 +50,7 @@ class LiveRamp:
             return False
         scale = lr / self.reference_lr
         set_lrs(self._trainer.optimizers, [[peak * scale for peak in peaks] for peaks in self._peaks])
+        self._used_lrs.expect(self._trainer.optimizers)
         return True
 
     def end_batch(self, outputs: object) -> None:
@@ -58,6 +62,9 @@ class LiveRamp:
         if self._automatic and trainer.global_step == self._step:
             return  # more batches of this step follow
         self._step = trainer.global_step
+        if self._automatic and not trainer.lr_scheduler_configs:
+            for optimizer in trainer.optimizers:
+                self._used_lrs.check(optimizer)
         if self._losses:
             mean: Tensor = strategy.reduce(torch.stack(self._losses).mean(), reduce_op="mean")
             self.ramp.add_loss(mean.item())

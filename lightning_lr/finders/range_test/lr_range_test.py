@@ -1,7 +1,8 @@
 """LRRangeTest: raises the LR over training steps, takes them back, and reads one LR off the losses."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from lightning.pytorch import LightningModule, Trainer
 from typing_extensions import override
@@ -9,6 +10,7 @@ from typing_extensions import override
 from lightning_lr.checks import check_choice, check_count, check_flag
 from lightning_lr.dry_run.dry_run import DryRun
 from lightning_lr.finders.bounds import check_bounds, find_bounds
+from lightning_lr.finders.doubts import NO_WARMUP, fit_warms_up
 from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.progress import Advance, progress_bar
 from lightning_lr.finders.range_test.curve import LossCurve
@@ -17,7 +19,7 @@ from lightning_lr.finders.range_test.live import LiveRamp
 from lightning_lr.finders.range_test.ramp import Ramp, ramp
 from lightning_lr.finders.range_test.rules import Basin, Rule
 from lightning_lr.finders.report import Finding
-from lightning_lr.finders.suggestion import Abstention, Decision, combine
+from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, combine
 from lightning_lr.fit.neighbors import Charts
 from lightning_lr.fit.saved_state import Read, flag, optional
 
@@ -94,6 +96,7 @@ class LRRangeTest(Finder):
     name = "LRRangeTest"
     kind = "range test"
     hparams_column = "lr_range_test"
+    _newer: ClassVar[dict[str, Any]] = {"ramping": False}
 
     def __init__(
         self,
@@ -194,13 +197,10 @@ class LRRangeTest(Finder):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if isinstance(state_dict, dict):
-            # Version 0.1.0 did not write it.
-            state_dict = {"ramping": False, **state_dict}
         super().load_state_dict(state_dict)
         self.curve = self._entries()["curve"](state_dict["curve"])
         # A ramp that was cut off begins again.
-        self._is_due = self.live and state_dict["ramping"]
+        self._is_due = self.live and state_dict.get("ramping", False)
 
     @override
     def _entries(self) -> dict[str, Read]:
@@ -214,6 +214,11 @@ class LRRangeTest(Finder):
                 "LR of each step of the test": ("Multiline", ["range_test/lr$"]),
             }
         }
+
+    @property
+    @override
+    def planned_steps(self) -> int:
+        return self.num_steps * self.repeats
 
     @override
     def find(self, trainer: Trainer, pl_module: LightningModule) -> Finding:
@@ -230,6 +235,8 @@ class LRRangeTest(Finder):
                 curves = [_ramp_up(dry, self._ramp(bounds), skip=skip, advance=advance) for skip in skips]
                 decision = combine([self.rule.suggest(curve) for curve in curves])
         finding = self._finding(curves[0] if curves else None, decision, old_lr=dry.reference_lr)
+        if isinstance(decision, Suggestion) and not fit_warms_up(trainer, pl_module):
+            finding = replace(finding, summary=f"{finding.summary} {NO_WARMUP}")
         return finding.after(dry)
 
     def plot(self) -> "Figure":

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -25,6 +26,7 @@ from lightning_lr.finders.suggestion import Abstention, Decision
 from lightning_lr.fit.neighbors import Charts
 from lightning_lr.fit.run_length import run_length
 from lightning_lr.fit.saved_state import Read, optional
+from lightning_lr.policies import check_span
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -123,13 +125,8 @@ class LRSearch(Finder):
         check_bounds("LRSearch", low=low, high=high)
         check_count("LRSearch(steps_per_trial=...)", steps_per_trial, minimum=1)
         check_count("LRSearch(final_steps=...)", final_steps, minimum=1)
-        if isinstance(budget, float) and budget > 1 and budget.is_integer():
-            # A configuration parser may have made a float of a count.
-            budget = int(budget)
-        if isinstance(budget, float):
-            check_number("LRSearch(budget=...)", budget, "(0, 1]")
-        elif budget is not None:
-            check_count("LRSearch(budget=...)", budget, minimum=1)
+        if budget is not None:
+            check_span("LRSearch(budget=...)", budget, positive=True)
         check_choice("LRSearch(score=...)", score, ("auto", "val", "train"))
         check_number("LRSearch(warmup=...)", warmup, "[0, 1)")
         check_count("LRSearch(validation_batches=...)", validation_batches, minimum=1)
@@ -164,6 +161,15 @@ class LRSearch(Finder):
                 "LR of each trial": ("Multiline", ["search/lr$"]),
             }
         }
+
+    @override
+    def check_fit(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._steps_of_budget(run_length(trainer, manual=not pl_module.automatic_optimization).steps)
+
+    @property
+    @override
+    def planned_steps(self) -> int | float:
+        return self.budget or _USUAL_STEPS
 
     @override
     def find(self, trainer: Trainer, pl_module: LightningModule) -> Finding:
@@ -230,14 +236,23 @@ class LRSearch(Finder):
 
     def _refinement(self, bounds: tuple[float, float], budget: int | None, length: float) -> Refinement:
         measured = PROBED_STEPS * (self.low is None or self.high is None) + START_STEPS
-        try:
-            return Refinement(
-                *bounds,
-                # A trial longer than the run would stand for another run.
-                steps_per_trial=int(min(self.steps_per_trial, length)),
-                final_steps=int(min(self.final_steps, length)),
-                budget=None if budget is None else max(1, budget - measured),
-                can_extend=(self.low is None, self.high is None),
+        refinement = Refinement(
+            *bounds,
+            # A trial longer than the run would stand for another run.
+            steps_per_trial=int(min(self.steps_per_trial, length)),
+            final_steps=int(min(self.final_steps, length)),
+            can_extend=(self.low is None, self.high is None),
+        )
+        if budget is None:
+            return refinement
+        least = refinement.least_budget + measured
+        if budget < least:
+            trials = len(refinement.coarse_lrs)
+            of_run = f" ({budget} steps of {length:,.0f})" if isinstance(self.budget, float) else ""
+            raise MisconfigurationException(
+                f"`LRSearch(budget={self.budget!r})`{of_run} is too small: {trials} coarse trials from LR"
+                f" {bounds[0]:.2g} to {bounds[1]:.2g}, and what follows them, take at least {least} steps."
+                f" Use `budget={least}`, or give it a narrower range by `low` and `high`, or use LRRangeTest,"
+                " which takes 100 steps."
             )
-        except ValueError as error:
-            raise MisconfigurationException(f"LRSearch: {error}") from error
+        return replace(refinement, budget=budget - measured)

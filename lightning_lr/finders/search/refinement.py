@@ -83,13 +83,16 @@ class Refinement:
         if self.budget is None:
             return
         check_count("Refinement(budget=...)", self.budget, minimum=1)
-        least = len(self.coarse_lrs) * min(self.steps_per_trial, _SHORTEST) * _LEAST_ROUNDS
-        if self.budget < least:
+        if self.budget < self.least_budget:
             raise ValueError(
-                f"`Refinement(budget=...)` must be at least {least} steps for {len(self.coarse_lrs)} coarse"
-                f" trials from {self.low:.2g} to {self.high:.2g} and what follows them, got {self.budget}."
-                " Give it more steps, or narrow the range."
+                f"`Refinement(budget=...)` must be at least {self.least_budget} steps for"
+                f" {len(self.coarse_lrs)} coarse trials and what follows them, got {self.budget}."
             )
+
+    @property
+    def least_budget(self) -> int:
+        """The steps that the coarse trials and what follows them take at least."""
+        return len(self.coarse_lrs) * min(self.steps_per_trial, _SHORTEST) * _LEAST_ROUNDS
 
     @property
     def coarse_lrs(self) -> tuple[float, ...]:

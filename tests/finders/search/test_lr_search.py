@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from itertools import pairwise
 
@@ -209,7 +210,7 @@ def test_a_loss_that_says_nothing_leaves_the_lr_alone(spoil, reason, bounds, cap
     fitted = fit(Spoiled(spoil), search)
     assert isinstance(search.suggestion, Abstention)
     assert lrs_of(fitted) == [START]
-    [line] = [each for each in caplog.messages if each.startswith("LRSearch")]
+    [line] = [each for each in caplog.messages if each.startswith("LRSearch") and "LR stays" in each]
     assert "LR stays 0.002" in line
     assert any(part in line for part in reason.split("|"))
 
@@ -291,7 +292,8 @@ def test_tensorboard_shows_the_trials_and_the_choice(tmp_path):
     assert [lr for _, lr in scalars(tmp_path)["search/lr"]] == pytest.approx(
         [trial.lr for trial in search.trials]
     )
-    [told] = map(json.loads, (tmp_path / "run" / "decisions.jsonl").read_text().splitlines())
+    lines = map(json.loads, (tmp_path / "run" / "decisions.jsonl").read_text().splitlines())
+    _, told = lines
     assert (told["source"], told["kind"]) == ("LRSearch", "search")
     assert told["evidence"]["lr"] == search.suggestion.lr
 
@@ -326,8 +328,9 @@ def test_no_search_in_a_fast_dev_run(caplog):
         ({"low": 0.1, "high": 0.1}, ValueError, r"\(0.1, inf\), got 0.1"),
         ({"steps_per_trial": 0}, ValueError, "got 0"),
         ({"final_steps": 1.5}, TypeError, "final_steps"),
-        ({"budget": 0}, ValueError, "at least 1, got 0"),
-        ({"budget": 1.5}, ValueError, r"\(0, 1\], got 1.5"),
+        ({"budget": 0}, ValueError, r"\(int >= 1\).*, got 0"),
+        ({"budget": 1.5}, ValueError, r"\(0, 1\]\), got 1.5"),
+        ({"budget": 600.0}, ValueError, r"\(0, 1\]\), got 600.0"),
         ({"budget": True}, TypeError, "budget"),
         ({"score": "test"}, ValueError, "'test'"),
         ({"warmup": 1.0}, ValueError, r"\[0, 1\), got 1.0"),
@@ -340,9 +343,16 @@ def test_bad_arguments_are_errors_that_name_them(arguments, error, message):
         LRSearch(**arguments)
 
 
-def test_a_budget_too_small_for_the_coarse_trials_is_an_error_that_says_how_much_it_takes():
-    with pytest.raises(MisconfigurationException, match=r"must be at least \d+ steps for 3 coarse trials"):
-        fit(Validated(), LRSearch(budget=20))
+@pytest.mark.parametrize("budget", [20, 49, 1, 0.5])
+def test_a_budget_that_is_too_small_is_an_error_that_names_one_that_will_do(budget):
+    with pytest.raises(MisconfigurationException, match="is too small: 3 coarse trials") as refused:
+        fit(Validated(), LRSearch(budget=budget))
+    named = int(re.search(r"Use `budget=(\d+)`", str(refused.value))[1])
+    search = LRSearch(budget=named)
+    fit(Validated(), search)
+    assert sum(trial.steps for trial in search.trials) <= named
+    with pytest.raises(MisconfigurationException, match=f"`budget={named}`"):
+        fit(Validated(), LRSearch(budget=named - 1))
 
 
 @pytest.mark.parametrize(

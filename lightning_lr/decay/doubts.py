@@ -1,0 +1,92 @@
+"""Settings of a plan that can hardly have the effect that they were given for, as sentences."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from lightning_lr.decay.plan import Plan
+from lightning_lr.policies import Constant
+
+__all__ = ["doubts", "warms_up"]
+
+# The policy is looked at at so many moments of the run.
+_MOMENTS = 1_000
+# A factor below this trains next to nothing.
+_TINY = 1e-3
+# A policy that begins below this share of its highest factor warms up by itself.
+_LOW_START = 0.5
+
+
+def doubts(plan: Plan) -> list[str]:
+    """Return what of a plan its user will hardly expect, with both numbers and what to do.
+
+    Example:
+        >>> from lightning_lr.fit.horizon import Horizon
+        >>> from lightning_lr.policies import Linear
+        >>> [doubt] = doubts(Plan(Linear(), "step", 1000, Horizon(steps=48, epochs=2)))
+        >>> doubt[:58]
+        'The warm-up takes 1,000 steps and the run 48: the LR reach'
+    """
+    return [*_of_warmup(plan), *_of_policy(plan)]
+
+
+def warms_up(plan: Plan) -> bool:
+    """Tell whether the LR begins low and rises: by the ramp, or because the policy does so.
+
+    Example:
+        >>> from lightning_lr.fit.horizon import Horizon
+        >>> from lightning_lr.policies import Linear, OneCycle
+        >>> [warms_up(Plan(each, "step", 0, Horizon(steps=48, epochs=2))) for each in (Linear(), OneCycle())]
+        [False, True]
+    """
+    return plan.ramp_steps > 0 or _rises(_factors(plan))
+
+
+def _rises(factors: Sequence[float]) -> bool:
+    return bool(factors) and factors[0] < _LOW_START * max(factors) and factors[0] <= factors[1]
+
+
+def _of_warmup(plan: Plan) -> Iterator[str]:
+    ramp, steps = plan.ramp_steps, plan.horizon.steps
+    if not ramp:
+        return
+    if ramp >= steps:
+        yield (
+            f"The warm-up takes {ramp:,} steps and the run {steps:,.0f}: the LR reaches no more than"
+            f" {(steps - 1) / plan.warmup_steps:.0%} of what it should. Give `warmup` a smaller count, or a"
+            " share of the run such as `warmup=0.05`."
+        )
+    factors = _factors(plan)
+    if _rises(factors):
+        yield (
+            f"{plan.policy!r} begins at {factors[0]:.3g} of the base LR and rises by itself, and `warmup`"
+            f" multiplies that by a ramp of {ramp:,} steps. Use one of the two: `warmup=0`, or a policy that"
+            " begins at 1."
+        )
+
+
+def _of_policy(plan: Plan) -> Iterator[str]:
+    if isinstance(plan.policy, Constant):
+        return
+    if plan.interval == "epoch" and plan.horizon.epochs <= 1:
+        yield (
+            f"{plan.policy!r} counts epochs, and this run has one: the LR is that of its start throughout."
+            " Use `interval='step'`."
+        )
+        return
+    factors = _factors(plan)
+    tiny = [factor < _TINY for factor in factors]
+    if sum(tiny) > len(tiny) / 2:
+        unit = plan.interval
+        first = math.ceil(tiny.index(True) * plan.total / len(factors))
+        yield (
+            f"{plan.policy!r} per {unit} is below {_TINY} of the base LR for {sum(tiny) / len(tiny):.0%} of"
+            f" the run, for the first time after {first:,} of {plan.total:,.0f} {unit}s. Slow it down"
+            + (", or count in epochs with `interval='epoch'`." if unit == "step" else ".")
+        )
+
+
+def _factors(plan: Plan) -> list[float]:
+    """Return the factors of the policy over the run, without the ramp; none if the run has no end."""
+    if math.isinf(plan.total):
+        return []
+    return [plan.policy.factor(plan.total * moment / _MOMENTS, plan.total) for moment in range(_MOMENTS)]

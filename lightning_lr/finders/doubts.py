@@ -1,0 +1,73 @@
+"""What a user of a finder will hardly expect of the fit, told once before the test."""
+
+import math
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateFinder
+
+from lightning_lr.fit.neighbors import Finds, Schedules, callbacks_of
+from lightning_lr.fit.run_length import run_length
+from lightning_lr.output.decisions import Entry, tell
+from lightning_lr.rates import base_lr, current_lr
+
+__all__ = ["NO_WARMUP", "fit_warms_up", "tell_doubts", "tell_no_test"]
+
+NO_WARMUP = (
+    "The run has no warm-up, as the test had, so this LR may be too high at its start: add"
+    " `LRDecay(warmup=0.05)`, or train with half of it."
+)
+# A test that takes a larger share of the run is told.
+_CHEAP = 0.1
+# A schedule that begins below this share of its peak warms up.
+_LOW_START = 0.5
+
+
+def tell_doubts(
+    trainer: Trainer, pl_module: LightningModule, finder: Callback, *, steps: int | float
+) -> None:
+    """Tell what a test costs if that is much, and who else looks for an LR; all ranks call it.
+
+    Args:
+        trainer: The Trainer of the running fit.
+        pl_module: Its module.
+        finder: Whose test it is.
+        steps: About how many steps it makes, as a count (int) or a share of the run (float).
+    """
+    length = run_length(trainer, manual=not pl_module.automatic_optimization).steps
+    found = _of_cost(steps, length) + _of_others(trainer, finder)
+    if found:
+        name = type(finder).__name__
+        tell(trainer, Entry(name, "settings", " ".join(found), "The test is made all the same"))
+
+
+def tell_no_test(trainer: Trainer, name: str) -> None:
+    """Tell that a resumed fit is not tested; all ranks call it."""
+    summary = "The fit is resumed, and no test had been made: none is made now, since training has begun."
+    tell(trainer, Entry(name, "no test", summary, f"LR stays {base_lr(trainer):.3g}"))
+
+
+def fit_warms_up(trainer: Trainer, pl_module: LightningModule) -> bool:
+    """Return whether the run begins with a lower LR than its highest; all ranks call it."""
+    planned = [each.warms_up(trainer, pl_module) for each in callbacks_of(trainer, Schedules)]
+    return any(planned) or current_lr(trainer) < _LOW_START * base_lr(trainer)
+
+
+def _of_cost(planned: int | float, length: float) -> list[str]:
+    steps = planned * length if isinstance(planned, float) else planned
+    if math.isinf(length) or steps <= _CHEAP * length:
+        return []
+    cost = f"The test takes about {steps:,.0f} steps and the run {length:,.0f}: {steps / length:.0%} more."
+    return [f"{cost} To save that, test once with `stop_after=True`, and give the LR to the optimizer."]
+
+
+def _of_others(trainer: Trainer, finder: Callback) -> list[str]:
+    finders: list[object] = [*callbacks_of(trainer, Finds)]
+    others = [type(each).__name__ for each in finders if each is not finder]
+    if others and finders[0] is finder:
+        last = type(finders[-1]).__name__
+        return [f"{', '.join(others)} will look for an LR too, and that of {last} is used. One will do."]
+    rivals = callbacks_of(trainer, LearningRateFinder)
+    return [
+        f"{type(each).__name__} of Lightning looks for an LR too, and that of this test is used. One will do."
+        for each in rivals
+    ]
