@@ -22,12 +22,12 @@ from lightning_lr.dry_run.snapshot.roots import set_gradients_aside, snapshot_of
 from lightning_lr.dry_run.snapshot.snapshot import Snapshot
 from lightning_lr.dry_run.steps import optimizer_step
 from lightning_lr.dry_run.streams import Streams
+from lightning_lr.dry_run.used_lrs import UsedLRs
 from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.fit.internals import check_private_names, train_loaders
 from lightning_lr.fit.neighbors import schedulers_of
 from lightning_lr.fit.ranks import mean_unless_terminated
 from lightning_lr.fit.step_hook import dry_run_of, happened
-from lightning_lr.fit.used_lrs import UsedLRs
 from lightning_lr.rates import peak_lrs, set_lrs
 
 __all__ = ["DryRun"]

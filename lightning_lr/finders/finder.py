@@ -11,10 +11,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
+from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_lr.checks import as_tuple, check_count, check_flag
 from lightning_lr.finders.doubts import tell_doubts, tell_no_test
+from lightning_lr.finders.first_steps import FirstSteps
 from lightning_lr.finders.report import Finding, report, tell_traces
 from lightning_lr.finders.suggestion import Decision, Suggestion, decision_from_dict
 from lightning_lr.fit.internals import keep_swa_lrs
@@ -62,6 +64,7 @@ class Finder(Callback):
         self._minimum: tuple[int | None, int | None] | None = None
         # The start hooks of the module that the fit calls only after the test.
         self._ahead: tuple[str, ...] = ()
+        self._first_steps = FirstSteps(name)
 
     def check_fit(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a fit whose loaders are set up, before any test; all ranks call it.
@@ -74,6 +77,10 @@ class Finder(Callback):
     @abstractmethod
     def planned_steps(self) -> int | float:
         """About how many steps a test makes, as a count (int) or a share of the run (float)."""
+
+    def expect_lrs(self, trainer: Trainer) -> None:
+        """Take the LRs of now for those of the next steps, which are compared with them."""
+        self._first_steps.begin(trainer)
 
     @abstractmethod
     def find(self, trainer: Trainer, pl_module: LightningModule) -> Finding:
@@ -94,6 +101,7 @@ class Finder(Callback):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         keep_swa_lrs(trainer)
+        self.expect_lrs(trainer)
         check_not_restarted(trainer, self, loaded=bool(self._tested))
         if 0 not in self.milestones or not self._may_run(trainer):
             return
@@ -114,6 +122,16 @@ class Finder(Callback):
             self._ahead = ("on_train_epoch_start",)
             self.run_test(trainer, pl_module)
             self._ahead = ()
+
+    @override
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        self._first_steps.before_step(trainer, optimizer)
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._first_steps.flush(trainer)
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -174,6 +192,7 @@ class Finder(Callback):
         if self.apply and isinstance(decision, Suggestion):
             _apply(trainer, pl_module, old=old_lr, new=decision.lr)
             effect = f"LR {old_lr:.3g} -> {decision.lr:.3g}"
+        self.expect_lrs(trainer)
         if self.stop_after:
             self._stop(trainer)
         points = [] if finding.evidence is None else self._place(trainer, finding.evidence.points)

@@ -22,6 +22,7 @@ __all__ = [
     "Finds",
     "Listed",
     "Schedules",
+    "WatchesLRs",
     "averages_of",
     "callbacks_of",
     "check_fits",
@@ -81,6 +82,14 @@ class Schedules(Protocol):
 
 
 @runtime_checkable
+class WatchesLRs(Protocol):
+    """A callback that looks whether other code sets LRs."""
+
+    def expect_lrs(self, trainer: Trainer) -> None:
+        """Take the LRs of now for those that are told."""
+
+
+@runtime_checkable
 class ChecksFit(Protocol):
     """A callback that can refuse a fit when its loaders are set up."""
 
@@ -134,10 +143,12 @@ def schedulers_of(trainer: Trainer) -> list[Any]:
 def write_schedules(trainer: Trainer) -> None:
     """Let callbacks that set the LRs by plan write them again; called after a change of base LRs.
 
-    A resumed run writes the same LRs.
+    A resumed run writes the same LRs. Those that watch the LRs take them in.
     """
     for callback in callbacks_of(trainer, Schedules):
         callback.write(trainer)
+    for watcher in callbacks_of(trainer, WatchesLRs):
+        watcher.expect_lrs(trainer)
 
 
 def lowering_schedule(trainer: Trainer) -> str | None:

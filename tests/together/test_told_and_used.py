@@ -133,6 +133,45 @@ def test_a_scheduler_that_is_stepped_by_hand_is_no_hindrance(finder):
     assert test.suggestion is not None
 
 
+class SetsAtStart(Learner):
+    def on_train_start(self):
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = 0.05
+
+
+class SetsLater(Learner):
+    """Sets its LR only when training has begun, so that no test can meet with it."""
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        if self.trainer.global_step == 1:
+            for group in self.trainer.optimizers[0].param_groups:
+                group["lr"] = 0.05
+
+
+class WithSchedule(SetsLater):
+    def configure_optimizers(self):
+        optimizer = SGD(self.parameters(), lr=START)
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, 5)
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+@pytest.mark.parametrize("kind", [SetsLater, WithSchedule])
+def test_an_lr_that_other_code_sets_after_the_test_is_told(kind, tmp_path):
+    test = LRRangeTest(24)
+    with pytest.warns(UserWarning, match="LRRangeTest has told that the LR is .* is made with 0.05"):
+        fit(kind(), test, root=tmp_path)
+    [line] = [line for line in told(tmp_path) if line["kind"] == "LR changed"]
+    assert line["evidence"] == {"expected": test.suggestion.lr, "found": 0.05}
+
+
+def test_an_lr_that_a_start_hook_sets_is_told(tmp_path):
+    with pytest.raises(MisconfigurationException, match="a hook of the module"):
+        fit(InHook(), LRRangeTest(24))
+    test = LRRangeTest(24)
+    with pytest.warns(UserWarning, match="is made with 0.05"):
+        fit(SetsAtStart(), test, root=tmp_path)
+
+
 class WritesItsLR(Learner):
     """Has an LR of its own, which every fit writes again."""
 

@@ -9,10 +9,10 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_lr.dry_run.snapshot.snapshot import Snapshot
+from lightning_lr.dry_run.used_lrs import UsedLRs
 from lightning_lr.finders.range_test.ramp import Ramp
 from lightning_lr.fit.losses import training_loss
 from lightning_lr.fit.neighbors import schedulers_of
-from lightning_lr.fit.used_lrs import UsedLRs
 from lightning_lr.rates import lent, nested_schedulers, peak_lrs, set_lrs
 
 __all__ = ["LiveRamp"]

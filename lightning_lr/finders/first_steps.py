@@ -1,0 +1,94 @@
+"""Looks whether the first steps after a change of the LR are made with the LR that was told."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lightning_lr.fit.neighbors import Schedules, callbacks_of, schedulers_of
+from lightning_lr.output.decisions import Entry, tell
+from lightning_lr.rates import are_lent
+
+__all__ = ["FirstSteps"]
+
+# The step that follows, and the one after it, before which others may set LRs anew.
+_CHECKED_STEPS = 2
+_ROUNDING = 1e-6
+
+
+class FirstSteps:
+    """Compares the LRs of the next two steps of each optimizer with those of now, or of its scheduler.
+
+    A callback that sets LRs by plan compares its own, so beside one nothing is done here. A tensor on a GPU
+    is copied there and compared in `flush`, since reading it would wait for the device.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._expected: dict[int, float] = {}
+        self._left: dict[int, int] = {}
+        self._pending: list[tuple[float, Tensor]] = []
+
+    def begin(self, trainer: Trainer) -> None:
+        """Remember the LRs of now."""
+        self._pending = []
+        if callbacks_of(trainer, Schedules):
+            self._left = {}
+            return
+        self._left = dict.fromkeys(map(id, trainer.optimizers), _CHECKED_STEPS)
+        self._expected = {
+            id(group): float(group["lr"]) for each in trainer.optimizers for group in each.param_groups
+        }
+
+    def before_step(self, trainer: Trainer, optimizer: Optimizer) -> None:
+        """Compare the LRs of an optimizer, in `on_before_optimizer_step`; all ranks call it."""
+        left = self._left.get(id(optimizer), 0)
+        if not left or are_lent(trainer.optimizers):
+            return
+        self._left[id(optimizer)] = left - 1
+        for expected, lr in self._pairs(trainer, optimizer, is_first=left == _CHECKED_STEPS):
+            if isinstance(lr, Tensor) and lr.device.type != "cpu":
+                self._pending.append((expected, lr.clone()))
+            elif not math.isclose(float(lr), expected, rel_tol=_ROUNDING):
+                self._tell(trainer, expected, float(lr))
+                return
+
+    def flush(self, trainer: Trainer) -> None:
+        """Compare the LRs on other devices; all ranks call it."""
+        for expected, lr in self._pending:
+            if not math.isclose(float(lr), expected, rel_tol=_ROUNDING):
+                self._tell(trainer, expected, float(lr))
+                break
+        self._pending = []
+
+    def _pairs(
+        self, trainer: Trainer, optimizer: Optimizer, *, is_first: bool
+    ) -> Iterator[tuple[float, float | Tensor]]:
+        groups = optimizer.param_groups
+        if not is_first:
+            # By then the schedulers have stepped; each says what it has set.
+            schedulers = [each for each in schedulers_of(trainer) if each.optimizer is optimizer]
+            if schedulers:
+                [*_, last] = schedulers
+                said: Any = last.get_last_lr() if hasattr(last, "get_last_lr") else ()
+                yield from ((float(lr), group["lr"]) for lr, group in zip(said, groups, strict=False))
+                return
+        yield from (
+            (self._expected[id(group)], group["lr"]) for group in groups if id(group) in self._expected
+        )
+
+    def _tell(self, trainer: Trainer, expected: float, found: float) -> None:
+        self._left, self._pending = {}, []
+        rank_zero_warn(
+            f"{self._name} has told that the LR is {expected:.4g}, and a step is made with {found:.4g}: other"
+            " code sets it, such as `optimizer_step`, `training_step` or a start hook of the module. Take"
+            f" that code out, or take out {self._name}."
+        )
+        summary = "Other code has set another LR than the one told."
+        evidence = {"expected": expected, "found": found}
+        effect = f"LR {expected:.4g} -> {found:.4g}"
+        tell(trainer, Entry(self._name, "LR changed", summary, effect, evidence))
