@@ -233,6 +233,7 @@ class DryRun:
             self._take_back()
         finally:
             self._muted.close()
+            self._used_lrs.expect(())
             # Once more: the snapshot was taken with them, and a second attempt finds the stack closed.
             for name in ("log", "log_dict"):
                 vars(self._module).pop(name, None)

@@ -37,7 +37,8 @@ def tell_doubts(
     found = _of_cost(steps, length) + _of_others(trainer, finder)
     if found:
         name = type(finder).__name__
-        tell(trainer, Entry(name, "settings", " ".join(found), "The test is made all the same"))
+        effect = f"LR {base_lr(trainer):.3g} until the test has ended"
+        tell(trainer, Entry(name, "settings", " ".join(found), effect))
 
 
 def tell_no_test(trainer: Trainer, name: str) -> None:

@@ -371,6 +371,7 @@ def test_an_entry_of_a_newer_version_is_refused(case, runs):
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
 @pytest.mark.filterwarnings("ignore:The resumed run is to be")
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
+@pytest.mark.filterwarnings("ignore:LRDecay was x when the checkpoint was saved")
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_resumed_from_a_mutated_checkpoint_has_the_same_lrs_or_is_refused(case, runs, tmp_path):
     lrs, checkpoint = runs(case)
@@ -455,7 +456,10 @@ def test_a_checkpoint_is_not_taken_up_by_other_actions(runs, tmp_path):
 @resuming
 def test_a_decay_takes_over_from_one_without_an_end(tmp_path):
     run(tmp_path, [LRDecay(policies.Constant(), interval="step")], max_epochs=-1, stop_after=2)
-    with pytest.warns(UserWarning, match=r"its factor of the base LR is 0\.5\."):
+    with (
+        pytest.warns(UserWarning, match=r"its factor of the base LR is 0\.5\."),
+        pytest.warns(UserWarning, match=r"LRDecay was LRDecay\(Constant"),
+    ):
         run(tmp_path, [LRDecay(policies.Linear(), interval="step")], ckpt_path=tmp_path / "epoch=1.ckpt")
 
 
