@@ -16,7 +16,7 @@ from lightning_lr.checks import check_flag
 from lightning_lr.fit.losses import ValidationLoss, batch_size, training_loss
 from lightning_lr.fit.ranks import epochs_are_in_step, rank_sum, validations_are_in_step
 from lightning_lr.fit.resume import read_state
-from lightning_lr.fit.saved_state import Read, each_of, number, weight
+from lightning_lr.fit.saved_state import Read, count, each_of, number, weight
 from lightning_lr.fit.step_hook import StepHook
 from lightning_lr.logger.charts import write_charts
 from lightning_lr.logger.epoch_loss import EpochLoss
@@ -25,9 +25,10 @@ from lightning_lr.logger.hparams import announce_columns, write_row
 from lightning_lr.logger.lr_history import LRHistory
 from lightning_lr.logger.resumption import continue_curves, tell_resumption
 from lightning_lr.logger.step_buffer import StepBuffer, point_of
-from lightning_lr.output.decisions import Story, read_told, story_of
+from lightning_lr.output.decisions import save_decisions, story_of
 from lightning_lr.output.drawing import prepare
 from lightning_lr.output.points import Point, logged_step, next_step, save_loggers, write_points
+from lightning_lr.output.story import Story, read_told
 
 __all__ = ["LRLogger"]
 
@@ -46,7 +47,8 @@ class LRLogger(Callback):
     | `loss/train_epoch` | mean of the training loss over the samples of an epoch | every epoch |
     | `loss/val` | mean validation loss over the samples | every validation |
     | figure `lr` | LRs as planned by LRDecay and as used | when a fit starts and ends |
-    | text `decisions` | all decisions about the LR in order, with reason and effect | with each |
+    | text `decisions` | all decisions about the LR in order, with reason and effect | with each, up to 20 |
+    | text `decisions_newest` | one decision, if the list was not renewed with it | with each |
     | custom scalars | charts of the above and of the other callbacks' curves | when a fit starts |
     | hparams | how the LR was found and set, and the last metrics as `final/...` | when a fit ends |
 
@@ -198,6 +200,7 @@ class LRLogger(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._hook.detach()
         self._end(trainer, over_ranks=False)
+        self._save_decisions(trainer)
 
     @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -236,18 +239,23 @@ class LRLogger(Callback):
             # A run that resumes from here does not end this epoch again.
             self._epoch_loss.end_epoch(self._step)
         self._flush(trainer, before=self._complete_before)
-        save_loggers(trainer.loggers if trainer.is_global_zero else [])
+        if trainer.is_global_zero:
+            save_decisions(trainer)
+            save_loggers(trainer.loggers)
         checkpoint["callbacks"][self.state_key] = self.state_dict()
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._hook.detach()
+        if stage == TrainerFn.FITTING:
+            self._save_decisions(trainer)  # Other callbacks may have told some in `on_train_end`.
 
     @override
     def state_dict(self) -> dict[str, Any]:
         return {
             **self._epoch_loss.state_dict(),
             "decisions": self._story.entries,
+            "decisions_before": self._story.left_out,
             "lrs": self._history.state(),
         }
 
@@ -257,11 +265,15 @@ class LRLogger(Callback):
             "epoch_loss": number,
             "epoch_weight": weight,
             "decisions": each_of(read_told),
+            "decisions_before": count,
             "lrs": self._history.restore,
         }
-        state = read_state(self, state_dict, entries)
+        # Checkpoints of version 0.1.0 hold all decisions.
+        given: Any = state_dict
+        given = {"decisions_before": 0, **given} if isinstance(given, dict) else given
+        state = read_state(self, given, entries)
         self._epoch_loss.load_state_dict(state)
-        self._story.restore(state["decisions"])
+        self._story.restore(state["decisions"], state["decisions_before"])
 
     def _is_due(self, trainer: Trainer, step: int) -> bool:
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -287,6 +299,10 @@ class LRLogger(Callback):
         self._history.draw(trainer, self._step)
         if trainer.is_global_zero and trainer.optimizers and self._results:
             write_row(trainer, self._results, self._step)
+
+    def _save_decisions(self, trainer: Trainer) -> None:
+        if trainer.is_global_zero:
+            save_decisions(trainer, is_last=True)
 
     def _warn_once(self, message: str) -> None:
         if message not in self._warned:

@@ -29,8 +29,11 @@ class _Outage:
 _outages: WeakKeyDictionary[Logger, _Outage] = WeakKeyDictionary()
 
 
-def write_or_warn(logger: Logger, write: Callable[[], object]) -> None:
+def write_or_warn(logger: Logger, write: Callable[[], object]) -> bool:
     """Call `write` for a logger, or go on without it after an `OSError`; for the rank that logs.
+
+    Returns:
+        Whether it was written.
 
     A full disk, a lost network drive and a broken connection raise `OSError`; other errors are raised. Only
     the first failure is reported. The logger then pauses for a minute, and for twice as long after each
@@ -41,25 +44,27 @@ def write_or_warn(logger: Logger, write: Callable[[], object]) -> None:
         >>> logger = CSVLogger("logs")
         >>> write_or_warn(logger, lambda: print("written"))
         written
+        True
     """
     outage = _outages.get(logger)
     if outage is not None and time.monotonic() < outage.until:
-        return
+        return False
     try:
         write()
     except OSError as error:
         _pause(logger, error)
-        return
+        return False
     if outage is not None:
         del _outages[logger]
         rank_zero_info(f"{type(logger).__name__} writes again.")
+    return True
 
 
-def write_to_tensorboard(loggers: Iterable[Logger], write: Callable[[TensorBoardLogger], object]) -> None:
-    """Call `write` for every TensorBoardLogger; see `write_or_warn`."""
-    for logger in loggers:
-        if isinstance(logger, TensorBoardLogger):
-            write_or_warn(logger, partial(write, logger))
+def write_to_tensorboard(loggers: Iterable[Logger], write: Callable[[TensorBoardLogger], object]) -> bool:
+    """Call `write` for every TensorBoardLogger and return whether all have written; see `write_or_warn`."""
+    ours = [logger for logger in loggers if isinstance(logger, TensorBoardLogger)]
+    # A list: one that cannot write must not keep the others from it.
+    return False not in [write_or_warn(logger, partial(write, logger)) for logger in ours]
 
 
 def _pause(logger: Logger, error: OSError) -> None:

@@ -72,9 +72,9 @@ def write_points(loggers: Iterable[Logger], points: Iterable[Point]) -> None:
         write_or_warn(logger, partial(_write, logger, points))
 
 
-def write_text(loggers: Iterable[Logger], tag: str, text: str, step: int) -> None:
-    """Write a text in Markdown to every TensorBoardLogger that can write."""
-    write_to_tensorboard(loggers, lambda logger: logger.experiment.add_text(tag, text, step))
+def write_text(loggers: Iterable[Logger], tag: str, text: str, step: int) -> bool:
+    """Write a text in Markdown to every TensorBoardLogger; return whether all could write."""
+    return write_to_tensorboard(loggers, lambda logger: logger.experiment.add_text(tag, text, step))
 
 
 def hide_points(logger: TensorBoardLogger, step: int) -> None:

@@ -36,11 +36,11 @@ def decisions(folder):
     return [json.loads(line) for line in (folder / "decisions.jsonl").read_text().splitlines()]
 
 
-def texts(root):
+def texts(root, tag="decisions"):
     events = EventAccumulator(str(root / "run"), size_guidance={"tensors": 0}).Reload()
     return [
         (event.step, event.tensor_proto.string_val[0].decode())
-        for event in events.Tensors("decisions/text_summary")
+        for event in events.Tensors(f"{tag}/text_summary")
     ]
 
 
@@ -154,12 +154,32 @@ def test_a_half_written_line_is_ended_and_not_continued(tmp_path):
 
 
 def test_a_long_story_is_shown_from_its_last_decisions_on(tmp_path):
-    fit = trainer(Tells(*range(250)), root=tmp_path, max_epochs=25, limit_val_batches=0)
+    fit = trainer(Tells(*range(250)), LRLogger(), root=tmp_path, max_epochs=25, limit_val_batches=0)
     fit.fit(Toy())
-    _, text = texts(tmp_path)[-1]
+    lists = texts(tmp_path)
+    assert [step for step, _ in lists] == [*range(20), 39, 79, 159, 249]
+    text = lists[-1][1]
     assert text.splitlines()[0] == "The 50 decisions before these are in `decisions.jsonl`."
     assert len(text.splitlines()) == 2 + 200
     assert len(decisions(tmp_path / "run")) == len(story_of(fit).entries) == 250
+    # A decision that the list does not show yet can be read all the same.
+    newest = texts(tmp_path, "decisions_newest")
+    assert sorted([*newest, *lists])[100][0] == 100
+    assert newest[0][1].startswith("**Step 20, epoch 2: LR a|b.** Tells, test: Step 20. (")
+
+
+def test_the_texts_of_a_story_grow_with_its_length_and_not_with_its_square(tmp_path):
+    sizes = {}
+    for count in (500, 1000, 2000):
+        fit = trainer(root=tmp_path / f"{count}", max_epochs=1)
+        fit.strategy.connect(Toy())
+        for step in range(count):
+            tell(fit, Entry("Tells", "test", f"Step {step} improved the loss by nothing. " * 3, "LR stays"))
+        fit.logger.experiment.close()
+        [events] = (tmp_path / f"{count}" / "run").glob("events*")
+        sizes[count] = events.stat().st_size
+    assert sizes[2000] < 1.5 * 2**20
+    assert sizes[2000] - sizes[1000] < 2.5 * (sizes[1000] - sizes[500])
 
 
 def test_a_second_fit_goes_on_with_the_story_and_a_resumed_one_with_that_of_its_checkpoint(tmp_path):
