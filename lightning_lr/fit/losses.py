@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-__all__ = ["ValidationLoss", "batch_size", "loss_in", "returned_loss", "training_loss"]
+__all__ = ["ValidationLoss", "batch_size", "loss_in", "missing_loss", "returned_loss", "training_loss"]
 
 _USUAL_NAMES = ("val_loss", "val/loss", "valid_loss", "valid/loss", "validation_loss", "validation/loss")
 
@@ -80,7 +80,7 @@ def training_loss(trainer: Trainer, outputs: Any) -> tuple[Tensor | None, int]:
 def returned_loss(outputs: Any) -> Tensor | None:
     """Return the detached loss in the output of a step, or None if it is not a single number."""
     loss = loss_in(outputs)
-    return loss.detach() if loss is not None and loss.numel() == 1 else None
+    return None if loss is None or loss.numel() != 1 or loss.is_complex() else loss.detach()
 
 
 def loss_in(outputs: Any) -> Tensor | None:
@@ -89,15 +89,37 @@ def loss_in(outputs: Any) -> Tensor | None:
     return loss if isinstance(loss, Tensor) else None
 
 
+def missing_loss(outputs: Any, *, manual: bool) -> tuple[str, str]:
+    """Return why the output of a training step has no loss to show, and what to do about it, if anything."""
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+    if isinstance(loss, Tensor):
+        if loss.is_complex():
+            return "a complex loss", "Return a real number."
+        shape = tuple(loss.shape)
+        return f"a loss of shape {shape}, not a single number,", "Return its mean, `loss.mean()`."
+    if loss is not None:
+        return f"a loss of type {type(loss).__name__}", "Return a tensor with one number."
+    names = [f"`{name}`" for name in outputs if name != "loss"] if isinstance(outputs, Mapping) else []
+    if names:
+        return f"a dict with {', '.join(names)} and no `loss`", "Add the loss to it, under `loss`."
+    # Under automatic optimization, it means to skip the batch.
+    return "no loss", "Return the loss at the end of the step; detached will do." if manual else ""
+
+
 def batch_size(batch: Any) -> int:
     """Return the length of the first tensor in a batch, as Lightning does to weight a mean; else 1.
+
+    It never raises: it is a guess, and a batch may be of any class.
 
     Example:
         >>> batch_size({"image": torch.zeros(32, 3), "label": torch.zeros(32)})
         32
     """
-    tensor = _first_tensor(batch)
-    return len(tensor) if tensor is not None and tensor.ndim else 1
+    try:
+        tensor = _first_tensor(batch)
+        return len(tensor) if tensor is not None and tensor.ndim else 1
+    except Exception:  # noqa: BLE001 (whatever the code of the batch raises)
+        return 1
 
 
 def _first_tensor(batch: Any) -> Tensor | None:
@@ -107,8 +129,11 @@ def _first_tensor(batch: Any) -> Tensor | None:
         parts: Iterable[Any] = batch
     elif isinstance(batch, Mapping):
         parts = batch.values()
+    elif is_dataclass(batch):
+        # By name, since one with slots has no `__dict__`; a field may be missing.
+        parts = (getattr(batch, each.name, None) for each in fields(batch))
     else:
-        parts = vars(batch).values() if is_dataclass(batch) else ()
+        return None
     for part in parts:
         tensor = _first_tensor(part)
         if tensor is not None:

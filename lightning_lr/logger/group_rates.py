@@ -66,14 +66,32 @@ class GroupRates:
         return {tag: float(value) for tag, value in rates if tag.startswith("lr/")}
 
     def warn_of_missing(self) -> None:
-        """Warn of optimizers that lack one of the further keys."""
+        """Warn of what there is nothing to show of: optimizers, their LRs, or one of the further keys."""
+        if not any(optimizer.param_groups for optimizer in self._optimizers):
+            rank_zero_warn(
+                "LRLogger has no learning rate to show, only losses: `configure_optimizers` returns no"
+                " optimizer. If the module steps one of its own, return that from `configure_optimizers`."
+            )
+        if names := self._lacking("lr"):
+            rank_zero_warn(
+                f"LRLogger shows no learning rate of {names}: it has parameter groups without one (`lr` is"
+                " missing or None), since the optimizer sets it itself or has none. To see and control it,"
+                " give the optimizer an `lr`."
+            )
         for key in self._keys:
-            lacking = [each for each in self._optimizers if _read(each.param_groups[0], key) is None]
-            if lacking:
-                names = ", ".join(type(each).__name__ for each in lacking)
+            if names := self._lacking(key):
                 rank_zero_warn(f"`LRLogger(log_{key}=True)` has nothing to show for {names}.")
+
+    def _lacking(self, key: str) -> str:
+        lacking = [
+            type(optimizer).__name__
+            for optimizer in self._optimizers
+            if any(_read(group, key) is None for group in optimizer.param_groups)
+        ]
+        return ", ".join(lacking)
 
 
 def _read(group: Mapping[str, Any], key: str) -> float | Tensor | None:
     value: float | Tensor | None = group.get(key)
-    return group["betas"][0] if key == "momentum" and "betas" in group else value
+    betas = group.get("betas") if key == "momentum" else None
+    return betas[0] if betas else value

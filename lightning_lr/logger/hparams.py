@@ -78,7 +78,7 @@ def _lr_hparams(trainer: Trainer) -> dict[str, str | float]:
     `lr_base` is the current base LR, and `lr_found` the LR that a finder has found; 0 if there is none.
     """
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-    has_lrs = bool(groups) and all("lr" in group for group in groups)
+    has_lrs = bool(groups) and all(group.get("lr") is not None for group in groups)
     found = list(_found(trainer))
     listed: dict[str, list[str]] = {column: [] for column in _COLUMNS}
     for callback in callbacks_of(trainer, Listed):

@@ -1,6 +1,7 @@
 """LRLogger writes every learning rate and every loss of a fit to the Trainer's loggers."""
 
 import math
+import re
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +14,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_lr.checks import check_flag
-from lightning_lr.fit.losses import ValidationLoss, batch_size, training_loss
+from lightning_lr.fit.losses import ValidationLoss, batch_size, missing_loss, training_loss
 from lightning_lr.fit.ranks import epochs_are_in_step, rank_sum, validations_are_in_step
 from lightning_lr.fit.resume import read_state
 from lightning_lr.fit.saved_state import Read, count, each_of, number, weight
@@ -31,6 +32,9 @@ from lightning_lr.output.points import Point, logged_step, next_step, save_logge
 from lightning_lr.output.story import Story, read_told
 
 __all__ = ["LRLogger"]
+
+# In batches: with a large `log_every_n_steps`, or 0 for none of Lightning's own points, memory stays bounded.
+_MOST_BUFFERED = 1000
 
 
 class LRLogger(Callback):
@@ -60,13 +64,14 @@ class LRLogger(Callback):
     The training loss is what `training_step` returns. The validation loss is what `validation_step`
     returns (a tensor, or a dict with `loss`), or else what it logs under a name that contains `loss`.
 
-    Losses stay on the device and are read every `Trainer(log_every_n_steps=...)` steps, with one reduction
-    under DDP. The rest is written at the end of an epoch, before a checkpoint is saved, and when the fit
-    ends, also after an exception or Ctrl-C. After an exception the last unread steps show the loss of rank
-    0, since other ranks may never answer. A step that the AMP scaler skips has a loss but no LR. If epochs
-    may end after different steps on the ranks (loaders without a length, or of different lengths), no rank
-    waits for the others at their end: `loss/train_epoch` covers rank 0's epochs, and `loss/val` is rank 0's
-    own unless validations come by steps (`Trainer(check_val_every_n_epoch=None)`).
+    Losses stay on the device and are read every `Trainer(log_every_n_steps=...)` steps, and at the latest
+    after 1000 batches, with one reduction under DDP. The rest is written at the end of an epoch, before a
+    checkpoint is saved, and when the fit ends, also after an exception or Ctrl-C. After an exception the last
+    unread steps show the loss of rank 0, since other ranks may never answer. A step that the AMP scaler skips
+    has a loss but no LR. If epochs may end after different steps on the ranks (loaders without a length, or
+    of different lengths), no rank waits for the others at their end: `loss/train_epoch` covers rank 0's
+    epochs, and `loss/val` is rank 0's own unless validations come by steps
+    (`Trainer(check_val_every_n_epoch=None)`).
 
     **Resume.** A run that resumes into the folder of the interrupted one (`TensorBoardLogger(version=...)`)
     continues its curves: TensorBoard hides the points beyond the checkpoint, and the run makes them again.
@@ -177,13 +182,13 @@ class LRLogger(Callback):
         self._history.begin(trainer, self._step)
         loss, divided_by = training_loss(trainer, outputs)
         if loss is None:
-            self._warn_once("`training_step` returns no loss for some batches: LRLogger shows none for them.")
+            self._warn_of_missing(outputs, manual=not pl_module.automatic_optimization)
         self._buffer.add_batch(self._step, loss, scale=divided_by, weight=batch_size(batch))
         if divided_by > 1 and trainer.global_step == self._step:
             return  # This step has more micro-batches.
         self._base_is_due = False
         self._complete_before = self._step + 1
-        if self._is_due(trainer, self._complete_before):
+        if self._is_due(trainer, self._complete_before) or len(self._buffer) >= _MOST_BUFFERED:
             self._flush(trainer, before=self._complete_before)
 
     @override
@@ -225,7 +230,7 @@ class LRLogger(Callback):
         reduce = rank_sum(trainer) if self._validations_in_step else None
         losses, problem = self._validation_loss.finish(trainer.callback_metrics, reduce=reduce)
         if problem:
-            self._warn_once(f"LRLogger shows no validation loss: {problem}")
+            self._warn_once(f"LRLogger shows no validation loss: {problem}", "validation")
         self._results |= losses
         self._write(trainer, [Point(self._step, time.time(), losses)])
 
@@ -304,7 +309,13 @@ class LRLogger(Callback):
         if trainer.is_global_zero:
             save_decisions(trainer, is_last=True)
 
-    def _warn_once(self, message: str) -> None:
-        if message not in self._warned:
-            self._warned.add(message)
+    def _warn_of_missing(self, outputs: Any, *, manual: bool) -> None:
+        problem, mend = missing_loss(outputs, manual=manual)
+        message = f"`training_step` returns {problem} for some batches: LRLogger shows none for them. {mend}"
+        # Shapes may differ from batch to batch.
+        self._warn_once(message.rstrip(), kind=re.sub(r"\(.*?\)", "", problem))
+
+    def _warn_once(self, message: str, kind: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
             rank_zero_warn(message)

@@ -68,6 +68,10 @@ class StepBuffer:
         self._batches: list[_Batch] = []
         self._rates: list[_Rate] = []
 
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self._batches)
+
     def add_rate(self, step: int, tag: str, rate: float | Tensor) -> None:
         """Add a rate of a step; a tensor is copied, since optimizers change it in place."""
         copy = rate.detach().clone() if isinstance(rate, Tensor) else float(rate)
@@ -153,5 +157,7 @@ def _read(values: list[float | Tensor]) -> list[float]:
     tensors = [value for value in values if isinstance(value, Tensor)]
     # The LRs of some groups may be on the device, and those of others on the CPU.
     device = max((tensor.device for tensor in tensors), key=lambda each: each.type != "cpu", default=None)
-    read = iter(torch.stack([tensor.to(device) for tensor in tensors]).tolist() if tensors else ())
+    read = iter(
+        torch.stack([tensor.reshape(()).to(device) for tensor in tensors]).tolist() if tensors else ()
+    )
     return [next(read) if isinstance(value, Tensor) else value for value in values]

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 __all__ = ["write_or_warn", "write_to_tensorboard"]
@@ -32,12 +33,12 @@ _outages: WeakKeyDictionary[Logger, _Outage] = WeakKeyDictionary()
 def write_or_warn(logger: Logger, write: Callable[[], object]) -> bool:
     """Call `write` for a logger, or go on without it after an `OSError`; for the rank that logs.
 
+    A full disk, a lost network drive and a broken connection raise `OSError`; other errors are raised. A log
+    folder that was deleted is made again. Only the first failure is reported. The logger then pauses for a
+    minute, and for twice as long after each further failure; what would have been written meanwhile is lost.
+
     Returns:
         Whether it was written.
-
-    A full disk, a lost network drive and a broken connection raise `OSError`; other errors are raised. Only
-    the first failure is reported. The logger then pauses for a minute, and for twice as long after each
-    further failure; what would have been written meanwhile is lost.
 
     Example:
         >>> from lightning.pytorch.loggers import CSVLogger
@@ -50,7 +51,12 @@ def write_or_warn(logger: Logger, write: Callable[[], object]) -> bool:
     if outage is not None and time.monotonic() < outage.until:
         return False
     try:
-        write()
+        try:
+            write()
+        except FileNotFoundError:
+            if not _makes_folder_again(logger):
+                raise
+            write()
     except OSError as error:
         _pause(logger, error)
         return False
@@ -67,6 +73,27 @@ def write_to_tensorboard(loggers: Iterable[Logger], write: Callable[[TensorBoard
     return False not in [write_or_warn(logger, partial(write, logger)) for logger in ours]
 
 
+def _makes_folder_again(logger: Logger) -> bool:
+    """Make the deleted folder of a logger again and say so; return whether it has one."""
+    if not isinstance(logger, TensorBoardLogger | CSVLogger):
+        return False
+    Path(logger.log_dir).mkdir(parents=True, exist_ok=True)
+    _open_anew(logger)
+    rank_zero_warn(
+        f"The log folder {logger.log_dir} was deleted while {type(logger).__name__} writes to it. It is made"
+        " again, and what comes from here on goes there; what it held is lost."
+    )
+    return True
+
+
+def _open_anew(logger: Logger) -> None:
+    """Let the next point open a new file: a writer of TensorBoard that has failed only repeats its error."""
+    if isinstance(logger, TensorBoardLogger):
+        with suppress(OSError):  # If it could not be opened, there is none.
+            writer = logger.experiment
+            writer.file_writer = writer.all_writers = None
+
+
 def _pause(logger: Logger, error: OSError) -> None:
     outage = _outages.setdefault(logger, _Outage())
     if not outage.until:
@@ -77,8 +104,4 @@ def _pause(logger: Logger, error: OSError) -> None:
         )
     outage.until = time.monotonic() + outage.pause_s
     outage.pause_s *= 2
-    if isinstance(logger, TensorBoardLogger):
-        # A writer that has failed only repeats its error. Without it, the next point opens a new file.
-        with suppress(OSError):  # If it could not be opened, there is none.
-            writer = logger.experiment
-            writer.file_writer = writer.all_writers = None
+    _open_anew(logger)

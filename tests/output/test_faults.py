@@ -2,11 +2,13 @@
 
 import errno
 import re
+import shutil
 
 import pytest
 import torch
 from helpers.logged_run import curves
 from helpers.toy import Toy, trainer
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.compat.tensorflow_stub.io.gfile import LocalFileSystem
@@ -172,3 +174,31 @@ def test_only_an_outage_of_a_logger_is_survived(error, disk, clock, tmp_path):
         with pytest.raises(TypeError, match="a bug") as raised:
             fit(tmp_path, module, loggers=[Breaks(tmp_path)])
         assert raised.value is error
+
+
+@pytest.mark.parametrize("csv", [False, True])
+def test_a_log_folder_that_is_deleted_in_the_run_is_made_again_and_told(csv, tmp_path, recwarn):
+    class Deletes(Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == 14:
+                shutil.rmtree(trainer.logger.log_dir)
+
+    logger = CSVLogger(tmp_path, "", "run") if csv else TensorBoardLogger(tmp_path, name="", version="run")
+    run = trainer(
+        LRDecay(Cosine(), interval="step"),
+        LRLogger(),
+        Deletes(),
+        ModelCheckpoint(tmp_path / "saved", every_n_train_steps=4),
+        max_epochs=3,
+        log_every_n_steps=4,
+        enable_checkpointing=True,
+        logger=logger,
+    )
+    run.fit(Toy())
+    assert run.global_step == 30
+    told = [str(each.message) for each in recwarn if "was deleted while" in str(each.message)]
+    assert len(told) == 1
+    assert str(tmp_path / "run") in told[0]
+    if not csv:
+        seen = curves(tmp_path / "run")["loss/train"]
+        assert [x for x, _ in seen][-14:] == list(range(16, 30))
