@@ -1,7 +1,8 @@
 """Reads the LR and other values of parameter groups, each under the tag of its curve."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities import rank_zero_warn
@@ -15,6 +16,9 @@ __all__ = ["GroupRates"]
 # The curve of each key of a parameter group; `betas` stands in for `momentum`.
 _CURVES = {"lr": "lr", "initial_lr": "lr_base", "momentum": "momentum", "weight_decay": "weight_decay"}
 
+Row: TypeAlias = tuple[tuple[str, ...], list[float | Tensor]]
+"""The tags and the values of one key of all groups that have it."""
+
 
 class GroupRates:
     """The LR and the base LR of every parameter group, and further values.
@@ -27,7 +31,7 @@ class GroupRates:
         self._keys = tuple(keys)
         self._optimizers: Sequence[Optimizer] = ()
         self._scheduled: Sequence[tuple[Optimizer, str | None]] = ()
-        self._names: dict[int, list[str]] = {}
+        self._names: dict[int, tuple[str, ...]] = {}
 
     def begin(
         self, optimizers: Sequence[Optimizer], scheduled: Sequence[tuple[Optimizer, str | None]]
@@ -43,27 +47,33 @@ class GroupRates:
         except ValueError as error:
             raise MisconfigurationException(f"LRLogger: {error}") from error
         self._names = {
-            id(optimizer): [name.removeprefix("lr-") for name in of_groups]
+            id(optimizer): tuple(name.removeprefix("lr-") for name in of_groups)
             for optimizer, of_groups in zip(optimizers, names, strict=True)
         }
 
-    def read(self, optimizer: Optimizer, *, with_base: bool = False) -> list[tuple[str, float | Tensor]]:
-        """Return the tag and the value of everything that the groups of an optimizer have."""
+    def read(self, optimizer: Optimizer, *, with_base: bool = False) -> list[Row]:
+        """Return tags and values for each key that groups of an optimizer have: the LRs first."""
         groups = optimizer.param_groups
         if len(groups) != len(self._names[id(optimizer)]):
             self.begin(self._optimizers, self._scheduled)
-        keys = ("lr", *(["initial_lr"] if with_base else []), *self._keys)
-        return [
-            (f"{_CURVES[key]}/{name}", value)
-            for group, name in zip(groups, self._names[id(optimizer)], strict=True)
-            for key in keys
-            if (value := _read(group, key)) is not None
-        ]
+        names = self._names[id(optimizer)]
+        return [self._row(groups, names, key) for key in ("lr", *["initial_lr"] * with_base, *self._keys)]
+
+    def _row(self, groups: Sequence[Mapping[str, Any]], names: tuple[str, ...], key: str) -> Row:
+        values = (
+            [group.get(key) for group in groups] if key == "lr" else [_read(each, key) for each in groups]
+        )
+        tags = _tags(_CURVES[key], names)
+        # In a hot path: this is fast if all are there.
+        if type(None) in set(map(type, values)):
+            pairs = [(tag, each) for tag, each in zip(tags, values, strict=True) if each is not None]
+            return tuple(tag for tag, _ in pairs), [each for _, each in pairs]
+        return tags, values  # type: ignore[return-value]
 
     def lrs(self) -> dict[str, float]:
         """Return the LR of every group by tag."""
-        rates = [rate for optimizer in self._optimizers for rate in self.read(optimizer)]
-        return {tag: float(value) for tag, value in rates if tag.startswith("lr/")}
+        rows = [self.read(optimizer)[0] for optimizer in self._optimizers]
+        return {tag: float(lr) for tags, lrs in rows for tag, lr in zip(tags, lrs, strict=True)}
 
     def warn_of_missing(self) -> None:
         """Warn of what there is nothing to show of: optimizers, their LRs, or one of the further keys."""
@@ -89,6 +99,11 @@ class GroupRates:
             if any(_read(group, key) is None for group in optimizer.param_groups)
         ]
         return ", ".join(lacking)
+
+
+@lru_cache(maxsize=64)
+def _tags(curve: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{curve}/{name}" for name in names)
 
 
 def _read(group: Mapping[str, Any], key: str) -> float | Tensor | None:

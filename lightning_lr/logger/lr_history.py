@@ -1,6 +1,6 @@
 """The LRs of a run as planned and as used, in one figure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -27,8 +27,7 @@ class ThinnedCurve:
 
     Example:
         >>> curve = ThinnedCurve()
-        >>> for x in range(3000):
-        ...     curve.add(x, 0.5**x)
+        >>> curve.extend(range(3000), [0.5**x for x in range(3000)])
         >>> curve.x[:3], len(curve.x)
         ([0, 4, 8], 750)
     """
@@ -39,13 +38,13 @@ class ThinnedCurve:
         self.x: list[int] = []
         self.y: list[float] = []
 
-    def add(self, x: int, y: float) -> None:
-        """Add the next point."""
-        if self._count % self._stride == 0:
-            self.x.append(x)
-            self.y.append(y)
-        self._count += 1
-        if len(self.x) > _MOST_POINTS:
+    def extend(self, x: Sequence[int], y: Sequence[float]) -> None:
+        """Add the next points."""
+        first = -self._count % self._stride
+        self.x += x[first :: self._stride]
+        self.y += y[first :: self._stride]
+        self._count += len(x)
+        while len(self.x) > _MOST_POINTS:
             self._stride *= 2
             del self.x[1::2], self.y[1::2]
 
@@ -110,10 +109,10 @@ class LRHistory:
 
     def add(self, records: Iterable[StepRecord]) -> None:
         """Add the LRs of some steps."""
-        for record in records:
-            for tag, group in self._groups.items():
-                if tag in record.rates:
-                    group.used.add(record.step, record.rates[tag])
+        rates = [(record.step, record.rates) for record in records]
+        for tag, group in self._groups.items():
+            points = [(step, of_step[tag]) for step, of_step in rates if tag in of_step]
+            group.used.extend([step for step, _ in points], [lr for _, lr in points])
 
     def draw(self, trainer: Trainer, step: int) -> None:
         """Draw the plan and the LRs so far."""

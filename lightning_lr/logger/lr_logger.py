@@ -285,8 +285,8 @@ class LRLogger(Callback):
         return every > 0 and step % every == 0
 
     def _record_rates(self, optimizer: Optimizer) -> None:
-        for tag, value in self._rates.read(optimizer, with_base=self._base_is_due):
-            self._buffer.add_rate(self._step, tag, value)
+        for tags, values in self._rates.read(optimizer, with_base=self._base_is_due):
+            self._buffer.add_rates(self._step, tags, values)
 
     def _flush(self, trainer: Trainer, *, before: float = math.inf, over_ranks: bool = True) -> None:
         records = self._buffer.drain(before, reduce=rank_sum(trainer) if over_ranks else None)

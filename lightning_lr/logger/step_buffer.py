@@ -6,7 +6,7 @@ one reduction if there are several ranks.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -45,11 +45,11 @@ class _Batch(NamedTuple):
     weight: float
 
 
-class _Rate(NamedTuple):
+class _Rates(NamedTuple):
     step: int
     wall_time: float
-    tag: str
-    value: float | Tensor
+    tags: Sequence[str]
+    values: list[float | Tensor]
 
 
 class StepBuffer:
@@ -57,7 +57,7 @@ class StepBuffer:
 
     Example:
         >>> buffer = StepBuffer()
-        >>> buffer.add_rate(0, "lr/SGD", 0.1)
+        >>> _ = buffer.add_rates(0, ["lr/SGD"], [0.1])
         >>> buffer.add_batch(0, torch.tensor(0.5), scale=2, weight=32)
         >>> [record] = buffer.drain()
         >>> record.rates, record.losses
@@ -66,16 +66,25 @@ class StepBuffer:
 
     def __init__(self) -> None:
         self._batches: list[_Batch] = []
-        self._rates: list[_Rate] = []
+        self._rates: list[_Rates] = []
 
     def __len__(self) -> int:
         """Return the number of batches."""
         return len(self._batches)
 
-    def add_rate(self, step: int, tag: str, rate: float | Tensor) -> None:
-        """Add a rate of a step; a tensor is copied, since optimizers change it in place."""
-        copy = rate.detach().clone() if isinstance(rate, Tensor) else float(rate)
-        self._rates.append(_Rate(step, time.time(), tag, copy))
+    def add_rates(
+        self, step: int, tags: Sequence[str], values: Sequence[float | Tensor]
+    ) -> list[float | Tensor]:
+        """Add rates of a step and return them; tensors as copies, since optimizers change them in place."""
+        kept = list(values)
+        if not set(map(type, kept)) <= {float}:
+            # Many groups may share one tensor.
+            copies = {
+                id(each): each.detach().reshape(()).clone() for each in kept if isinstance(each, Tensor)
+            }
+            kept = [copies[id(each)] if isinstance(each, Tensor) else float(each) for each in kept]
+        self._rates.append(_Rates(step, time.time(), tags, kept))
+        return kept
 
     def add_batch(self, step: int, loss: Tensor | None, *, scale: float, weight: float) -> None:
         """Add a batch of a step; under accumulation a step has several.
@@ -99,13 +108,13 @@ class StepBuffer:
                 The shape is the same on every rank if all have had the same number of batches.
         """
         batches = [batch for batch in self._batches if batch.step < before]
-        rates = [rate for rate in self._rates if rate.step < before]
+        rates = [row for row in self._rates if row.step < before]
         self._batches = [batch for batch in self._batches if batch.step >= before]
-        self._rates = [rate for rate in self._rates if rate.step >= before]
+        self._rates = [row for row in self._rates if row.step >= before]
         records: dict[int, StepRecord] = {}
-        for rate, value in zip(rates, _read([rate.value for rate in rates]), strict=True):
-            record = records.setdefault(rate.step, StepRecord(rate.step, rate.wall_time))
-            record.rates[rate.tag] = value
+        for row, values in zip(rates, _read([row.values for row in rates]), strict=True):
+            record = records.setdefault(row.step, StepRecord(row.step, row.wall_time))
+            record.rates.update(zip(row.tags, values, strict=True))
         for batch, loss in zip(batches, _mean_over_ranks(batches, reduce), strict=True):
             record = records.setdefault(batch.step, StepRecord(batch.step, batch.wall_time))
             record.wall_time = batch.wall_time
@@ -124,10 +133,10 @@ def point_of(record: StepRecord) -> Point:
         {'lr/SGD': 0.05, 'lr_base/SGD': 0.1, 'lr_factor/SGD': 0.5, 'loss/train': 2.0}
     """
     values = dict(record.rates)
-    for tag, base in record.rates.items():
-        group = tag.removeprefix("lr_base/")
-        if group != tag and base:
-            values[f"lr_factor/{group}"] = record.rates[f"lr/{group}"] / base
+    for tag in [tag for tag in values if tag.startswith("lr_base/")]:
+        group, base = tag.removeprefix("lr_base/"), values[tag]
+        if base:
+            values[f"lr_factor/{group}"] = values[f"lr/{group}"] / base
     if record.losses:
         values["loss/train"] = sum(record.losses) / len(record.losses)
     return Point(record.step, record.wall_time, values)
@@ -153,11 +162,11 @@ def _mean_over_ranks(batches: list[_Batch], reduce: Callable[[Tensor], Tensor] |
     return [total / count if count else None for total, count in zip(sums, counts, strict=True)]
 
 
-def _read(values: list[float | Tensor]) -> list[float]:
-    tensors = [value for value in values if isinstance(value, Tensor)]
+def _read(rows: list[list[float | Tensor]]) -> list[list[float]]:
+    tensors = [value for row in rows for value in row if isinstance(value, Tensor)]
+    if not tensors:
+        return rows  # type: ignore[return-value]
     # The LRs of some groups may be on the device, and those of others on the CPU.
-    device = max((tensor.device for tensor in tensors), key=lambda each: each.type != "cpu", default=None)
-    read = iter(
-        torch.stack([tensor.reshape(()).to(device) for tensor in tensors]).tolist() if tensors else ()
-    )
-    return [next(read) if isinstance(value, Tensor) else value for value in values]
+    device = max((tensor.device for tensor in tensors), key=lambda each: each.type != "cpu")
+    read = iter(torch.stack([tensor.to(device) for tensor in tensors]).tolist())
+    return [[next(read) if isinstance(value, Tensor) else value for value in row] for row in rows]

@@ -4,16 +4,13 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from lightning_lr.output.event_file import append_events
+from lightning_lr.output.event_file import append_events, append_serialized
 from lightning_lr.output.faults import write_or_warn, write_to_tensorboard
-
-if TYPE_CHECKING:
-    from tensorboard.compat.proto.event_pb2 import Event
+from lightning_lr.output.packed import packed
 
 __all__ = [
     "Point",
@@ -103,16 +100,7 @@ def _save(logger: Logger) -> None:
 
 def _write(logger: Logger, points: list[Point]) -> None:
     if isinstance(logger, TensorBoardLogger):
-        append_events(logger, list(map(_event, points)))
+        append_serialized(logger, packed(points))
     else:
         for point in points:
             logger.log_metrics(dict(point.values), step=point.step)
-
-
-def _event(point: Point) -> "Event":
-    """Return one event with all values of a step, which costs as much as one value by `add_scalar`."""
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
-
-    values = [Summary.Value(tag=tag, simple_value=value) for tag, value in point.values.items()]
-    return Event(step=point.step, wall_time=point.wall_time, summary=Summary(value=values))

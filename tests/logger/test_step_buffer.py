@@ -28,7 +28,7 @@ def test_batches_of_a_step_stay_together_and_are_scaled():
 
 def test_steps_that_are_not_complete_stay():
     buffer = filled((0, 1.0, 1), (1, 2.0, 1), (1, 3.0, 1))
-    buffer.add_rate(1, "lr/SGD", 0.1)
+    buffer.add_rates(1, ["lr/SGD"], [0.1])
     assert losses(buffer.drain(before=1)) == {0: [1.0]}
     [record] = buffer.drain()
     assert (record.losses, record.rates) == ([2.0, 3.0], {"lr/SGD": 0.1})
@@ -91,8 +91,8 @@ def test_an_empty_buffer_reduces_nothing():
 def test_a_rate_that_is_a_tensor_is_kept_as_it_was():
     rate = torch.tensor(0.5)
     buffer = StepBuffer()
-    buffer.add_rate(0, "lr/pg1", rate)
-    buffer.add_rate(0, "lr/pg2", 0.1)
+    buffer.add_rates(0, ["lr/pg1"], [rate])
+    buffer.add_rates(0, ["lr/pg2"], [0.1])
     rate.fill_(7.0)
     [record] = buffer.drain()
     assert record.rates == {"lr/pg1": 0.5, "lr/pg2": 0.1}
@@ -100,7 +100,7 @@ def test_a_rate_that_is_a_tensor_is_kept_as_it_was():
 
 def test_a_step_that_was_interrupted_keeps_its_rate():
     buffer = filled((0, 1.0, 1))
-    buffer.add_rate(1, "lr/SGD", 0.1)
+    buffer.add_rates(1, ["lr/SGD"], [0.1])
     records = buffer.drain()
     assert [(record.step, record.losses, record.rates) for record in records] == [
         (0, [1.0], {}),

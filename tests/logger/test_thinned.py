@@ -12,8 +12,9 @@ def test_it_keeps_evenly_spaced_points_from_the_first_on_and_at_least_half_of_wh
 ):
     monkeypatch.setattr(lr_history, "_MOST_POINTS", 10)
     curve = ThinnedCurve()
-    for x in range(length):
-        curve.add(x, float(x) ** 2)
+    for x in range(0, length, 7):
+        steps = range(x, min(x + 7, length))
+        curve.extend(steps, [float(step) ** 2 for step in steps])
     assert len(curve.x) <= 10
     assert len(curve.x) >= min(length, 5)
     assert curve.y == [float(x) ** 2 for x in curve.x]
@@ -27,8 +28,8 @@ def test_it_goes_on_as_if_it_had_not_been_saved(at):
     for x in range(3000):
         if x == at:
             saved = ThinnedCurve.from_dict(saved.to_dict())
-        whole.add(x, 1.0 / (1 + x))
-        saved.add(x, 1.0 / (1 + x))
+        saved.extend([x], [1.0 / (1 + x)])
+    whole.extend(range(3000), [1.0 / (1 + x) for x in range(3000)])
     assert saved.to_dict() == whole.to_dict()
 
 
