@@ -122,8 +122,14 @@ def set_factor(
         0.05
     """
     changes = []
+    factor = float(factor)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
+            base, lr = group.get("initial_lr"), group.get("lr")
+            # At every step, and mostly so: floats that nobody has changed.
+            if type(base) is float and type(lr) is float and (previous is None or lr == base * previous):
+                group["lr"] = base * factor
+                continue
             if "initial_lr" not in group:
                 group["initial_lr"] = _checked_lr(optimizer, group)
             elif previous is not None and _differ(group["lr"], expected := group["initial_lr"] * previous):
