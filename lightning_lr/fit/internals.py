@@ -25,6 +25,7 @@ __all__ = [
     "LAST_LRS",
     "LIVE_ITERATOR",
     "PRIVATE_NAMES",
+    "bar_metrics_of",
     "batches_taken",
     "callback_metrics_of",
     "check_private_names",
@@ -49,6 +50,7 @@ PRIVATE_NAMES = {
     "trainer.fit_loop.epoch_loop.val_loop._combined_loader": "the same of the validation loaders",
     "trainer.fit_loop.epoch_loop.val_loop._is_sequential": "whether they run one after the other",
     "trainer._logger_connector._callback_metrics": "what `self.log` has logged, for steps that look at it",
+    "trainer._logger_connector._progress_bar_metrics": "what the progress bar shows beside them",
     "trainer._accelerator_connector.use_distributed_sampler": "the argument of the Trainer, which keeps it "
     "nowhere else",
     "LightningModule._on_before_batch_transfer": "calls `on_before_batch_transfer` of the module or of the "
@@ -178,6 +180,12 @@ def makes_hp_metric(logger: TensorBoardLogger) -> bool:
 def callback_metrics_of(trainer: Trainer) -> dict[str, Any]:
     """Return the dict behind `trainer.callback_metrics`, which is made anew from it at each look."""
     metrics: dict[str, Any] = trainer._logger_connector._callback_metrics
+    return metrics
+
+
+def bar_metrics_of(trainer: Trainer) -> dict[str, Any]:
+    """Return the dict behind `trainer.progress_bar_metrics`."""
+    metrics: dict[str, Any] = trainer._logger_connector._progress_bar_metrics
     return metrics
 
 

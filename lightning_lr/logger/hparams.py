@@ -2,7 +2,7 @@
 
 import inspect
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -49,15 +49,17 @@ def announce_columns(trainer: Trainer, pl_module: LightningModule) -> None:
         write_to_tensorboard(trainer.loggers, write)
 
 
-def write_row(trainer: Trainer, metrics: Mapping[str, float], step: int) -> None:
+def write_row(
+    trainer: Trainer, metrics: Mapping[str, float], step: int, *, without: Container[str] = ()
+) -> None:
     """Write the row of a run at its last step, with the user's hyperparameters; for the rank that logs.
 
-    Its results are `metrics`, by tag, and the Trainer's `callback_metrics`.
+    Its results are `metrics`, by tag, and the Trainer's `callback_metrics` but for those in `without`.
     """
     from torch.utils.tensorboard import SummaryWriter
 
     both: dict[str, Any] = {**trainer.callback_metrics, **metrics}
-    results = {name: _number(value) for name, value in both.items()}
+    results = {name: _number(value) for name, value in both.items() if name not in without}
     final = {f"final/{name}": value for name, value in sorted(results.items()) if value is not None}
 
     def write(logger: TensorBoardLogger) -> None:

@@ -24,6 +24,7 @@ from lightning_lr.logger.epoch_loss import EpochLoss
 from lightning_lr.logger.group_rates import GroupRates
 from lightning_lr.logger.hparams import announce_columns, write_row
 from lightning_lr.logger.lr_history import LRHistory
+from lightning_lr.logger.lr_metrics import LRMetrics
 from lightning_lr.logger.resumption import continue_curves, tell_resumption
 from lightning_lr.logger.step_buffer import StepBuffer, point_of
 from lightning_lr.output.decisions import save_decisions, story_of
@@ -73,6 +74,10 @@ class LRLogger(Callback):
     epochs, and `loss/val` is rank 0's own unless validations come by steps
     (`Trainer(check_val_every_n_epoch=None)`).
 
+    **Metrics.** `trainer.callback_metrics` holds the LR of every group as of the last step, under its tag,
+    for `EarlyStopping("lr/AdamW")` or `ModelCheckpoint(filename="{epoch}-{lr/AdamW:.2e}")` (with
+    `auto_insert_metric_name=False`, since a `/` in a name makes a folder). Lightning does not log it again.
+
     **Resume.** A run that resumes into the folder of the interrupted one (`TensorBoardLogger(version=...)`)
     continues its curves: TensorBoard hides the points beyond the checkpoint, and the run makes them again.
     A new folder gets the points after the checkpoint. Checkpoints hold the decisions so far, so `decisions`
@@ -87,6 +92,8 @@ class LRLogger(Callback):
     Args:
         log_momentum: Also log the momentum of every group.
         log_weight_decay: Also log the weight decay of every group.
+        prog_bar: Also show every LR in the progress bar. An LR that is a tensor on an accelerator is not
+            shown there, since that would wait for the device.
 
     Raises:
         MisconfigurationException: At fit start: the Trainer has no logger, or two groups of one optimizer
@@ -108,9 +115,13 @@ class LRLogger(Callback):
         ```
     """
 
-    def __init__(self, *, log_momentum: bool = False, log_weight_decay: bool = False) -> None:
+    def __init__(
+        self, *, log_momentum: bool = False, log_weight_decay: bool = False, prog_bar: bool = False
+    ) -> None:
         check_flag("LRLogger(log_momentum=...)", log_momentum)
         check_flag("LRLogger(log_weight_decay=...)", log_weight_decay)
+        check_flag("LRLogger(prog_bar=...)", prog_bar)
+        self.prog_bar = prog_bar
         self.log_momentum = log_momentum
         self.log_weight_decay = log_weight_decay
         self._rates = GroupRates([*(["momentum"] * log_momentum), *(["weight_decay"] * log_weight_decay)])
@@ -122,6 +133,7 @@ class LRLogger(Callback):
         self._story = story
         self._story.begin_fit()
         self._buffer = StepBuffer()
+        self._metrics = LRMetrics(in_bar=self.prog_bar)
         self._epoch_loss = EpochLoss()
         self._history = LRHistory()
         self._step = 0
@@ -153,6 +165,9 @@ class LRLogger(Callback):
         self._rates.begin(trainer.optimizers, scheduled)
         self._rates.warn_of_missing()
         self._hook.attach(trainer.optimizers)
+        self._metrics.follow(trainer)
+        for optimizer in trainer.optimizers:
+            self._metrics.show(*self._rates.read(optimizer)[0])
         self._step = next_step(trainer) - 1
         self._has_resumed = next_step(trainer) > 0
         self._epochs_in_step = epochs_are_in_step(trainer)
@@ -171,6 +186,7 @@ class LRLogger(Callback):
             self._has_resumed = False
             tell_resumption(trainer, self._rates.lrs())
         self._hook.in_batch = True
+        self._metrics.follow(trainer)
         self._step = logged_step(trainer)
         self._base_is_due |= batch_idx == 0 or self._is_due(trainer, self._step)
 
@@ -285,8 +301,11 @@ class LRLogger(Callback):
         return every > 0 and step % every == 0
 
     def _record_rates(self, optimizer: Optimizer) -> None:
-        for tags, values in self._rates.read(optimizer, with_base=self._base_is_due):
-            self._buffer.add_rates(self._step, tags, values)
+        lrs, *others = self._rates.read(optimizer, with_base=self._base_is_due)
+        kept = self._buffer.add_rates(self._step, *lrs)
+        for row in others:
+            self._buffer.add_rates(self._step, *row)
+        self._metrics.show(lrs[0], kept)
 
     def _flush(self, trainer: Trainer, *, before: float = math.inf, over_ranks: bool = True) -> None:
         records = self._buffer.drain(before, reduce=rank_sum(trainer) if over_ranks else None)
@@ -303,7 +322,7 @@ class LRLogger(Callback):
         self._flush(trainer, over_ranks=over_ranks)
         self._history.draw(trainer, self._step)
         if trainer.is_global_zero and trainer.optimizers and self._results:
-            write_row(trainer, self._results, self._step)
+            write_row(trainer, self._results, self._step, without=self._metrics.tags)
 
     def _save_decisions(self, trainer: Trainer) -> None:
         if trainer.is_global_zero:
