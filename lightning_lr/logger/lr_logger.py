@@ -77,6 +77,8 @@ class LRLogger(Callback):
     **Metrics.** `trainer.callback_metrics` holds the LR of every group as of the last step, under its tag,
     for `EarlyStopping("lr/AdamW")` or `ModelCheckpoint(filename="{epoch}-{lr/AdamW:.2e}")` (with
     `auto_insert_metric_name=False`, since a `/` in a name makes a folder). Lightning does not log it again.
+    With more than 16 different LRs in an optimizer, they are those of every `log_every_n_steps`-th step, of
+    the last one before a validation, and of the last one of an epoch.
 
     **Resume.** A run that resumes into the folder of the interrupted one (`TensorBoardLogger(version=...)`)
     continues its curves: TensorBoard hides the points beyond the checkpoint, and the run makes them again.
@@ -189,6 +191,7 @@ class LRLogger(Callback):
         self._metrics.follow(trainer)
         self._step = logged_step(trainer)
         self._base_is_due |= batch_idx == 0 or self._is_due(trainer, self._step)
+        self._metrics.is_due = self._base_is_due or trainer.is_last_batch
 
     @override
     def on_train_batch_end(
@@ -225,6 +228,7 @@ class LRLogger(Callback):
 
     @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._metrics.catch_up()
         self._validation_loss.start(trainer.callback_metrics, loaders=len(trainer.num_val_batches))
 
     @override

@@ -53,6 +53,32 @@ def test_every_hook_sees_the_lr_of_the_last_step_in_every_order_of_callbacks(ord
         assert [float(lr) for _, lr in looks.seen[hook]] == pytest.approx([lr_of(step - 1) for step in steps])
 
 
+def test_many_different_lrs_are_there_when_they_are_due_and_when_validations_and_epochs_end(tmp_path):
+    def many(parameters):
+        weight, *_ = parameters
+        others = [
+            {"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.1 / (2 + index)} for index in range(30)
+        ]
+        return torch.optim.SGD([{"params": [weight], "name": "first"}, *others], lr=0.1)
+
+    class Looks30(Looks):
+        def look(self, hook, trainer):
+            seen = trainer.callback_metrics
+            assert sum(name.startswith("lr/SGD/") for name in seen) == 31
+            self.seen.setdefault(hook, []).append((trainer.global_step, float(seen["lr/SGD/first"])))
+
+    looks = Looks30()
+    run = trainer(
+        looks, LRDecay(interval="step"), LRLogger(), root=tmp_path, val_check_interval=5, log_every_n_steps=3
+    )
+    run.fit(Toy(many))
+    for hook, steps in {"validation": [5, 10, 15, 20], "epoch": [10, 20]}.items():
+        assert looks.seen[hook] == [(step, pytest.approx(lr_of(step - 1))) for step in steps]
+    by_step = {step - 1: lr for step, lr in looks.seen["batch"]}
+    for step in (0, 3, 6, 9, 10, 12, 15, 18, 19):
+        assert by_step[step] == pytest.approx(lr_of(step))
+
+
 def test_a_checkpoint_is_named_by_the_lr_and_the_best_one_is_found_by_it(tmp_path):
     named = ModelCheckpoint(
         tmp_path / "saved",
