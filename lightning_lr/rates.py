@@ -5,7 +5,7 @@ callback that only sets the factor or rescales the base does not overwrite the w
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -13,28 +13,31 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import (
-    ChainedScheduler,
-    CyclicLR,
-    LRScheduler,
-    OneCycleLR,
-    ReduceLROnPlateau,
-    SequentialLR,
-)
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 from torch.optim.swa_utils import SWALR
 
 from lightning_lr.checks import check_number
-from lightning_lr.fit.internals import LAST_LRS, inner_schedulers, make_initial_step
 from lightning_lr.fit.neighbors import schedulers_of
+from lightning_lr.schedules.copies import UncopyableError
+from lightning_lr.schedules.evaluation import makes_no_difference
+from lightning_lr.schedules.rescaling import (
+    is_of_torch,
+    nested_schedulers,
+    rescale_schedulers,
+    rescaled_one_cycle,
+    scaled,
+    start_again,
+)
 
 __all__ = [
     "adopt_groups",
     "are_lent",
     "base_lr",
+    "begin_again",
     "current_lr",
     "lent",
-    "nested_schedulers",
-    "peak_lrs",
+    "nominal_lr",
+    "nominal_lrs",
     "rescale",
     "set_factor",
     "set_lrs",
@@ -67,15 +70,41 @@ def adopt_groups(
         >>> optimizer.param_groups[0]["initial_lr"]
         0.1
     """
-    adopted = []
+    adopted, new = [], []
+    optimizers = list(optimizers)
+    _separate_bases(optimizers)
+    shared = _bases_by_tensor(optimizers)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             if "initial_lr" not in group:
                 lr = _checked_lr(optimizer, group)
-                group["initial_lr"] = lr if as_base else lr / (factor or 1.0)
-                adopted.append((float(lr), float(group["initial_lr"])))
-                _write(group, "lr", group["initial_lr"] * factor)
+                base = shared.get(id(group["lr"]), lr if as_base else lr / (factor or 1.0))
+                adopted.append((float(lr), float(base)))
+                new.append((group, base))
+    # Only now, since the LR of several groups may be one tensor.
+    for group, base in new:
+        group["initial_lr"] = base
+        _write(group, "lr", base * factor)
     return adopted
+
+
+def _separate_bases(optimizers: Iterable[Optimizer]) -> None:
+    """Give base LRs a tensor of their own where they are the very tensor of an LR."""
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    of_lrs = {id(group["lr"]) for group in groups if isinstance(group.get("lr"), Tensor)}
+    for group in groups:
+        if id(group.get("initial_lr")) in of_lrs:
+            group["initial_lr"] = group["initial_lr"].clone()
+
+
+def _bases_by_tensor(optimizers: Iterable[Optimizer]) -> dict[int, float | Tensor]:
+    """Return the base LRs of groups whose LR is a tensor, which groups without a base LR may share."""
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    return {
+        id(group["lr"]): group["initial_lr"]
+        for group in groups
+        if "initial_lr" in group and isinstance(group.get("lr"), Tensor)
+    }
 
 
 def _checked_lr(optimizer: Optimizer, group: ParamGroup) -> float | Tensor:
@@ -121,7 +150,10 @@ def set_factor(
         >>> optimizer.param_groups[0]["lr"]
         0.05
     """
-    changes = []
+    changes, groups = [], []
+    optimizers = list(optimizers)
+    if previous is None:
+        _separate_bases(optimizers)
     factor = float(factor)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -131,39 +163,44 @@ def set_factor(
                 group["lr"] = base * factor
                 continue
             if "initial_lr" not in group:
-                group["initial_lr"] = _checked_lr(optimizer, group)
+                lr = _checked_lr(optimizer, group)
+                group["initial_lr"] = _bases_by_tensor(optimizers).get(id(group["lr"]), lr)
             elif previous is not None and _differ(group["lr"], expected := group["initial_lr"] * previous):
                 changes.append((float(expected), float(group["lr"])))
                 group["initial_lr"] = group["lr"] / (previous or 1.0)
-            _write(group, "lr", group["initial_lr"] * factor)
+            groups.append(group)
+    # Only now, since the LR of several groups may be one tensor.
+    for group in groups:
+        _write(group, "lr", group["initial_lr"] * factor)
     return changes
 
 
-def peak_lrs(optimizers: Iterable[Optimizer], schedulers: Iterable[Any] = ()) -> list[list[float]]:
-    """Return, for each optimizer, the highest LR of every group's schedule.
+def base_lr(trainer: Trainer) -> float:
+    """Return the highest base LR of all groups; for a OneCycleLR or CyclicLR, its maximum LR.
 
-    It is the base LR, or the maximum LR of a OneCycleLR or CyclicLR.
-
-    Example:
-        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
-        >>> peak_lrs([optimizer], [torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.5, total_steps=9)])
-        [[0.5]]
+    0 if no group has an LR.
     """
-    optimizers = list(optimizers)
-    peaks = {id(each): [_base_lr(each, group) for group in each.param_groups] for each in optimizers}
+    nominal = nominal_lrs(schedulers_of(trainer))
+    groups = [(each, group) for each in trainer.optimizers for group in each.param_groups]
+    lrs = [nominal_lr(each, group, nominal) for each, group in groups if group.get("lr") is not None]
+    return max(lrs, default=0.0)
+
+
+def nominal_lrs(schedulers: Iterable[Any]) -> dict[int, float]:
+    """Return the maximum LRs that cycles were made with, by the id of the group."""
+    found: dict[int, float] = {}
     for scheduler in nested_schedulers(schedulers):
         if isinstance(scheduler, OneCycleLR):
-            groups = scheduler.optimizer.param_groups
-            peaks[id(scheduler.optimizer)] = [float(group["max_lr"]) for group in groups]
+            found |= {id(group): float(group["max_lr"]) for group in scheduler.optimizer.param_groups}
         elif isinstance(scheduler, CyclicLR):
-            peaks[id(scheduler.optimizer)] = [float(lr) for lr in scheduler.max_lrs]
-    return [peaks[id(optimizer)] for optimizer in optimizers]
+            groups = scheduler.optimizer.param_groups
+            found |= {id(group): float(lr) for group, lr in zip(groups, scheduler.max_lrs, strict=True)}
+    return found
 
 
-def base_lr(trainer: Trainer) -> float:
-    """Return the highest of the `peak_lrs` of all groups."""
-    peaks = peak_lrs(trainer.optimizers, schedulers_of(trainer))
-    return max((lr for lrs in peaks for lr in lrs), default=0.0)
+def nominal_lr(optimizer: Optimizer, group: ParamGroup, nominal: Mapping[int, float]) -> float:
+    """Return the maximum LR of a group's cycle or else its base LR."""
+    return nominal[id(group)] if id(group) in nominal else _base_lr(optimizer, group)
 
 
 def current_lr(trainer: Trainer) -> float:
@@ -173,6 +210,8 @@ def current_lr(trainer: Trainer) -> float:
 
 def set_lrs(optimizers: Iterable[Optimizer], lrs: Iterable[Iterable[float]]) -> None:
     """Set the LR of every group but not its base LR, for a dry run; `lrs` has a list for each optimizer."""
+    optimizers = list(optimizers)
+    _separate_bases(optimizers)
     for optimizer, group_lrs in zip(optimizers, lrs, strict=True):
         for group, lr in zip(optimizer.param_groups, group_lrs, strict=True):
             _write(group, "lr", lr)
@@ -195,7 +234,7 @@ def are_lent(optimizers: Iterable[Optimizer]) -> bool:
 
 
 def rescale(optimizers: Iterable[Optimizer], schedulers: Iterable[Any], *, old: float, new: float) -> None:
-    """Multiply the base LR of every group, and what torch's schedulers derive from it, by `new / old`.
+    """Multiply the base LR of every group, and the LRs that its schedulers hold, by `new / old`.
 
     A base LR of `old` becomes exactly `new`. A scheduler that has not stepped yet starts again from there, as
     if the run had started with `new`; any other continues its curve from the new base. Group ratios stay,
@@ -216,72 +255,52 @@ def rescale(optimizers: Iterable[Optimizer], schedulers: Iterable[Any], *, old: 
     check_number("rescale(new=...)", new, "(0, inf)")
     optimizers, schedulers = list(optimizers), list(schedulers)
     nested = nested_schedulers(schedulers)
-    one_cycle = [each.optimizer for each in nested if isinstance(each, OneCycleLR)]
-    averaged = [each.optimizer for each in nested if isinstance(each, SWALR)]
+    _separate_bases(optimizers)
+    begins = _begins(optimizers, schedulers)
+    cycled = {id(group) for each in nested if isinstance(each, OneCycleLR) for group in _groups(each)}
+    averaged = {id(group) for each in nested if isinstance(each, SWALR) for group in _groups(each)}
+    # First, since in older versions of torch their base LRs are the tensors of the groups.
+    rescale_schedulers(schedulers, old=old, new=new)
+    writes: list[tuple[ParamGroup, str, float | Tensor]] = []
     for optimizer in optimizers:
-        keys = {"lr", "initial_lr", *(["swa_lr"] if optimizer in averaged else [])}
         for group in optimizer.param_groups:
-            for key in keys & group.keys():
-                _write(group, key, _scaled(group[key], old, new))
-            if optimizer in one_cycle:
-                _rescale_one_cycle(group, old, new)
-    for scheduler in nested:
-        for key in {"base_lrs", "max_lrs", LAST_LRS} & vars(scheduler).keys():
-            setattr(scheduler, key, [_scaled(lr, old, new) for lr in getattr(scheduler, key)])
-    if all(getattr(scheduler, "last_epoch", 0) <= 0 for scheduler in nested):
-        # Not SWALR, which StochasticWeightAveraging adds during the run: it starts from the current LR.
-        _start_again(optimizers, [each for each in schedulers if not isinstance(each, SWALR)])
+            keys = {"lr", "initial_lr", *(["swa_lr"] if id(group) in averaged else [])}
+            new_lrs = {key: scaled(group[key], old, new) for key in keys & group.keys()}
+            if id(group) in cycled:
+                new_lrs |= rescaled_one_cycle(group, old, new)
+            writes += [(group, key, lr) for key, lr in new_lrs.items()]
+    # Only now, since several may be one tensor.
+    for group, key, lr in writes:
+        _write(group, key, lr)
+    if begins:
+        begin_again(optimizers, schedulers)
 
 
-def nested_schedulers(schedulers: Iterable[Any]) -> list[Any]:
-    """Return the schedulers and, at any depth, those inside a SequentialLR or ChainedScheduler."""
-    found = []
-    for scheduler in schedulers:
-        found += [scheduler, *nested_schedulers(inner_schedulers(scheduler))]
-    return found
+def _groups(scheduler: Any) -> list[ParamGroup]:
+    groups: list[ParamGroup] = scheduler.optimizer.param_groups
+    return groups
 
 
-def _scaled(lr: float | Tensor, old: float, new: float) -> float | Tensor:
-    if isinstance(lr, Tensor):
-        # In Python's precision: a GPU divides by multiplying with the rounded reciprocal.
-        return torch.full_like(lr, float(lr) / old * new)
-    return lr / old * new
+def _begins(optimizers: list[Optimizer], schedulers: list[Any]) -> bool:
+    """Tell whether no scheduler has stepped yet, and their first steps can be repeated."""
+    nested = nested_schedulers(schedulers)
+    if not nested or any(getattr(scheduler, "last_epoch", 0) > 0 for scheduler in nested):
+        return False
+    try:
+        return makes_no_difference(begin_again, optimizers, schedulers)
+    except UncopyableError:
+        return all(map(is_of_torch, nested))
 
 
-def _rescale_one_cycle(group: ParamGroup, old: float, new: float) -> None:
-    """Rescale the LRs of OneCycleLR in a group whose `initial_lr` is already rescaled."""
-    # Rounding to 12 digits recovers the divisors that the user wrote, and so the values of torch.
-    before = group["initial_lr"] / new * old
-    divisor, final_divisor = (
-        float(f"{ratio:.12g}") for ratio in (group["max_lr"] / before, before / group["min_lr"])
-    )
-    _write(group, "max_lr", group["max_lr"] / old * new)
-    _write(group, "initial_lr", group["max_lr"] / divisor)
-    _write(group, "min_lr", group["initial_lr"] / final_divisor)
-
-
-def _start_again(optimizers: list[Optimizer], schedulers: list[Any]) -> None:
+def begin_again(_: Sequence[Optimizer], schedulers: Sequence[Any]) -> None:
     """Repeat the first step of each scheduler, which its constructor made."""
-    scheduled = [scheduler.optimizer for scheduler in nested_schedulers(schedulers)]
-    for optimizer in optimizers:
-        if optimizer in scheduled:
-            for group in optimizer.param_groups:
-                # With ReduceLROnPlateau alone there is no base LR.
-                _write(group, "lr", group.get("initial_lr", group["lr"]))
-    for scheduler in schedulers:
-        _make_first_step(scheduler)
-
-
-def _make_first_step(scheduler: Any) -> None:
-    if isinstance(scheduler, SequentialLR):
-        first, *_ = inner_schedulers(scheduler)
-        _make_first_step(first)
-        vars(scheduler)[LAST_LRS] = first.get_last_lr()
-    elif isinstance(scheduler, ChainedScheduler):
-        for part in inner_schedulers(scheduler):
-            _make_first_step(part)
-    elif isinstance(scheduler, LRScheduler) and not isinstance(scheduler, ReduceLROnPlateau):
-        make_initial_step(scheduler)
+    # Not SWALR, which StochasticWeightAveraging adds during the run: it starts from the current LR.
+    schedulers = [scheduler for scheduler in schedulers if not isinstance(scheduler, SWALR)]
+    for scheduler in nested_schedulers(schedulers):
+        for group in _groups(scheduler):
+            # With ReduceLROnPlateau alone there is no base LR.
+            _write(group, "lr", group["initial_lr"] if "initial_lr" in group else group["lr"])
+    start_again(schedulers)
 
 
 def _differ(found: float | Tensor, expected: float | Tensor) -> bool:
@@ -291,7 +310,7 @@ def _differ(found: float | Tensor, expected: float | Tensor) -> bool:
 
 
 def _write(group: ParamGroup, key: str, value: float | Tensor) -> None:
-    current = group[key]
+    current: float | Tensor = group[key]
     if isinstance(current, Tensor):
         # In place: compiled steps and CUDA graphs hold the tensor itself.
         with torch.no_grad():

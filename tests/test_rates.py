@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.optim import SGD, AdamW
 from torch.optim import lr_scheduler as torch_schedulers
 from torch.optim.swa_utils import SWALR
 
-from lightning_lr.rates import adopt_groups, peak_lrs, rescale, set_factor, set_lrs
+from lightning_lr.rates import adopt_groups, rescale, set_factor, set_lrs
 
 
 def sgd(*lrs, **kwargs):
@@ -208,17 +210,130 @@ def test_keys_that_are_the_users_own_are_not_rescaled(key):
     assert optimizer.param_groups[0][key] == 7.0
 
 
-def test_the_peak_is_the_base_or_the_maximum_of_a_cycle():
-    plain, cycle, nested = sgd(0.1, 0.2), sgd(0.1), sgd(0.1)
-    one_cycle = torch_schedulers.OneCycleLR(cycle, 0.7, 10)
-    cyclic = torch_schedulers.CyclicLR(nested, 0.01, 0.8, cycle_momentum=False)
-    outer = torch_schedulers.ChainedScheduler([cyclic])
-    assert peak_lrs([plain, cycle, nested], [one_cycle, outer]) == [[0.1, 0.2], [0.7], [0.8]]
-
-
 def test_lrs_are_set_without_touching_the_base():
     optimizer = sgd(0.1, 0.2)
     adopt_groups([optimizer])
     set_lrs([optimizer], [[0.5, 0.6]])
     assert lrs(optimizer) == [0.5, 0.6]
     assert [group["initial_lr"] for group in optimizer.param_groups] == [0.1, 0.2]
+
+
+# One tensor for all groups: what torch makes of `AdamW(groups, lr=tensor)`.
+
+
+def with_one_tensor(lr=0.1, groups=3):
+    groups = [{"params": [torch.nn.Parameter(torch.ones(1))]} for _ in range(groups)]
+    return AdamW(groups, lr=torch.tensor(lr, dtype=torch.float64))
+
+
+def assert_all(optimizer, tensor, lr):
+    assert [group["lr"] for group in optimizer.param_groups] == [pytest.approx(lr)] * len(
+        optimizer.param_groups
+    )
+    assert all(group["lr"] is tensor for group in optimizer.param_groups)
+
+
+@pytest.mark.parametrize("aliased", [False, True])
+def test_a_tensor_of_all_groups_is_changed_once(aliased):
+    optimizer = with_one_tensor()
+    tensor = optimizer.param_groups[0]["lr"]
+    if aliased:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = tensor
+    adopt_groups([optimizer])
+    previous = None
+    for factor in (0.5, 0.25, 0.0, 1.0):
+        assert set_factor([optimizer], factor, previous=previous) == []
+        assert_all(optimizer, tensor, 0.1 * factor)
+        previous = factor
+    rescale([optimizer], [], old=0.1, new=0.3)
+    assert_all(optimizer, tensor, 0.3)
+    assert set_factor([optimizer], 0.5, previous=1.0) == []
+    assert_all(optimizer, tensor, 0.15)
+    set_lrs([optimizer], [[0.7] * 3])
+    assert_all(optimizer, tensor, 0.7)
+    # A change by other code is kept as one of the base, once.
+    set_factor([optimizer], 0.5)
+    tensor.fill_(0.3)
+    set_factor([optimizer], 0.25, previous=0.5)
+    assert_all(optimizer, tensor, 0.15)
+
+
+def test_a_factor_of_zero_is_no_base_of_a_shared_tensor():
+    optimizer = with_one_tensor()
+    tensor = optimizer.param_groups[0]["lr"]
+    assert adopt_groups([optimizer], factor=0.5) == [(0.1, 0.1)] * 3
+    assert_all(optimizer, tensor, 0.05)
+
+
+def test_a_group_that_joins_with_the_tensor_of_the_others_has_their_base():
+    for adopt in (adopt_groups, lambda each, factor: set_factor(each, factor, previous=factor)):
+        optimizer = with_one_tensor()
+        tensor = optimizer.param_groups[0]["lr"]
+        adopt_groups([optimizer])
+        set_factor([optimizer], 0.5)
+        optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(1))], "lr": tensor})
+        adopt([optimizer], factor=0.5)
+        assert_all(optimizer, tensor, 0.05)
+        set_factor([optimizer], 1.0, previous=0.5)
+        assert_all(optimizer, tensor, 0.1)
+
+
+def test_two_optimizers_may_share_a_tensor():
+    one, other = with_one_tensor(), with_one_tensor()
+    tensor = one.param_groups[0]["lr"]
+    for group in other.param_groups:
+        group["lr"] = tensor
+    adopt_groups([one, other])
+    set_factor([one, other], 0.5)
+    rescale([one, other], [], old=1, new=4)
+    assert_all(one, tensor, 0.2)
+    assert_all(other, tensor, 0.2)
+
+
+OF_TENSORS = [name for name in SCHEDULERS if name not in ("CyclicLR", "OneCycleLR") and "SWALR" not in name]
+
+
+@pytest.mark.parametrize("at", [0, 3])
+@pytest.mark.parametrize("name", OF_TENSORS)
+def test_a_scheduler_over_a_shared_tensor_runs_as_if_started_at_the_new_base(name, at):
+    optimizer, twin = with_one_tensor(0.1), with_one_tensor(0.3)
+    tensor = optimizer.param_groups[0]["lr"]
+    scheduler, twin_scheduler = SCHEDULERS[name](optimizer, None), SCHEDULERS[name](twin, None)
+    run(optimizer, scheduler, at)
+    run(twin, twin_scheduler, at)
+    rescale([optimizer], [scheduler], old=0.1, new=0.3)
+    wanted = run(twin, twin_scheduler, 12 - at)
+    assert run(optimizer, scheduler, 12 - at) == [pytest.approx(each, rel=1e-9) for each in wanted]
+    assert all(group["lr"] is tensor for group in optimizer.param_groups)
+
+
+@given(
+    operations=st.lists(
+        st.one_of(
+            st.tuples(st.just("factor"), st.floats(0.01, 2)),
+            st.tuples(st.just("rescale"), st.floats(0.01, 100)),
+            st.just(("reload", None)),
+            st.just(("join", None)),
+        ),
+        max_size=8,
+    )
+)
+def test_after_any_operations_every_group_has_the_lr_that_was_told(operations):
+    optimizer, base, factor = with_one_tensor(), 0.1, 1.0
+    adopt_groups([optimizer])
+    for name, value in operations:
+        if name == "factor":
+            assert set_factor([optimizer], value, previous=factor) == []
+            factor = value
+        elif name == "rescale":
+            rescale([optimizer], [], old=1, new=value)
+            base *= value
+        elif name == "reload":
+            # A checkpoint may give every group a tensor of its own, or one of them to all.
+            optimizer.load_state_dict(optimizer.state_dict())
+        else:
+            group = {"params": [torch.nn.Parameter(torch.ones(1))], "lr": optimizer.param_groups[0]["lr"]}
+            optimizer.add_param_group(group)
+            adopt_groups([optimizer], factor=factor)
+        assert lrs(optimizer) == [pytest.approx(base * factor)] * len(optimizer.param_groups)

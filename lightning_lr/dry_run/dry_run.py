@@ -25,10 +25,10 @@ from lightning_lr.dry_run.streams import Streams
 from lightning_lr.dry_run.used_lrs import UsedLRs
 from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.fit.internals import check_private_names, train_loaders
-from lightning_lr.fit.neighbors import schedulers_of
 from lightning_lr.fit.ranks import mean_unless_terminated
 from lightning_lr.fit.step_hook import dry_run_of, happened
-from lightning_lr.rates import peak_lrs, set_lrs
+from lightning_lr.peaks import peak_lrs
+from lightning_lr.rates import set_lrs
 
 __all__ = ["DryRun"]
 
@@ -85,7 +85,7 @@ class DryRun:
         self._trainer = trainer
         self._module = pl_module
         self._ahead = ahead
-        self._peaks = peak_lrs(trainer.optimizers, schedulers_of(trainer))
+        self._peaks = peak_lrs(trainer)
         if not self.reference_lr:
             raise MisconfigurationException("Every LR is 0: nothing is trained, so there is no LR to find.")
         self._used_lrs = UsedLRs(pl_module)

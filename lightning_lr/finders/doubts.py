@@ -8,7 +8,8 @@ from lightning.pytorch.callbacks import LearningRateFinder
 from lightning_lr.fit.neighbors import Finds, Schedules, callbacks_of
 from lightning_lr.fit.run_length import run_length
 from lightning_lr.output.decisions import Entry, tell
-from lightning_lr.rates import base_lr, current_lr
+from lightning_lr.peaks import peak_lr
+from lightning_lr.rates import current_lr
 
 __all__ = ["NO_WARMUP", "fit_warms_up", "tell_doubts", "tell_no_test"]
 
@@ -44,13 +45,13 @@ def tell_doubts(
 def tell_no_test(trainer: Trainer, name: str) -> None:
     """Tell that a resumed fit is not tested; all ranks call it."""
     summary = "The fit is resumed, and no test had been made: none is made now, since training has begun."
-    tell(trainer, Entry(name, "no test", summary, f"LR stays {base_lr(trainer):.3g}"))
+    tell(trainer, Entry(name, "no test", summary, f"LR stays {peak_lr(trainer):.3g}"))
 
 
 def fit_warms_up(trainer: Trainer, pl_module: LightningModule) -> bool:
     """Return whether the run begins with a lower LR than its highest; all ranks call it."""
     planned = [each.warms_up(trainer, pl_module) for each in callbacks_of(trainer, Schedules)]
-    return any(planned) or current_lr(trainer) < _LOW_START * base_lr(trainer)
+    return any(planned) or current_lr(trainer) < _LOW_START * peak_lr(trainer)
 
 
 def _of_cost(planned: int | float, length: float) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.optim import Optimizer
 from typing_extensions import override
 
@@ -18,18 +18,22 @@ from lightning_lr.checks import as_tuple, check_count, check_flag
 from lightning_lr.finders.doubts import tell_doubts, tell_no_test
 from lightning_lr.finders.first_steps import FirstSteps
 from lightning_lr.finders.report import Finding, report, tell_traces
-from lightning_lr.finders.suggestion import Decision, Suggestion, decision_from_dict
+from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, decision_from_dict
 from lightning_lr.fit.internals import keep_swa_lrs
 from lightning_lr.fit.neighbors import check_fits, schedulers_of, write_schedules
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.saved_state import Read, count, each_of, mapping, number, optional, read_entries, text
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.output.points import Point, logged_step, shifted
-from lightning_lr.rates import base_lr, rescale
+from lightning_lr.peaks import check_schedules_follow, peak_lr
+from lightning_lr.rates import rescale
+from lightning_lr.schedules.own_lrs import own_lr
 
 __all__ = ["Finder"]
 
 _NAMES = ("lr", "learning_rate")
+# Of a peak that an `eta_min` is a small part of.
+_TOLERANCE = 1e-2
 
 
 class Finder(Callback):
@@ -92,7 +96,12 @@ class Finder(Callback):
         All ranks call it, between two training steps: in `on_train_start`, `on_train_epoch_start` or
         `on_train_batch_start`.
         """
-        self._conclude(trainer, pl_module, self.find(trainer, pl_module))
+        reason = own_lr(trainer.optimizers)
+        if reason is None:
+            finding = self.find(trainer, pl_module)
+        else:
+            finding = Finding(Abstention(self.name, reason), math.nan, f"No test. {reason}", None)
+        self._conclude(trainer, pl_module, finding)
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -103,12 +112,16 @@ class Finder(Callback):
         keep_swa_lrs(trainer)
         self.expect_lrs(trainer)
         check_not_restarted(trainer, self, loaded=bool(self._tested))
+        if self.apply and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            # Whenever it tests, nothing is found that cannot be used.
+            check_schedules_follow(trainer, type(self).__name__)
         if 0 not in self.milestones or not self._may_run(trainer):
             return
         if trainer.global_step == 0:
             # Whatever the order of the callbacks, a fit that one of them refuses costs no test.
             check_fits(trainer, pl_module)
-            tell_doubts(trainer, pl_module, self, steps=self.planned_steps)
+            if own_lr(trainer.optimizers) is None:
+                tell_doubts(trainer, pl_module, self, steps=self.planned_steps)
             self._begin(trainer, pl_module)
         elif trainer.ckpt_path is not None:
             tell_no_test(trainer, self.name)
@@ -177,8 +190,11 @@ class Finder(Callback):
 
     def _keep_found(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on with the LR that an earlier fit of the same Trainer has found."""
-        found, old = self.suggestion, base_lr(trainer)
-        if self.apply and isinstance(found, Suggestion) and old and not math.isclose(old, found.lr):
+        found = self.suggestion
+        if not self.apply or not isinstance(found, Suggestion):
+            return
+        old = peak_lr(trainer)
+        if old and not math.isclose(old, found.lr):
             _apply(trainer, pl_module, old=old, new=found.lr)
             summary = "A fit of this Trainer before has found the LR, and the optimizers are new."
             tell(trainer, Entry(self.name, "LR kept", summary, f"LR {old:.3g} -> {found.lr:.3g}"))
@@ -188,10 +204,10 @@ class Finder(Callback):
         decision, old_lr = finding.decision, finding.old_lr
         self._tested.append(trainer.current_epoch)
         self.suggestion = decision
-        effect = f"LR stays {old_lr:.3g}"
+        effect = "LR stays the optimizer's own" if math.isnan(old_lr) else f"LR stays {old_lr:.3g}"
         if self.apply and isinstance(decision, Suggestion):
             _apply(trainer, pl_module, old=old_lr, new=decision.lr)
-            effect = f"LR {old_lr:.3g} -> {decision.lr:.3g}"
+            effect = f"LR {old_lr:.3g} -> {decision.lr:.3g}" + _tell_other_peak(trainer, decision.lr)
         self.expect_lrs(trainer)
         if self.stop_after:
             self._stop(trainer)
@@ -229,6 +245,18 @@ def _apply(trainer: Trainer, pl_module: LightningModule, *, old: float, new: flo
     if changed:
         pl_module.hparams.update(changed)
         _log_again(trainer, changed)
+
+
+def _tell_other_peak(trainer: Trainer, lr: float) -> str:
+    """Warn of schedules with another peak than the LR found, and return that in words; all ranks call it."""
+    peak = peak_lr(trainer)
+    if math.isclose(peak, lr, rel_tol=_TOLERANCE):
+        return ""
+    rank_zero_warn(
+        f"The LR found is {lr:.3g}, but the highest LR of this fit will be {peak:.3g}: its schedule has an LR"
+        " of its own that stays, for example `eta_min`. Set that to 0, or use LRDecay."
+    )
+    return f", but the highest LR will be {peak:.3g}"
 
 
 def _is_number(value: Any) -> bool:

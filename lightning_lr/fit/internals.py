@@ -34,6 +34,7 @@ __all__ = [
     "keep_swa_lrs",
     "make_initial_step",
     "makes_hp_metric",
+    "milestones_of",
     "prepared",
     "private_copy",
     "state_key",
@@ -62,6 +63,7 @@ PRIVATE_NAMES = {
     "LRScheduler._initial_step": "begins a schedule again from another base LR",
     "LRScheduler._last_lr": "what a schedule says it has set",
     "SequentialLR._schedulers": "the schedules that follow one another",
+    "SequentialLR._milestones": "after how many steps they do",
     "ChainedScheduler._schedulers": "the schedules that multiply one another",
     "TensorBoardLogger._default_hp_metric": "whether Lightning writes a row of HParams itself",
     "Tensor._version": "tells whether a tensor that is too large to be copied was written to",
@@ -164,6 +166,12 @@ def inner_schedulers(scheduler: Any) -> Sequence[Any]:
     """Return the schedulers inside a SequentialLR or ChainedScheduler, which have no public name."""
     inner: Sequence[Any] = vars(scheduler).get("_schedulers", ())
     return inner
+
+
+def milestones_of(scheduler: SequentialLR) -> Sequence[int]:
+    """Return after how many steps a SequentialLR goes on to the next scheduler, which has no public name."""
+    milestones: Sequence[int] = scheduler._milestones
+    return milestones
 
 
 def make_initial_step(scheduler: LRScheduler) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 from lightning_lr.dry_run.snapshot.snapshot import Snapshot, tensor_bytes
 from lightning_lr.fit.internals import train_loaders, validation_loaders
 from lightning_lr.fit.neighbors import schedulers_of
-from lightning_lr.rates import nested_schedulers
+from lightning_lr.schedules.rescaling import nested_schedulers
 
 __all__ = ["set_gradients_aside", "snapshot_of"]
 

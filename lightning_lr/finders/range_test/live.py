@@ -13,7 +13,9 @@ from lightning_lr.dry_run.used_lrs import UsedLRs
 from lightning_lr.finders.range_test.ramp import Ramp
 from lightning_lr.fit.losses import training_loss
 from lightning_lr.fit.neighbors import schedulers_of
-from lightning_lr.rates import lent, nested_schedulers, peak_lrs, set_lrs
+from lightning_lr.peaks import peak_lrs
+from lightning_lr.rates import lent, set_lrs
+from lightning_lr.schedules.rescaling import nested_schedulers
 
 __all__ = ["LiveRamp"]
 
@@ -22,11 +24,10 @@ class LiveRamp:
     """Ramps the LR over the first real steps, then puts weights, buffers, optimizers and schedulers back."""
 
     def __init__(self, trainer: Trainer, pl_module: LightningModule, ramp: Ramp) -> None:
-        schedulers = schedulers_of(trainer)
         self.ramp = ramp
         self._trainer = trainer
         self._automatic = pl_module.automatic_optimization
-        self._peaks = peak_lrs(trainer.optimizers, schedulers)
+        self._peaks = peak_lrs(trainer)
         self._losses: list[Tensor] = []
         self._step = trainer.global_step
         self._module = pl_module

@@ -22,6 +22,7 @@ from lightning_lr.finders.report import Finding
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, combine
 from lightning_lr.fit.neighbors import Charts
 from lightning_lr.fit.saved_state import Read, flag, optional
+from lightning_lr.schedules.own_lrs import own_lr
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,8 +39,8 @@ class LRRangeTest(Finder):
     the curve of the losses. Then the steps are taken back: weights, buffers, optimizers, schedulers, random
     numbers, data loaders, counters, loggers and callbacks are as if there had been none, and the fit is, bit
     for bit, one that had started with the LR found. A common multiplier is ramped, so groups and optimizers
-    keep their ratios; LRs below are those of the group with the highest one. Torch schedulers start again
-    from the LR found, as their base or, for OneCycleLR and CyclicLR, as their peak.
+    keep their ratios; LRs below are those of the group with the highest one. Schedulers start again with
+    the LR found as the highest of the run; copies of them are run ahead to know it.
 
     Objects of the user's own are followed too, wherever the fit holds them: attributes, closures, global
     variables that functions name, samplers, data sets, open files. A warning and a decision name what could
@@ -73,7 +74,8 @@ class LRRangeTest(Finder):
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: An argument is out of its range.
-        MisconfigurationException: At the test: its steps could not be taken back, and why.
+        MisconfigurationException: At fit start: a scheduler would not follow. At the test: its steps could
+            not be taken back, and why.
 
     Source:
         Smith (2015), arXiv 1506.01186, for the test.
@@ -145,7 +147,7 @@ class LRRangeTest(Finder):
 
     @override
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.live:
+        if self.live and own_lr(trainer.optimizers) is None:
             # At the start of training other callbacks still attach to the optimizers.
             self._is_due = True
         else:

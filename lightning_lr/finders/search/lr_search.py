@@ -45,8 +45,8 @@ class LRSearch(Finder):
     then for longer around it. Each trial has the shape of a run: a ramp up, then a linear decay; it is judged
     by a few validation batches. Then all of it is taken back, and the fit is, bit for bit, one that had
     started with the LR found. Groups and optimizers keep their ratios; LRs below are those of the group with
-    the highest one. Torch schedulers start again from the LR found, as their base or, for OneCycleLR and
-    CyclicLR, as their peak.
+    the highest one. Schedulers start again with the LR found as the highest of the run; copies of them are
+    run ahead to know it.
 
     It takes more steps than `LRRangeTest` and finds better LRs. A trial that falls far behind is cut short.
     If the trials show too little, the LR stays what it is, and the decision says why. A resumed fit is not
@@ -81,8 +81,8 @@ class LRSearch(Finder):
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: An argument is out of its range.
-        MisconfigurationException: At the search: its steps could not be taken back, there is no validation
-            to judge by, or the budget is too small.
+        MisconfigurationException: At fit start: a scheduler would not follow. At the search: its steps could
+            not be taken back, there is no validation to judge by, or the budget is too small.
 
     Source:
         Common random numbers and early stopping of lost trials as in racing algorithms, Maron & Moore (1997).

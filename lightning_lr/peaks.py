@@ -1,0 +1,104 @@
+"""Tells the highest LRs that a run will use, and whether its schedulers would follow other ones.
+
+Both are found by running copies of the schedulers ahead over the planned run, whatever their classes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from torch.optim import Optimizer
+
+from lightning_lr.fit.neighbors import schedulers_of
+from lightning_lr.rates import begin_again, nominal_lr, nominal_lrs, rescale
+from lightning_lr.schedules.clock import clock_of
+from lightning_lr.schedules.evaluation import Planned, run_ahead
+from lightning_lr.schedules.rescaling import first_unmoved, is_of_torch, nested_schedulers
+
+__all__ = ["check_schedules_follow", "peak_lr", "peak_lrs"]
+
+# A cycle whose maximum lies between two steps reaches at least this share of it.
+_MISSED = 0.9
+_ROUNDING = 1e-6
+_WAY_OUT = (
+    "The LR that {owner} finds would not be the one that is used. Return the optimizer alone and add the"
+    " callback LRDecay, or use `{owner}(apply=False)` to look only."
+)
+
+
+def peak_lrs(trainer: Trainer) -> list[list[float]]:
+    """Return, for each optimizer, the highest LR of every group over the planned run; all ranks call it.
+
+    It is the base LR if no scheduler sets the LR, or none that can be run ahead. The maximum LR of a
+    OneCycleLR or CyclicLR counts also if it lies between two steps.
+    """
+    nominal = nominal_lrs(schedulers_of(trainer))
+    plans = _plans(trainer)
+
+    def peak(optimizer: Optimizer, group: dict[str, Any]) -> float:
+        found = [lr for plan in plans if (lr := plan.peak(group)) is not None]
+        written = nominal_lr(optimizer, group, nominal)
+        missed = _MISSED if id(group) in nominal else 1 - _ROUNDING
+        if not found or missed * written <= max(found) <= (1 + _ROUNDING) * written:
+            return written
+        # Of a part of the run it is only known that the peak is no lower.
+        return max(found) if all(plan.is_whole for plan in plans) else max(*found, written)
+
+    return [[peak(optimizer, group) for group in optimizer.param_groups] for optimizer in trainer.optimizers]
+
+
+def peak_lr(trainer: Trainer) -> float:
+    """Return the highest of the `peak_lrs` of all groups; all ranks call it."""
+    return max((lr for lrs in peak_lrs(trainer) for lr in lrs), default=0.0)
+
+
+def _plans(trainer: Trainer) -> list[Planned]:
+    if not trainer.lr_scheduler_configs:
+        return []
+    clock, step = clock_of(trainer), trainer.global_step
+    plans = [run_ahead(trainer, clock, begin=step)]
+    if any(getattr(each, "last_epoch", 0) > 0 for each in nested_schedulers(schedulers_of(trainer))):
+        # What is told is the peak of the whole schedule, as for LRDecay.
+        plans.append(run_ahead(trainer, clock, change=_begin_those_of_torch))
+    return plans
+
+
+def _begin_those_of_torch(optimizers: Sequence[Optimizer], schedulers: Sequence[Any]) -> None:
+    """Begin schedules again that are known to follow from their base LR and the time."""
+    begin_again(optimizers, list(filter(is_of_torch, schedulers)))
+
+
+def check_schedules_follow(trainer: Trainer, owner: str) -> None:
+    """Refuse schedulers whose LRs would not follow if the LRs were rescaled; all ranks call it.
+
+    Copies of them are rescaled and run ahead.
+
+    Args:
+        trainer: The Trainer of a fit whose loaders are set up.
+        owner: The class of the callback that will rescale.
+
+    Raises:
+        MisconfigurationException: The LR that is found would not be the LR that is used.
+    """
+    configs = trainer.lr_scheduler_configs
+    if not configs:
+        return
+    clock, step = clock_of(trainer), trainer.global_step
+    before = run_ahead(trainer, clock, begin=step)
+    after = run_ahead(trainer, clock, begin=step, change=lambda *copies: rescale(*copies, old=1, new=2))
+    for scheduler in schedulers_of(trainer):
+        is_known = scheduler not in before.unknown + after.unknown
+        for group in scheduler.optimizer.param_groups if is_known else ():
+            problem = first_unmoved(before.lrs.get(id(group), {}), after.lrs.get(id(group), {}))
+            if problem is not None:
+                at, lr = problem
+                raise MisconfigurationException(
+                    f"{type(scheduler).__name__} of `configure_optimizers` keeps LRs of its own: with all LRs"
+                    f" doubled, step {at} would still be made with {lr:.3g}. {_WAY_OUT.format(owner=owner)}"
+                )
+        if not is_known and not is_of_torch(scheduler):
+            raise MisconfigurationException(
+                f"{type(scheduler).__name__} of `configure_optimizers` cannot be copied and run ahead, so it"
+                f" is not known which LRs it will set. {_WAY_OUT.format(owner=owner)}"
+            )
