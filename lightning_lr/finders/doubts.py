@@ -4,14 +4,15 @@ import math
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateFinder
+from lightning.pytorch.utilities import rank_zero_warn
 
-from lightning_lr.fit.neighbors import Finds, Schedules, callbacks_of
+from lightning_lr.fit.neighbors import Finds, Schedules, callbacks_of, schedulers_of
 from lightning_lr.fit.run_length import run_length
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.peaks import peak_lr
-from lightning_lr.rates import current_lr
+from lightning_lr.rates import base_lr, current_lr
 
-__all__ = ["NO_WARMUP", "fit_warms_up", "tell_doubts", "tell_no_test"]
+__all__ = ["NO_WARMUP", "fit_warms_up", "tell_doubts", "tell_no_test", "told_of_schedule"]
 
 NO_WARMUP = (
     "The run has no warm-up, as the test had, so this LR may be too high at its start: add"
@@ -21,6 +22,10 @@ NO_WARMUP = (
 _CHEAP = 0.1
 # A schedule that begins below this share of its peak warms up.
 _LOW_START = 0.5
+# Of a peak, an `eta_min` may be so small a part.
+_TOLERANCE = 1e-2
+# A base LR so far above the peak of the run is told.
+_FAR = 1.5
 
 
 def tell_doubts(
@@ -52,6 +57,24 @@ def fit_warms_up(trainer: Trainer, pl_module: LightningModule) -> bool:
     """Return whether the run begins with a lower LR than its highest; all ranks call it."""
     planned = [each.warms_up(trainer, pl_module) for each in callbacks_of(trainer, Schedules)]
     return any(planned) or current_lr(trainer) < _LOW_START * peak_lr(trainer)
+
+
+def told_of_schedule(trainer: Trainer, lr: float) -> str:
+    """Return what schedules make of the LR found, and warn if it is not their peak; all ranks call it."""
+    told, peak = "", peak_lr(trainer)
+    if not math.isclose(peak, lr, rel_tol=_TOLERANCE):
+        rank_zero_warn(
+            f"The LR found is {lr:.3g}, but the highest LR of this fit will be {peak:.3g}: its schedule has"
+            " an LR of its own that stays, for example `eta_min`. Set that to 0, or use LRDecay."
+        )
+        told = f", but the highest LR will be {peak:.3g}"
+    base, current = base_lr(trainer), current_lr(trainer)
+    if schedulers_of(trainer) and base > _FAR * peak:
+        # Their rise is longer than the run.
+        told += f", the highest of this run: the base LR {base:.3g} is not reached"
+    if trainer.global_step > 0 and current < (1 - _TOLERANCE) * lr:
+        told += f", of which the schedule makes {current:.3g} now"
+    return told
 
 
 def _of_cost(planned: int | float, length: float) -> list[str]:

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_lr.checks import as_tuple, check_count, check_flag
-from lightning_lr.finders.doubts import tell_doubts, tell_no_test
+from lightning_lr.finders.doubts import tell_doubts, tell_no_test, told_of_schedule
 from lightning_lr.finders.first_steps import FirstSteps
 from lightning_lr.finders.report import Finding, report, tell_traces
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, decision_from_dict
@@ -32,8 +32,6 @@ from lightning_lr.schedules.own_lrs import own_lr
 __all__ = ["Finder"]
 
 _NAMES = ("lr", "learning_rate")
-# Of a peak that an `eta_min` is a small part of.
-_TOLERANCE = 1e-2
 
 
 class Finder(Callback):
@@ -207,7 +205,7 @@ class Finder(Callback):
         effect = "LR stays the optimizer's own" if math.isnan(old_lr) else f"LR stays {old_lr:.3g}"
         if self.apply and isinstance(decision, Suggestion):
             _apply(trainer, pl_module, old=old_lr, new=decision.lr)
-            effect = f"LR {old_lr:.3g} -> {decision.lr:.3g}" + _tell_other_peak(trainer, decision.lr)
+            effect = f"LR {old_lr:.3g} -> {decision.lr:.3g}" + told_of_schedule(trainer, decision.lr)
         self.expect_lrs(trainer)
         if self.stop_after:
             self._stop(trainer)
@@ -245,18 +243,6 @@ def _apply(trainer: Trainer, pl_module: LightningModule, *, old: float, new: flo
     if changed:
         pl_module.hparams.update(changed)
         _log_again(trainer, changed)
-
-
-def _tell_other_peak(trainer: Trainer, lr: float) -> str:
-    """Warn of schedules with another peak than the LR found, and return that in words; all ranks call it."""
-    peak = peak_lr(trainer)
-    if math.isclose(peak, lr, rel_tol=_TOLERANCE):
-        return ""
-    rank_zero_warn(
-        f"The LR found is {lr:.3g}, but the highest LR of this fit will be {peak:.3g}: its schedule has an LR"
-        " of its own that stays, for example `eta_min`. Set that to 0, or use LRDecay."
-    )
-    return f", but the highest LR will be {peak:.3g}"
 
 
 def _is_number(value: Any) -> bool:

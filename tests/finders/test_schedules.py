@@ -92,6 +92,21 @@ def test_a_floor_above_the_lr_found_is_told(tmp_path):
     assert "but the highest LR will be 9" in (tmp_path / "run" / "decisions.jsonl").read_text()
 
 
+def test_a_base_that_the_run_does_not_reach_is_told(tmp_path):
+    finder = LRRangeTest(24)
+    fit(Scheduled(lambda o: torch_schedulers.LambdaLR(o, lambda step: step / 190)), finder, root=tmp_path)
+    [told] = (tmp_path / "run" / "decisions.jsonl").read_text().splitlines()[-1:]
+    assert f"the base LR {10 * finder.suggestion.lr:.3g} is not reached" in told
+
+
+def test_what_a_schedule_makes_of_an_lr_that_is_found_later_is_told(tmp_path):
+    finder = LRRangeTest(24, milestones=[1])
+    fit(Scheduled(lambda o: torch_schedulers.StepLR(o, 5, 0.5)), finder, root=tmp_path)
+    assert isinstance(finder.suggestion, Suggestion)
+    [told] = (tmp_path / "run" / "decisions.jsonl").read_text().splitlines()[-1:]
+    assert f"of which the schedule makes {finder.suggestion.lr / 4:.3g} now" in told
+
+
 class OwnLR(SGD):
     """Keeps in its groups what optimizers with an LR of their own keep."""
 
