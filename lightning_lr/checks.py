@@ -36,9 +36,9 @@ def check_number(name: str, value: object, interval: str) -> None:
     """Check that `value` is a number inside `interval`, like `[0, 1]` or `(0, inf)`.
 
     Example:
-        >>> check_number("Cosine(floor=...)", 1.5, "[0, 1]")
+        >>> check_number("Cosine(end=...)", 1.5, "[0, 1]")
         Traceback (most recent call last):
-        ValueError: `Cosine(floor=...)` must be in [0, 1], got 1.5.
+        ValueError: `Cosine(end=...)` must be in [0, 1], got 1.5.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"`{name}` must be a number in {interval}, got {value!r}.")

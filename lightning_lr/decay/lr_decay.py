@@ -86,7 +86,7 @@ class LRDecay(Callback):
         >>> from lightning.pytorch import Trainer
         >>> from lightning_lr import LRDecay
         >>> from lightning_lr.policies import Cosine
-        >>> decay = LRDecay(Cosine(floor=0.01), interval="step", warmup=0.05)
+        >>> decay = LRDecay(Cosine(end=0.01), interval="step", warmup=0.05)
         >>> trainer = Trainer(max_epochs=30, callbacks=[decay], logger=False, enable_checkpointing=False)
 
         The same in YAML:
@@ -99,7 +99,7 @@ class LRDecay(Callback):
               init_args:
                 policy:
                   class_path: lightning_lr.policies.Cosine
-                  init_args: {floor: 0.01}
+                  init_args: {end: 0.01}
                 interval: step
                 warmup: 0.05
         ```

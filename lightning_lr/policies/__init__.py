@@ -4,8 +4,8 @@ They import neither torch nor Lightning: a schedule can be read, tested and draw
 """
 
 from lightning_lr.policies.anneal import Cosine, Linear, Polynomial, Rex
-from lightning_lr.policies.base import Policy
-from lightning_lr.policies.combine import Product, Sequence
+from lightning_lr.policies.base import Policy, check_policy
+from lightning_lr.policies.combine import Product, Repeat, Sequence
 from lightning_lr.policies.cycles import CosineRestarts, Cyclic
 from lightning_lr.policies.decays import (
     Constant,
@@ -17,7 +17,7 @@ from lightning_lr.policies.decays import (
     Step,
 )
 from lightning_lr.policies.function import Function
-from lightning_lr.policies.phases import OneCycle, WarmupStableDecay
+from lightning_lr.policies.phases import OneCycle, Piecewise, WarmupStableDecay
 from lightning_lr.policies.spans import check_span, span
 
 __all__ = [
@@ -33,13 +33,16 @@ __all__ = [
     "Linear",
     "MultiStep",
     "OneCycle",
+    "Piecewise",
     "Policy",
     "Polynomial",
     "Product",
+    "Repeat",
     "Rex",
     "Sequence",
     "Step",
     "WarmupStableDecay",
+    "check_policy",
     "check_span",
     "span",
 ]

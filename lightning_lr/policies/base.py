@@ -4,17 +4,23 @@ A closed form needs no memory, so an interrupted run that resumes at `t` has the
 `t` and `total` are checked here once, so that a formula is nothing but a formula.
 """
 
+import difflib
+import inspect
 import math
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from typing import Any
 
-from typing_extensions import final
+from typing_extensions import final, override
 
 from lightning_lr.checks import LARGEST_COUNT, as_number, check_fields, check_number
 
-__all__ = ["Policy"]
+__all__ = ["Policy", "check_policy", "take_floor"]
 
 _PLAIN = (int, float)
+_ROOM = "lightning_lr.policies."
 
 
 class Policy(ABC):
@@ -40,6 +46,14 @@ class Policy(ABC):
         for name, value in list(vars(self).items()):
             object.__setattr__(self, name, as_number(value))
         check_fields(self)
+
+    @override
+    def __repr__(self) -> str:
+        """Show the first argument, and others that differ from their defaults."""
+        shown = [each for each in fields(self) if each.repr]  # type: ignore[arg-type]
+        shown = [each for each in shown if each is shown[0] or getattr(self, each.name) != each.default]
+        given = ", ".join(f"{each.name}={getattr(self, each.name)!r}" for each in shown)
+        return f"{type(self).__name__}({given})"
 
     @property
     def needs_end(self) -> bool:
@@ -85,7 +99,10 @@ class Policy(ABC):
         if not (plain and 0 <= t <= LARGEST_COUNT and 0 < total < math.inf):
             self._check(t, total)
         total = float(total)
-        value = float(self.formula(min(float(t), total), total))
+        try:
+            value = float(self.formula(min(float(t), total), total))
+        except OverflowError:  # a power of Python's floats; a product is infinite
+            value = math.inf
         if not 0 <= value < math.inf:
             raise ValueError(
                 f"`{type(self).__name__}.formula` must return a number in [0, inf), got {value!r} at t={t!r}"
@@ -131,7 +148,7 @@ class Policy(ABC):
 
         Example:
             >>> from lightning_lr.policies import Cosine
-            >>> factor = Cosine(floor=0.5).over(100)
+            >>> factor = Cosine(end=0.5).over(100)
             >>> factor(0), factor(50), factor(100)
             (1.0, 0.75, 0.5)
         """
@@ -141,3 +158,84 @@ class Policy(ABC):
             return self.factor(t, total)
 
         return factor
+
+
+def check_policy(name: str, value: object, *, in_list: bool = False) -> None:
+    """Check that `value` is a policy, and answer a class or a name with the constructor to write.
+
+    Args:
+        name: The argument as the user knows it, for example `LRDecay(policy=...)`.
+        value: What was given.
+        in_list: Whether it is one of a list of policies.
+
+    Raises:
+        TypeError: `value` is no policy.
+
+    Example:
+        >>> check_policy("LRDecay(policy=...)", "cosine")
+        Traceback (most recent call last):
+        TypeError: `LRDecay(policy=...)` must be a Policy, got 'cosine'. Write `Cosine()`.
+    """
+    if isinstance(value, Policy):
+        return
+    mend = "Wrap a function in `lightning_lr.policies.Function`."
+    if isinstance(value, type | str):
+        kind = value if isinstance(value, type) and issubclass(value, Policy) else _meant(value)
+        names = ", ".join(sorted(each.__name__ for each in _kinds() if each.__module__.startswith(_ROOM)))
+        mend = f"Write `{_constructor(kind)}`." if kind else f"The policies are {names}."
+    wanted, place = ("a list of policies", " in it") if in_list else ("a Policy", "")
+    raise TypeError(f"`{name}` must be {wanted}, got {value!r}{place}. {mend}")
+
+
+def take_floor(policy: Any) -> None:
+    """Take `floor`, the name of 0.1.0, for `end`, with a warning.
+
+    Args:
+        policy: A frozen dataclass with both fields, not checked yet.
+    """
+    name, floor, end = type(policy).__name__, policy.floor, policy.end
+    if floor is None:
+        return
+    warnings.warn(
+        f"`{name}(floor=...)` is called `{name}(end=...)` now; the old name goes in the next minor release.",
+        FutureWarning,
+        stacklevel=4,
+    )
+    # A copy by `dataclasses.replace` may have both.
+    if end not in (0, floor):
+        raise ValueError(
+            f"`{name}(end=...)` and its old name `floor` differ: {end!r} and {floor!r}. Drop one."
+        )
+    object.__setattr__(policy, "end", floor)
+    object.__setattr__(policy, "floor", None)
+
+
+def _meant(value: type | str) -> type[Policy] | None:
+    """Return the policy whose name is nearest, in the spelling of any library, if one is near."""
+    named = {_plain(kind.__name__): kind for kind in _kinds()}
+    word = _plain(value if isinstance(value, str) else value.__name__)
+    near = difflib.get_close_matches(word, named, n=1)
+    # `CosineAnnealingLR` begins with `Cosine`.
+    near = near or sorted((name for name in named if word.startswith(name)), key=len)[-1:]
+    return named[near[0]] if near else None
+
+
+def _kinds(kind: type[Policy] = Policy) -> Iterator[type[Policy]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _kinds(each)
+
+
+def _plain(word: str) -> str:
+    return "".join(filter(str.isalnum, word.rpartition(".")[2].removesuffix("LR"))).lower()
+
+
+def _constructor(kind: type[Policy]) -> str:
+    parameters = list(inspect.signature(kind).parameters.values())
+    needed = [each.name for each in parameters if each.default is each.empty]
+    if not needed:
+        try:
+            kind()
+        except TypeError:  # one of several arguments is needed
+            needed = [parameters[0].name]
+    return f"{kind.__name__}({', '.join(f'{name}=...' for name in needed)})"

@@ -5,14 +5,16 @@ from bisect import bisect_right
 from collections import abc
 from dataclasses import KW_ONLY, dataclass
 from itertools import accumulate
+from typing import Annotated
 
 from typing_extensions import override
 
-from lightning_lr.checks import as_tuple
-from lightning_lr.policies.base import Policy
+from lightning_lr.checks import In, as_tuple
+from lightning_lr.policies.base import Policy, check_policy
+from lightning_lr.policies.cycles import check_cycles, cycle_at
 from lightning_lr.policies.spans import check_span, is_share, snap, span
 
-__all__ = ["Product", "Sequence"]
+__all__ = ["Product", "Repeat", "Sequence"]
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class Product(Policy):
 
     Example:
         >>> from lightning_lr.policies import Linear, Step
-        >>> policy = Product([Linear(), Step(2, gamma=0.5)])
+        >>> policy = Product([Linear(), Step(2, 0.5)])
         >>> [policy.factor(epoch, total=4) for epoch in range(5)]
         [1.0, 0.75, 0.25, 0.125, 0.0]
     """
@@ -132,14 +134,63 @@ class Product(Policy):
         return math.prod(policy.factor(t, total) for policy in self.policies)
 
 
+@dataclass(frozen=True, repr=False)
+class Repeat(Policy):
+    """Start a policy again in every cycle, in cycles that may grow longer and lower.
+
+    factor(t) = height_mult^n policy(s, L), where cycle n = 0, 1, ... has length L = period mult^n and began s
+    before t. With `num_cycles` in place of `period`, so many cycles fill the run.
+
+    The cycles of ignite's schedulers, with its `cycle_mult`: `Repeat(Cosine(0.1, num_cycles=1), 10)` is its
+    `CosineAnnealingScheduler`, `Repeat(Linear(0.1), 10)` its `LinearCyclicalScheduler(monotonic=True)`. For a
+    warm-up in every cycle, as in optax's `sgdr_schedule`, repeat a `Sequence`. If the run ends together with
+    a cycle, the last value is the policy's last.
+
+    Args:
+        policy: What a cycle consists of; the length of the cycle is the policy's run.
+        period: Length of the first cycle, at least 1; None with `num_cycles`.
+        mult: Length of a cycle relative to the one before, in [1, 1e6].
+        num_cycles: Number of cycles in the run, at least 1; None with `period`.
+        height_mult: Factor of a cycle relative to the one before, in (0, inf).
+
+    Raises:
+        TypeError: An argument has the wrong type; both or neither of `period` and `num_cycles` are given.
+        ValueError: An argument is out of range; in `factor` also if the policy cannot run over a cycle.
+
+    Example:
+        >>> from lightning_lr.policies import Linear
+        >>> [Repeat(Linear(), 2, height_mult=0.5).factor(step, total=6) for step in range(7)]
+        [1.0, 0.5, 0.5, 0.25, 0.25, 0.125, 0.0]
+    """
+
+    policy: Policy
+    period: int | None = None
+    mult: Annotated[float, In("[1, 1e6]")] = 1.0
+    _: KW_ONLY
+    num_cycles: int | None = None
+    height_mult: Annotated[float, In("(0, inf)")] = 1.0
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_policy("Repeat(policy=...)", self.policy)
+        check_cycles("Repeat", self.period, self.mult, self.num_cycles)
+
+    @property
+    @override
+    def needs_end(self) -> bool:
+        return self.period is None
+
+    @override
+    def formula(self, t: float, total: float) -> float:
+        cycle = cycle_at(t, total, self.period, self.mult, self.num_cycles)
+        return float(self.height_mult**cycle.number) * self.policy.factor(cycle.since, cycle.length)
+
+
 def _checked_policies(name: str, policies: object) -> tuple[Policy, ...]:
     checked = as_tuple(f"{name}(policies=...)", policies, "policies")
     for policy in checked:
-        if not isinstance(policy, Policy):
-            raise TypeError(
-                f"`{name}(policies=...)` must be a list of policies, got {policy!r} in it. Wrap a function in"
-                " `lightning_lr.policies.Function`."
-            )
+        check_policy(f"{name}(policies=...)", policy, in_list=True)
     if not checked:
         raise ValueError(f"`{name}(policies=...)` must be at least one policy, got an empty list.")
     return checked

@@ -9,8 +9,9 @@ from typing import Annotated
 
 from typing_extensions import override
 
-from lightning_lr.checks import AtLeast, In, as_tuple, check_count
+from lightning_lr.checks import AtLeast, In, as_tuple, check_count, check_flag, check_number
 from lightning_lr.policies.base import Policy
+from lightning_lr.policies.shapes import exponential
 
 __all__ = [
     "Constant",
@@ -48,58 +49,111 @@ class Constant(Policy):
         return self.value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Exponential(Policy):
-    """Multiply the factor by `gamma` in every unit of time.
+    """Multiply the factor by `gamma` at an even pace, or go to `end` over the whole run.
 
-    factor(t) = gamma^t
+    With `gamma`, factor(t) = gamma^(t / every), which stops at `end` if that is given; without,
+    factor(t) = end^(t / total). With `staircase`, t is rounded down to a multiple of `every`.
 
-    The formula of `torch.optim.lr_scheduler.ExponentialLR`.
+    The formula of `torch.optim.lr_scheduler.ExponentialLR`, of Keras' `ExponentialDecay` and optax's
+    `exponential_decay` (`every` is their `decay_steps` and `transition_steps`), and, with `end` alone, of
+    fastai's `SchedExp`.
 
     Args:
-        gamma: Factor per unit of time, in (0, 1]. Above 1 the LR would grow until it overflows.
+        gamma: Factor per `every` units of time, in (0, inf); above 1 the LR grows. None to reach `end` at the
+            end of the run.
+        end: The last factor: in [0, 1] for a `gamma` of at most 1, in [1, inf) for one above, in (0, inf)
+            without `gamma`. None for no bound.
+        every: Time in which the factor changes by `gamma`, at least 1.
+        staircase: Whether the factor changes at multiples of `every` only.
 
     Raises:
-        TypeError: `gamma` is not a number.
-        ValueError: `gamma` is out of range.
+        TypeError: An argument has the wrong type, or both `gamma` and `end` are None.
+        ValueError: An argument is out of range; in `factor` also if a growing factor overflows.
 
     Example:
         >>> [Exponential(0.5).factor(epoch) for epoch in range(4)]
         [1.0, 0.5, 0.25, 0.125]
+        >>> [Exponential(0.5, end=0.2).factor(epoch) for epoch in range(4)]
+        [1.0, 0.5, 0.25, 0.2]
+        >>> [round(Exponential(end=0.01).factor(epoch, total=4), 4) for epoch in range(5)]
+        [1.0, 0.3162, 0.1, 0.0316, 0.01]
     """
 
-    gamma: Annotated[float, In("(0, 1]")]
+    gamma: float | None = None
+    _: KW_ONLY
+    end: float | None = None
+    every: Annotated[int, AtLeast(1)] = 1
+    staircase: bool = False
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_flag("Exponential(staircase=...)", self.staircase)
+        if self.gamma is not None or self.end is None:
+            check_number("Exponential(gamma=...)", self.gamma, "(0, inf)")
+        if self.end is not None:
+            ends = "(0, inf)" if self.gamma is None else "[0, 1]" if self.gamma <= 1 else "[1, inf)"
+            check_number("Exponential(end=...)", self.end, ends)
+
+    @property
+    @override
+    def needs_end(self) -> bool:
+        return self.gamma is None
 
     @override
     def formula(self, t: float, total: float) -> float:
-        return float(self.gamma**t)
+        paces = _paces(t, self.every, staircase=self.staircase)
+        if self.gamma is None:
+            return exponential(1.0, self.end or 1.0, paces * self.every / total)
+        try:
+            factor = float(self.gamma**paces)
+        except OverflowError:
+            factor = math.inf
+        if self.end is None:
+            return factor
+        return (max if self.gamma <= 1 else min)(factor, self.end)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class InverseTime(Policy):
     """Divide by a denominator that grows linearly in time, also called time-based decay.
 
-    factor(t) = 1 / (1 + rate t)
+    factor(t) = 1 / (1 + rate t / every); with `staircase`, t is rounded down to a multiple of `every`.
 
-    The decay of Robbins and Monro (1951) and of the `InverseTimeDecay` schedule of Keras.
+    The decay of Robbins and Monro (1951) and of the `InverseTimeDecay` schedule of Keras, where `every` is
+    `decay_steps`.
 
     Args:
-        rate: Growth of the denominator per unit of time, in [0, inf).
+        rate: Growth of the denominator per `every` units of time, in [0, inf).
+        every: Time in which the denominator grows by `rate`, at least 1.
+        staircase: Whether the factor changes at multiples of `every` only.
 
     Raises:
-        TypeError: `rate` is not a number.
-        ValueError: `rate` is out of range.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range.
 
     Example:
         >>> [InverseTime(rate=1).factor(epoch) for epoch in (0, 1, 3)]
         [1.0, 0.5, 0.25]
+        >>> [InverseTime(rate=1, every=2, staircase=True).factor(epoch) for epoch in range(4)]
+        [1.0, 1.0, 0.5, 0.5]
     """
 
     rate: Annotated[float, In("[0, inf)")]
+    _: KW_ONLY
+    every: Annotated[int, AtLeast(1)] = 1
+    staircase: bool = False
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_flag("InverseTime(staircase=...)", self.staircase)
 
     @override
     def formula(self, t: float, total: float) -> float:
-        return 1 / (1 + self.rate * t)
+        return 1 / (1 + self.rate * _paces(t, self.every, staircase=self.staircase))
 
 
 @dataclass(frozen=True)
@@ -175,20 +229,19 @@ class Step(Policy):
 
     Args:
         size: Time between two drops, at least 1.
-        gamma: Factor of a drop, in (0, 1].
+        gamma: Factor of a drop, in (0, inf); above 1 the LR grows.
 
     Raises:
         TypeError: An argument is not a number, or `size` not a whole one.
         ValueError: An argument is out of range.
 
     Example:
-        >>> [Step(2, gamma=0.5).factor(epoch) for epoch in range(5)]
+        >>> [Step(2, 0.5).factor(epoch) for epoch in range(5)]
         [1.0, 1.0, 0.5, 0.5, 0.25]
     """
 
     size: Annotated[int, AtLeast(1)]
-    _: KW_ONLY
-    gamma: Annotated[float, In("(0, 1]")] = 0.1
+    gamma: Annotated[float, In("(0, inf)")] = 0.1
 
     @override
     def formula(self, t: float, total: float) -> float:
@@ -205,20 +258,19 @@ class MultiStep(Policy):
 
     Args:
         milestones: Times of the drops, whole numbers of at least 1, each after the one before.
-        gamma: Factor of a drop, in (0, 1].
+        gamma: Factor of a drop, in (0, inf); above 1 the LR grows.
 
     Raises:
         TypeError: An argument or a milestone has the wrong type.
         ValueError: An argument is out of range; `milestones` is empty or not strictly increasing.
 
     Example:
-        >>> [MultiStep([2, 3], gamma=0.5).factor(epoch) for epoch in range(5)]
+        >>> [MultiStep([2, 3], 0.5).factor(epoch) for epoch in range(5)]
         [1.0, 1.0, 0.5, 0.25, 0.25]
     """
 
     milestones: abc.Sequence[int]
-    _: KW_ONLY
-    gamma: Annotated[float, In("(0, 1]")] = 0.1
+    gamma: Annotated[float, In("(0, inf)")] = 0.1
 
     @override
     def __post_init__(self) -> None:
@@ -236,3 +288,8 @@ class MultiStep(Policy):
     @override
     def formula(self, t: float, total: float) -> float:
         return float(self.gamma ** bisect_right(self.milestones, t))
+
+
+def _paces(t: float, every: int, *, staircase: bool) -> float:
+    """Return how often `every` has passed at `t`; whole times only with `staircase`."""
+    return t // every if staircase else t / every

@@ -2,7 +2,7 @@
 
 import math
 
-__all__ = ["cosine", "linear"]
+__all__ = ["cosine", "exponential", "linear"]
 
 
 def linear(start: float, end: float, z: float) -> float:
@@ -24,3 +24,13 @@ def cosine(start: float, end: float, z: float) -> float:
         (1.0, 0.5, 0.0)
     """
     return linear(start, end, (1 - math.cos(math.pi * z)) / 2)
+
+
+def exponential(start: float, end: float, z: float) -> float:
+    """Go from `start` to `end`, both above 0, on a straight line of the logarithm.
+
+    Example:
+        >>> exponential(1.0, 0.01, 0.0), exponential(1.0, 0.01, 0.5), exponential(1.0, 0.01, 1.0)
+        (1.0, 0.1, 0.01)
+    """
+    return float(start ** (1 - z) * end**z)

@@ -13,7 +13,7 @@ from lightning_lr.checks import check_choice, check_count, check_number
 from lightning_lr.decay.doubts import doubts
 from lightning_lr.decay.plan import Interval, Plan
 from lightning_lr.fit.horizon import horizon
-from lightning_lr.policies import Policy, check_span
+from lightning_lr.policies import Policy, check_policy, check_span
 from lightning_lr.preview.figure import Curve, planned_figure
 from lightning_lr.preview.table import as_text, shortened
 from lightning_lr.preview.timeline import Timeline, lay_out
@@ -161,7 +161,7 @@ class Preview:
 
     @property
     def title(self) -> str:
-        """The plan in one line: `Cosine(floor=0.01) per step, warm-up 50 of 1,000 steps`."""
+        """The plan in one line: `Cosine(end=0.01) per step, warm-up 50 of 1,000 steps`."""
         plan, length = self.plan, self.timeline.length
         policy = repr(plan.policy)
         policy = policy if len(policy) <= 60 else f"{type(plan.policy).__name__}(...)"
@@ -232,7 +232,7 @@ def preview(
     Example:
         >>> from lightning_lr.policies import Cosine
         >>> print(preview(Cosine(), max_epochs=4, base_lr=0.1))
-        Cosine(floor=0.0) per epoch, 4 epochs
+        Cosine(end=0.0) per epoch, 4 epochs
         <BLANKLINE>
         epoch  factor       lr
             0       1      0.1
@@ -240,8 +240,7 @@ def preview(
             2     0.5     0.05
             3  0.1464  0.01464
     """
-    if not isinstance(policy, Policy):
-        raise TypeError(f"`preview(policy=...)` must be a Policy of `lightning_lr.policies`, got {policy!r}.")
+    check_policy("preview(policy=...)", policy)
     check_choice("preview(interval=...)", interval, ("epoch", "step"))
     check_span("preview(warmup=...)", warmup)
     lengths = {"max_epochs": max_epochs, "max_steps": max_steps, "steps_per_epoch": steps_per_epoch}

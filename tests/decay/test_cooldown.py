@@ -28,7 +28,7 @@ def factors(planned, times):
     ("policy", "wanted"),
     [
         (WarmupStableDecay(4, shape="linear"), [1, 1, 1, 1, 0.75, 0.5, 0.25, 0, 0]),
-        (WarmupStableDecay(0.2, shape="linear", floor=0.2), [1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0.2]),
+        (WarmupStableDecay(0.2, shape="linear", end=0.2), [1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0.2]),
         (WarmupStableDecay(4), [1, 1, 1, 1, 0.5, 1 - math.sqrt(0.5), 1 - math.sqrt(0.75), 0, 0]),
         (WarmupStableDecay(4, warmup=2, shape="cosine"), [0, 0.5, 1, 1, 0.853553, 0.5, 0.146447, 0, 0]),
     ],
@@ -46,7 +46,7 @@ def test_it_is_the_planned_one_moved_to_its_start(policy, wanted):
     floor=st.floats(0, 1),
 )
 def test_before_its_start_nothing_changes_and_after_it_nothing_but_the_time(start, cooldown, shape, floor):
-    whole = plan(WarmupStableDecay(cooldown, shape=shape, floor=floor, warmup=2), "step", warmup=10)
+    whole = plan(WarmupStableDecay(cooldown, shape=shape, end=floor, warmup=2), "step", warmup=10)
     cooled = whole.cooled_from(step=start, epoch=start // 10)
     before, after = range(start + 1), range(start, STEPS)
     assert factors(cooled, before) == factors(whole, before)
@@ -64,7 +64,7 @@ def test_before_its_start_nothing_changes_and_after_it_nothing_but_the_time(star
 @pytest.mark.parametrize(
     ("policy", "epoch", "message"),
     [
-        (Cosine(), 3, r"Cosine\(floor=0.0\) has no cooldown"),
+        (Cosine(), 3, r"Cosine\(end=0.0\) has no cooldown"),
         (WarmupStableDecay(4, warmup=5), 4, "warm-up is not over"),
         (WarmupStableDecay(4), 16, "begun already"),
     ],

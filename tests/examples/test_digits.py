@@ -157,7 +157,7 @@ def test_the_command_line_overrides_the_config(directory):
     ("old", "new", "returncode", "message"),
     [
         ("interval: step", "intervall: step", 2, "'intervall' is not accepted"),
-        ("floor: 0.01", "floor: 1.5", 1, "`Cosine(floor=...)` must be in [0, 1], got 1.5."),
+        ("end: 0.01", "end: 1.5", 1, "`Cosine(end=...)` must be in [0, 1], got 1.5."),
     ],
     ids=["misspelt key", "policy out of range"],
 )

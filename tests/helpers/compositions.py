@@ -20,7 +20,7 @@ EPOCH = 8  # batches
 COOLING = WarmupStableDecay(2, shape="linear")
 DECAYS = [
     {"policy": policy, "interval": interval, "warmup": warmup}
-    for policy in (Cosine(floor=0.1), Linear(), Exponential(0.9), COOLING)
+    for policy in (Cosine(end=0.1), Linear(), Exponential(0.9), COOLING)
     for interval in ("step", "epoch")
     for warmup in (0, 3)
 ]

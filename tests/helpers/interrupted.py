@@ -153,7 +153,7 @@ def work(job):
     trace, module = LRTrace(), Repeating()
     fit = trainer(
         FINDERS[job.finder](),
-        LRDecay(Cosine(floor=0.01), interval="step", warmup=3),
+        LRDecay(Cosine(end=0.01), interval="step", warmup=3),
         PlateauDetector("val_acc", mode="max", detector=Verdicts("up"), on_plateau=ReduceLR(0.5)),
         LRLogger(),
         trace,

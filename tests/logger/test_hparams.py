@@ -58,7 +58,7 @@ def test_a_module_without_hyperparameters_has_a_row_and_columns_come_from_it(tmp
         "lr_found_by": "-",
         "lr_range_test": "-",
         "lr_search": "-",
-        "lr_schedule": "LRDecay(policy=Cosine(floor=0.0))",
+        "lr_schedule": "LRDecay(policy=Cosine(end=0.0))",
         "plateau_detector": "-",
     }
 

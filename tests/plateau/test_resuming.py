@@ -168,7 +168,7 @@ ACTIONS = {
     ),
     "StartCooldown in steps": (
         [StartCooldown()],
-        [lambda: LRDecay(WarmupStableDecay(11, floor=0.1), interval="step", warmup=2)],
+        [lambda: LRDecay(WarmupStableDecay(11, end=0.1), interval="step", warmup=2)],
         sgd,
     ),
 }

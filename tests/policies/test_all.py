@@ -27,9 +27,11 @@ from lightning_lr.policies import (
     Linear,
     MultiStep,
     OneCycle,
+    Piecewise,
     Policy,
     Polynomial,
     Product,
+    Repeat,
     Rex,
     Sequence,
     Step,
@@ -39,10 +41,18 @@ from lightning_lr.policies import (
 PATH = "lightning_lr.policies"
 EVERY = [
     (Constant(0.5), {"value": 0.5}),
-    (Cosine(1), {"floor": 1}),
-    (Cosine(floor=0.1), {"floor": 0.1}),
+    (Cosine(1), {"end": 1}),
+    (Cosine(end=0.1), {"end": 0.1}),
+    (
+        Cosine(1, start=0.2, exponent=2, num_cycles=1.5),
+        {"end": 1, "start": 0.2, "exponent": 2, "num_cycles": 1.5},
+    ),
     (CosineRestarts(3), {"period": 3}),
-    (CosineRestarts(3, mult=1.5, floor=0.1), {"period": 3, "mult": 1.5, "floor": 0.1}),
+    (
+        CosineRestarts(num_cycles=3, mult=2, end=0.1, height_mult=0.5),
+        {"num_cycles": 3, "mult": 2, "end": 0.1, "height_mult": 0.5},
+    ),
+    (CosineRestarts(3, mult=1.5, end=0.1), {"period": 3, "mult": 1.5, "end": 0.1}),
     (Cyclic(3), {"step_size_up": 3}),
     (
         Cyclic(3, step_size_down=2, low=0, high=2, mode="triangular2"),
@@ -51,9 +61,15 @@ EVERY = [
     (Cyclic(3, mode="exp_range", gamma=0.9), {"step_size_up": 3, "mode": "exp_range", "gamma": 0.9}),
     (DelayedExponential(3, rate=2), {"start": 3, "rate": 2}),
     (Exponential(0.9), {"gamma": 0.9}),
+    (Exponential(end=0.01), {"end": 0.01}),
+    (
+        Exponential(1.5, end=2, every=3, staircase=True),
+        {"gamma": 1.5, "end": 2, "every": 3, "staircase": True},
+    ),
     (Function("math.cosh"), {"function": "math.cosh"}),
     (InverseSqrt(k=2, timescale=4), {"k": 2, "timescale": 4}),
     (InverseTime(rate=1), {"rate": 1}),
+    (InverseTime(1, every=4, staircase=True), {"rate": 1, "every": 4, "staircase": True}),
     (Linear(end=0.5, start=0), {"end": 0.5, "start": 0}),
     (MultiStep([3, 5], gamma=0.5), {"milestones": [3, 5], "gamma": 0.5}),
     (OneCycle(), {}),
@@ -67,7 +83,20 @@ EVERY = [
             "three_phase": True,
         },
     ),
+    (Piecewise([0, 3, 8], [0.5, 2, 0]), {"times": [0, 3, 8], "values": [0.5, 2, 0]}),
+    (
+        Piecewise([1, 1.0], [1, 0.1], shape="cosine"),
+        {"times": [1, 1.0], "values": [1, 0.1], "shape": "cosine"},
+    ),
+    (
+        Piecewise([0.25, 0.5], [1, 0.1], shape="constant"),
+        {"times": [0.25, 0.5], "values": [1, 0.1], "shape": "constant"},
+    ),
     (Polynomial(2, end=0.1), {"power": 2, "end": 0.1}),
+    (
+        Polynomial(2, end=1, start=0.1, of="elapsed", cycle=5),
+        {"power": 2, "end": 1, "start": 0.1, "of": "elapsed", "cycle": 5},
+    ),
     (
         Product([Linear(), Step(3)]),
         {
@@ -76,6 +105,19 @@ EVERY = [
                 {"class_path": f"{PATH}.Step", "init_args": {"size": 3}},
             ]
         },
+    ),
+    (
+        Repeat(Linear(0.1), 3, 1.5, height_mult=0.5),
+        {
+            "policy": {"class_path": f"{PATH}.Linear", "init_args": {"end": 0.1}},
+            "period": 3,
+            "mult": 1.5,
+            "height_mult": 0.5,
+        },
+    ),
+    (
+        Repeat(Cosine(num_cycles=1), num_cycles=3),
+        {"policy": {"class_path": f"{PATH}.Cosine", "init_args": {"num_cycles": 1}}, "num_cycles": 3},
     ),
     (Rex(), {}),
     (
@@ -91,7 +133,7 @@ EVERY = [
     ),
     (Step(3, gamma=0.5), {"size": 3, "gamma": 0.5}),
     (WarmupStableDecay(1, warmup=1), {"cooldown": 1, "warmup": 1}),
-    (WarmupStableDecay(1.0, shape="linear", floor=0.1), {"cooldown": 1.0, "shape": "linear", "floor": 0.1}),
+    (WarmupStableDecay(1.0, shape="linear", end=0.1), {"cooldown": 1.0, "shape": "linear", "end": 0.1}),
 ]
 POLICIES = [policy for policy, _ in EVERY]
 BOUNDED = [policy for policy in POLICIES if not isinstance(policy, Function)]

@@ -25,7 +25,7 @@ HALF_COSINE_OF_8 = [
     [
         # transformers, get_cosine_schedule_with_warmup(2, 10), lr 10, after its warm-up
         (Cosine(), 8, [*HALF_COSINE_OF_8, 0.0]),
-        (Cosine(floor=0.5), 4, [1.0, 0.9267766952966369, 0.75, 0.5732233047033631, 0.5, 0.5]),
+        (Cosine(end=0.5), 4, [1.0, 0.9267766952966369, 0.75, 0.5732233047033631, 0.5, 0.5]),
         (Rex(), 5, [1.0, 8 / 9, 3 / 4, 4 / 7, 1 / 3, 0.0, 0.0]),
         # transformers, get_wsd_schedule with 2 warm-up, 4 stable and 4 decay steps
         (
@@ -38,7 +38,7 @@ HALF_COSINE_OF_8 = [
             10,
             [0, 0.5, 1, 1, 1, 1, 1, 0.8535533905932738, 0.5, 0.14644660940672627, 0],
         ),
-        (WarmupStableDecay(4, shape="linear", floor=0.1), 6, [1, 1, 1, 0.775, 0.55, 0.325, 0.1]),
+        (WarmupStableDecay(4, shape="linear", end=0.1), 6, [1, 1, 1, 0.775, 0.55, 0.325, 0.1]),
         (WarmupStableDecay(shape="linear"), 10, [1, 1, 1, 1, 1, 1, 1, 1, 1, 0.5, 0, 0]),
         (WarmupStableDecay(1), 3, [1, 1, 1, 0]),
         (WarmupStableDecay(1.0, shape="linear"), 4, [1, 0.75, 0.5, 0.25, 0]),
@@ -60,12 +60,12 @@ def test_table(policy, total, table, exactly):
     assert [policy.factor(t, total) for t in range(len(table))] == exactly(table)
 
 
-@pytest.mark.parametrize("floor", [0.0, 0.3])
-def test_cosine_is_torch_up_to_its_end(floor, torch_factors, exactly):
+@pytest.mark.parametrize("end", [0.0, 0.3])
+def test_cosine_is_torch_up_to_its_end(end, torch_factors, exactly):
     def make(optimizer):
-        return torch_lr.CosineAnnealingLR(optimizer, T_max=25, eta_min=0.5 * floor)
+        return torch_lr.CosineAnnealingLR(optimizer, T_max=25, eta_min=0.5 * end)
 
-    assert [Cosine(floor).factor(t, 25) for t in range(26)] == exactly(torch_factors(make, 26))
+    assert [Cosine(end).factor(t, 25) for t in range(26)] == exactly(torch_factors(make, 26))
 
 
 @pytest.mark.parametrize("strategy", ["cos", "linear"])
@@ -110,10 +110,10 @@ totals = st.floats(1e-3, 1e9)
 shapes = st.sampled_from(["1-sqrt", "linear", "cosine"])
 
 
-@given(floor=shares, total=totals)
-def test_cosine_ends_are_exact(floor, total):
-    assert Cosine(floor).factor(0, total) == 1
-    assert Cosine(floor).factor(total, total) == Cosine(floor).factor(2 * total, total) == floor
+@given(end=shares, total=totals)
+def test_cosine_ends_are_exact(end, total):
+    assert Cosine(end).factor(0, total) == 1
+    assert Cosine(end).factor(total, total) == Cosine(end).factor(2 * total, total) == end
 
 
 @given(total=totals)
@@ -122,11 +122,11 @@ def test_rex_ends_are_exact(total):
     assert Rex().factor(total, total) == Rex().factor(2 * total, total) == 0
 
 
-@given(floor=shares, cooldown=st.floats(0.01, 1), shape=shapes, total=totals)
-def test_cooldown_ends_are_exact(floor, cooldown, shape, total):
-    policy = WarmupStableDecay(cooldown, floor=floor, shape=shape)
+@given(end=shares, cooldown=st.floats(0.01, 1), shape=shapes, total=totals)
+def test_cooldown_ends_are_exact(end, cooldown, shape, total):
+    policy = WarmupStableDecay(cooldown, end=end, shape=shape)
     assert policy.factor(0, total) == 1
-    assert policy.factor(total, total) == policy.factor(2 * total, total) == floor
+    assert policy.factor(total, total) == policy.factor(2 * total, total) == end
 
 
 @given(

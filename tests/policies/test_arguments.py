@@ -16,21 +16,28 @@ RANGES = [
     (p.Linear, {}, "start", "in [0, 1]", [-0.1, 1.1, math.inf]),
     (p.Polynomial, {}, "power", "in (0, inf)", [0, -1, math.inf]),
     (p.Polynomial, {}, "end", "in [0, 1]", [-0.1, 1.1]),
-    (p.Exponential, {}, "gamma", "in (0, 1]", [0, -0.1, 1.01, math.inf]),
+    (p.Polynomial, {}, "start", "in [0, 1]", [-0.1, 1.1]),
+    (p.Exponential, {}, "gamma", "in (0, inf)", [0, -0.1, math.inf]),
     (p.InverseTime, {}, "rate", "in [0, inf)", [-1, math.inf]),
     (p.InverseSqrt, {}, "k", "in (0, inf)", [0, -1, math.inf]),
     (p.InverseSqrt, {}, "timescale", "in (0, inf)", [0, -1, math.inf]),
     (p.DelayedExponential, {"start": 3}, "rate", "in [0, inf)", [-1, math.inf]),
-    (p.Step, {"size": 3}, "gamma", "in (0, 1]", [0, 1.1]),
-    (p.MultiStep, {"milestones": [3]}, "gamma", "in (0, 1]", [0, 1.1]),
-    (p.Cosine, {}, "floor", "in [0, 1]", [-0.1, 1.1]),
+    (p.Step, {"size": 3}, "gamma", "in (0, inf)", [0, -1, math.inf]),
+    (p.MultiStep, {"milestones": [3]}, "gamma", "in (0, inf)", [0, -1, math.inf]),
+    (p.Cosine, {}, "end", "in [0, 1]", [-0.1, 1.1]),
+    (p.Cosine, {}, "start", "in [0, 1]", [-0.1, 1.1]),
+    (p.Cosine, {}, "exponent", "in (0, inf)", [0, -1, math.inf]),
+    (p.Cosine, {}, "num_cycles", "in (0, inf)", [0, -1, math.inf]),
     (p.CosineRestarts, {"period": 3}, "mult", "in [1, 1e6]", [0.9, 1e7, math.inf]),
-    (p.CosineRestarts, {"period": 3}, "floor", "in [0, 1]", [-0.1, 1.1]),
+    (p.CosineRestarts, {"period": 3}, "end", "in [0, 1]", [-0.1, 1.1]),
+    (p.CosineRestarts, {"period": 3}, "height_mult", "in (0, inf)", [0, -1, math.inf]),
+    (p.Repeat, {"policy": LINE, "period": 3}, "mult", "in [1, 1e6]", [0.9, 1e7, math.inf]),
+    (p.Repeat, {"policy": LINE, "period": 3}, "height_mult", "in (0, inf)", [0, -1, math.inf]),
     (p.OneCycle, {}, "pct_start", "in (0, 1)", [0, 1, -1]),
     (p.OneCycle, {"three_phase": True}, "pct_start", "in (0, 0.5)", [0, 0.5, 0.6]),
     (p.OneCycle, {}, "div_factor", "in [1, inf)", [0, 0.9, math.inf]),
     (p.OneCycle, {}, "final_div_factor", "in [1, inf)", [0, 0.9, math.inf]),
-    (p.WarmupStableDecay, {}, "floor", "in [0, 1]", [-0.1, 1.1]),
+    (p.WarmupStableDecay, {}, "end", "in [0, 1]", [-0.1, 1.1]),
     (p.Cyclic, {"step_size_up": 3}, "low", "in [0, inf)", [-0.1, math.inf]),
     (p.Cyclic, {"step_size_up": 3}, "high", "in [0.1, inf)", [0.05, math.inf]),
     (p.Cyclic, {"step_size_up": 3}, "gamma", "in (0, 1]", [0, 1.1]),
@@ -38,13 +45,21 @@ RANGES = [
 COUNTS = [
     (p.DelayedExponential, {}, "start", 0),
     (p.Step, {}, "size", 1),
+    (p.Exponential, {"gamma": 0.9}, "every", 1),
+    (p.InverseTime, {"rate": 1}, "every", 1),
+    (p.Polynomial, {}, "cycle", 1),
     (p.CosineRestarts, {}, "period", 1),
+    (p.CosineRestarts, {}, "num_cycles", 1),
+    (p.Repeat, {"policy": LINE}, "period", 1),
+    (p.Repeat, {"policy": LINE}, "num_cycles", 1),
     (p.Cyclic, {}, "step_size_up", 1),
     (p.Cyclic, {"step_size_up": 3}, "step_size_down", 1),
 ]
 CHOICES = [
     (p.OneCycle, {}, "anneal_strategy"),
     (p.WarmupStableDecay, {}, "shape"),
+    (p.Piecewise, {"times": [0], "values": [1]}, "shape"),
+    (p.Polynomial, {}, "of"),
     (p.Cyclic, {"step_size_up": 3}, "mode"),
 ]
 
@@ -80,11 +95,18 @@ def test_choices(policy, others, name):
         refused((TypeError, ValueError), message, policy, {**others, name: value})
 
 
+@pytest.mark.parametrize(
+    ("policy", "others", "name"),
+    [
+        (p.OneCycle, {}, "three_phase"),
+        (p.Exponential, {"gamma": 0.9}, "staircase"),
+        (p.InverseTime, {"rate": 1}, "staircase"),
+    ],
+)
 @pytest.mark.parametrize("value", [1, None, "yes"])
-def test_flag(value):
-    refused(
-        TypeError, "`OneCycle(three_phase=...)` must be True or False", p.OneCycle, {"three_phase": value}
-    )
+def test_flag(policy, others, name, value):
+    message = f"`{policy.__name__}({name}=...)` must be True or False"
+    refused(TypeError, message, policy, {**others, name: value})
 
 
 @pytest.mark.parametrize("name", ["cooldown", "warmup"])
@@ -123,8 +145,11 @@ def test_lists_of_policies(policy, others):
     refused(ValueError, name + "at least one policy, got an empty list", policy, {"policies": [], **others})
     for value in (LINE, None, "Linear", {LINE}):
         refused(TypeError, name + "a list of policies, got", policy, {"policies": value, **others})
-    for value in ([None], [p.Linear], [LINE, abs]):
+    for value in ([None], [LINE, abs]):
         message = name + f"a list of policies, got {value[-1]!r} in it. Wrap a function in"
+        refused(TypeError, message, policy, {"policies": value, **others})
+    for value in ([p.Linear], [LINE, "linear"]):
+        message = name + f"a list of policies, got {value[-1]!r} in it. Write `Linear()`."
         refused(TypeError, message, policy, {"policies": value, **others})
 
 
@@ -142,7 +167,96 @@ def test_durations():
         refused(ValueError, message, p.Sequence, {"policies": [LINE, LINE], "durations": value})
 
 
+def test_what_is_repeated():
+    for value, mend in ((p.Cosine, "Write `Cosine()`."), (abs, "Wrap a function in")):
+        message = f"`Repeat(policy=...)` must be a Policy, got {value!r}. {mend}"
+        refused(TypeError, message, p.Repeat, {"policy": value, "period": 3})
+
+
+@pytest.mark.parametrize(("policy", "others"), [(p.CosineRestarts, {}), (p.Repeat, {"policy": LINE})])
+def test_cycles(policy, others):
+    for both in ({}, {"period": 3, "num_cycles": 3}):
+        message = f"`{policy.__name__}` must have one of `period` and `num_cycles`, got "
+        refused(TypeError, message, policy, {**others, **both})
+    message = (
+        f"`{policy.__name__}(num_cycles=...)` must leave the first cycle some time, got 54 cycles, each 2"
+    )
+    refused(ValueError, message, policy, {**others, "num_cycles": 54, "mult": 2})
+    assert policy(**others, num_cycles=53, mult=2).factor(0, 10) == 1
+
+
+@pytest.mark.parametrize(
+    ("gamma", "wanted", "values"),
+    [
+        (None, "in (0, inf)", [0, -1, math.inf, math.nan]),
+        (0.9, "in [0, 1]", [-0.1, 1.1, math.nan]),
+        (1.1, "in [1, inf)", [0.9, math.inf, math.nan]),
+    ],
+)
+def test_the_end_of_an_exponential_lies_on_its_way(gamma, wanted, values):
+    for value in values:
+        message = f"`Exponential(end=...)` must be {wanted}, got {value!r}."
+        refused(ValueError, message, p.Exponential, {"gamma": gamma, "end": value})
+    refused(TypeError, f"must be a number {wanted}, got '1'", p.Exponential, {"gamma": gamma, "end": "1"})
+
+
+def test_points_of_a_piecewise_policy():
+    name = "`Piecewise(times=...)` must "
+    for value in ([3, 3], [4, 3], [0.5, 0.5], [0, 0]):
+        message = f"{name}each be after the one before, got {value!r} in a run of 1."
+        refused(ValueError, message, p.Piecewise, {"times": value, "values": [1, 1]})
+    for value in (3, "34", None):
+        refused(TypeError, name + "be a list of", p.Piecewise, {"times": value, "values": [1]})
+        message = "`Piecewise(values=...)` must be a list of numbers"
+        refused(TypeError, message, p.Piecewise, {"times": [1], "values": value})
+    for value in (-1, 1.1, math.nan):
+        refused(ValueError, name + "be a count", p.Piecewise, {"times": [value], "values": [1]})
+    for value in (-1, math.inf, math.nan):
+        message = f"`Piecewise(values=...)` must be in [0, inf), got {value!r}."
+        refused(ValueError, message, p.Piecewise, {"times": [1], "values": [value]})
+    for times, values in (([], []), ([1, 2], [1]), ([1], [1, 2])):
+        message = (
+            f"`Piecewise(values=...)` must be one for each time, and at least one, got {len(values)} values"
+            f" for {len(times)} times."
+        )
+        refused(ValueError, message, p.Piecewise, {"times": times, "values": values})
+
+
 @pytest.mark.parametrize("policy", [p.Linear, p.Polynomial, p.InverseSqrt, p.OneCycle, p.WarmupStableDecay])
 def test_only_the_first_argument_goes_without_its_name(policy):
     with pytest.raises(TypeError, match="positional argument"):
         policy(0.5, 0.5)
+
+
+def test_arguments_in_the_order_of_torch():
+    assert p.Step(30, 0.1) == p.Step(30, gamma=0.1)
+    assert p.MultiStep([30, 60], 0.1) == p.MultiStep([30, 60], gamma=0.1)
+    assert p.CosineRestarts(10, 2) == p.CosineRestarts(10, mult=2)
+
+
+@pytest.mark.parametrize(
+    ("policy", "others"),
+    [(p.Cosine, {}), (p.CosineRestarts, {"period": 3}), (p.WarmupStableDecay, {"shape": "linear"})],
+)
+def test_floor_is_the_old_name_of_end(policy, others):
+    name = policy.__name__
+    with pytest.warns(
+        FutureWarning, match=re.escape(f"`{name}(floor=...)` is called `{name}(end=...)` now")
+    ) as told:
+        made = policy(**others, floor=0.1)
+    assert told[0].filename == __file__
+    assert made == policy(**others, end=0.1)
+    assert repr(made) == repr(policy(**others, end=0.1))
+    assert made.factor(3, 3) == 0.1
+    with (
+        pytest.warns(FutureWarning, match="old name"),
+        pytest.raises(
+            ValueError, match=re.escape(f"`{name}(end=...)` and its old name `floor` differ: 0.2 and 0.1")
+        ),
+    ):
+        policy(**others, end=0.2, floor=0.1)
+    with (
+        pytest.warns(FutureWarning, match="old name"),
+        pytest.raises(ValueError, match=re.escape(f"`{name}(end=...)` must be in [0, 1], got 2.")),
+    ):
+        policy(**others, floor=2)

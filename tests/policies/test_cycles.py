@@ -14,7 +14,7 @@ from lightning_lr.policies import CosineRestarts, Cyclic
         # transformers, get_cosine_with_hard_restarts_schedule_with_warmup(2, 10, num_cycles=2), after 2
         (CosineRestarts(4), [1, 0.8535533905932738, 0.5, 0.14644660940672627] * 2 + [1]),
         (CosineRestarts(1, mult=2), [1, 1, 0.5, 1, 0.8535533905932738, 0.5, 0.14644660940672627, 1]),
-        (CosineRestarts(2, mult=1.5, floor=0.2), [1, 0.6, 1, 0.8, 0.4, 1]),
+        (CosineRestarts(2, mult=1.5, end=0.2), [1, 0.6, 1, 0.8, 0.4, 1]),
         (Cyclic(4, low=1, high=5), [1, 2, 3, 4, 5, 4, 3, 2, 1, 2]),
         (Cyclic(1, step_size_down=3, low=0), [0, 1, 2 / 3, 1 / 3, 0, 1]),
         (Cyclic(2, low=0, mode="triangular2"), [0, 0.5, 1, 0.5, 0, 0.25, 0.5, 0.25, 0, 0.125, 0.25]),
@@ -33,7 +33,7 @@ def test_cosine_restarts_are_torch(period, mult, torch_factors, exactly):
     def make(optimizer):
         return torch_lr.CosineAnnealingWarmRestarts(optimizer, period, T_mult=mult, eta_min=0.5 * 0.1)
 
-    policy = CosineRestarts(period, mult=mult, floor=0.1)
+    policy = CosineRestarts(period, mult=mult, end=0.1)
     assert [policy.factor(t) for t in range(130)] == exactly(torch_factors(make, 130))
 
 
@@ -57,18 +57,18 @@ def test_cyclic_is_torch(mode, up, down, torch_factors, exactly):
     assert found == exactly(torch_factors(make, 60, lr=1.0))
 
 
-@given(period=st.integers(1, 1000), mult=st.integers(1, 10), cycles=st.integers(1, 8), floor=st.floats(0, 1))
-def test_whole_cycles_join_exactly(period, mult, cycles, floor):
-    policy = CosineRestarts(period, mult=mult, floor=floor)
+@given(period=st.integers(1, 1000), mult=st.integers(1, 10), cycles=st.integers(1, 8), end=st.floats(0, 1))
+def test_whole_cycles_join_exactly(period, mult, cycles, end):
+    policy = CosineRestarts(period, mult=mult, end=end)
     join = sum(period * mult**cycle for cycle in range(cycles))
     assert policy.factor(join) == policy.factor(join, join + 1) == 1
-    assert policy.factor(join, join) == policy.factor(join + 5, join) == floor
+    assert policy.factor(join, join) == policy.factor(join + 5, join) == end
     assert policy.factor(join - 1) == policy.factor(join - 1, join)
 
 
 @given(
     policy=st.builds(
-        lambda period, mult: CosineRestarts(period, mult=mult, floor=0.1),
+        lambda period, mult: CosineRestarts(period, mult=mult, end=0.1),
         st.integers(1, 10**15),
         st.one_of(st.floats(1, 1e6), st.floats(1, 1.0001), st.integers(1, 10**6)),
     ),
@@ -79,7 +79,7 @@ def test_restarts_are_bounded(policy, t):
 
 
 @pytest.mark.parametrize("mult", [1.1, 1.25, 1.5, 1.7, 2.5])
-def test_every_fractional_cycle_goes_from_top_to_floor(mult):
+def test_every_fractional_cycle_goes_from_top_to_end(mult):
     start, length = 0.0, 10.0
     policy = CosineRestarts(10, mult=mult)
     for _ in range(12):
@@ -120,7 +120,7 @@ def test_the_last_moment_of_a_cycle_is_still_in_it(mult):
 
 @pytest.mark.parametrize(("period", "mult"), [(16, 1.5), (32, 2.5), (64, 1.25), (256, 1.125), (81, 3.5)])
 def test_whole_joins_of_fractional_cycles_are_exact(period, mult):
-    policy = CosineRestarts(period, mult=mult, floor=0.1)
+    policy = CosineRestarts(period, mult=mult, end=0.1)
     join = 0.0
     for cycle in range(5):
         join += period * mult**cycle

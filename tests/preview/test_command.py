@@ -197,7 +197,7 @@ def test_the_example_of_the_repository(digits):
     assert result.stderr == ""
     lines = result.stdout.splitlines()
     # 1,437 images in batches of 64, 15 times.
-    assert lines[0] == "Cosine(floor=0.01) per step, warm-up 18 of 345 steps"
+    assert lines[0] == "Cosine(end=0.01) per step, warm-up 18 of 345 steps"
     assert lines[1] == "base LR: found at fit start by LRRangeTest, in place of 0.003"
     assert lines[3].split() == ["epoch", "step", "factor"]
     assert lines[4].split() == ["0", "0", "0"]
@@ -211,5 +211,5 @@ def test_the_config_that_a_run_has_saved(digits):
     run(folder / "examples/digits.py", "fit", "--config", "examples/digits.yaml", "--trainer.max_epochs=0")
     saved = ["--config", "logs/digits/version_0/config.yaml", "--trainer.max_epochs=2"]
     result = run("lightning_lr.preview", "examples/digits.py", "fit", *saved)
-    assert result.stdout.splitlines()[0] == "Cosine(floor=0.01) per step, warm-up 3 of 46 steps"
+    assert result.stdout.splitlines()[0] == "Cosine(end=0.01) per step, warm-up 3 of 46 steps"
     assert [each.name for each in (folder / "logs/digits").iterdir()] == ["version_0"]

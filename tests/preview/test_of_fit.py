@@ -37,7 +37,7 @@ from lightning_lr.preview.of_fit import preview_of_fit
     ids=str,
 )
 def test_the_plan_of_a_trainer_has_the_steps_and_lrs_of_its_fit(settings, interval):
-    decay = {"policy": Cosine(floor=0.1), "interval": interval, "warmup": 0.2}
+    decay = {"policy": Cosine(end=0.1), "interval": interval, "warmup": 0.2}
     plan = preview_of_fit(trainer(LRDecay(**decay), **settings), Toy(two_groups))
     used = traced(Toy(two_groups), LRDecay(**decay), **settings)
     assert list(plan.base_lrs) == ["lr/SGD/pg1", "lr/SGD/bias"]

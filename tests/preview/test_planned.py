@@ -25,7 +25,7 @@ from lightning_lr.preview.timeline import lay_out
 
 RUNS = {
     "linear": (Linear(), {}),
-    "cosine": (Cosine(floor=0.01), {"warmup": 5}),
+    "cosine": (Cosine(end=0.01), {"warmup": 5}),
     "restarts": (CosineRestarts(period=2), {"warmup": 0.25}),
     "one cycle": (OneCycle(), {}),
     "multi step": (MultiStep([1, 3]), {"warmup": 0.05}),

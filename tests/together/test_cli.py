@@ -40,8 +40,8 @@ def test_a_warmup_is_a_count_or_a_share_as_it_is_written(yaml, value, configured
 
 
 POLICIES = {
-    "{class_path: lightning_lr.policies.Cosine, init_args: {floor: 0}}": Cosine(0),
-    "{class_path: Cosine, init_args: {floor: 0.5}}": Cosine(0.5),
+    "{class_path: lightning_lr.policies.Cosine, init_args: {end: 0}}": Cosine(0),
+    "{class_path: Cosine, init_args: {end: 0.5}}": Cosine(0.5),
     "{end: 0.25}": Linear(0.25),
     "{class_path: lightning_lr.policies.Function, init_args: {function: math.exp}}": Function("math.exp"),
     "{class_path: lightning_lr.policies.Sequence, init_args: {policies: [{class_path: Linear}, {class_path:"
@@ -66,7 +66,7 @@ def test_options_of_the_logger(configured):
     [
         ("{warmups: 1}", "warmups"),
         ("{interval: batch}", "batch"),
-        ("{policy: {class_path: Cosine, init_args: {floor: 2}}}", r"must be in [0, 1], got 2"),
+        ("{policy: {class_path: Cosine, init_args: {end: 2}}}", r"must be in [0, 1], got 2"),
         ("{policy: {class_path: Cosine, init_args: {flor: 0}}}", "flor"),
         ("{policy: {class_path: Function, init_args: {function: nowhere.at_all}}}", "nowhere.at_all"),
         ("{warmup: .nan}", "must be a count"),

@@ -521,7 +521,7 @@ MISNESTED = {
     "[{class_path: D, init_args: [warmup]}]": "init_args",
     "[{class_path: D, warmup: 3}]": "warmup",
     "[{class_path: D, init_args: {init_args: {warmup: 3}}}]": "init_args",
-    "[{class_path: D, init_args: {policy: {init_args: {floor: 0}}}}]": "policy",
+    "[{class_path: D, init_args: {policy: {init_args: {end: 0}}}}]": "policy",
     "[{class_path: D, init_args: {policy: [{class_path: Linear}]}}]": "policy",
     "[{class_path: D, init_args: {policy: {class_path: lightning_lr.LRLogger}}}]": "policy",
     "[{class_path: D, init_args: {policy: {class_path: builtins.dict}}}]": "policy",

@@ -26,7 +26,7 @@ STEPS, EPOCH = 60, 10
 def range_test():
     return [
         LRRangeTest(20),
-        LRDecay(Cosine(floor=0.01), interval="step", warmup=3),
+        LRDecay(Cosine(end=0.01), interval="step", warmup=3),
         PlateauDetector(
             detector=SlopeTest(patience=2, min_improvement=0.2, z=2.0),
             on_plateau=[ReduceLR(0.5, cooldown=3), Escape(quantity="momentum", patience=9)],

@@ -115,7 +115,7 @@ def test_hyperparameters_of_runs_compare(server, logs):
     [lr] = [each["evidence"]["lr"] for each in told if each["kind"] == "range test"]
     assert [row["lr_found"] for row in ours] == pytest.approx([lr, lr])
     assert [row["lr_found_by"] for row in ours] == ["LRRangeTest, Basin"] * 2
-    assert ours[0]["lr_schedule"].startswith("LRDecay(policy=Cosine(floor=0.01)")
+    assert ours[0]["lr_schedule"].startswith("LRDecay(policy=Cosine(end=0.01)")
     assert ours[0]["plateau_detector"] == "PlateauDetector(monitor='val_acc', mode='max')"
     assert ours[0]["width"] == 4
     for run in ("whole", "resumed"):

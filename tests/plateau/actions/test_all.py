@@ -326,7 +326,7 @@ def test_a_cooldown_begins_now_and_the_run_ends_with_it():
 
 @pytest.mark.parametrize("every", [1, 2])
 def test_a_cooldown_in_steps_ends_within_an_epoch_after_a_last_validation(every):
-    policy = WarmupStableDecay(0.125, shape="linear", floor=0.2)
+    policy = WarmupStableDecay(0.125, shape="linear", end=0.2)
     decay, trace = LRDecay(policy, interval="step", warmup=2), LRTrace()
     judge = PlateauDetector(detector=Verdicts("iippp"), on_plateau=StartCooldown())
     options = {"max_epochs": 20, "accumulate_grad_batches": every}
@@ -415,7 +415,7 @@ def test_retune_tests_again_from_the_weights_of_now_and_leaves_no_other_trace(na
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("name", TESTS)
 def test_a_decay_and_a_logger_take_no_notice_of_the_steps_of_a_test(name, place, tmp_path):
-    test, decay, trace = TESTS[name](), LRDecay(Cosine(floor=0.1), interval="step"), LRTrace()
+    test, decay, trace = TESTS[name](), LRDecay(Cosine(end=0.1), interval="step"), LRTrace()
     others = [decay, LRLogger()]
     others.insert(place, PlateauDetector(detector=Verdicts("ip"), on_plateau=Retune()))
     fit(Learns(1e-4), test, *others, trace, root=tmp_path, max_epochs=3)
@@ -435,7 +435,7 @@ def test_a_decay_and_a_logger_take_no_notice_of_the_steps_of_a_test(name, place,
 def test_neither_lrs_nor_their_curve_depend_on_the_order_of_the_callbacks(actions, tmp_path):
     found = []
     for order in [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1), (1, 3, 0, 2)]:
-        policy = WarmupStableDecay(2, shape="linear") if actions == StartCooldown() else Cosine(floor=0.1)
+        policy = WarmupStableDecay(2, shape="linear") if actions == StartCooldown() else Cosine(end=0.1)
         judge = PlateauDetector(detector=Verdicts("ipipip"), on_plateau=actions)
         test, decay = LRRangeTest(30, milestones=(0, 2)), LRDecay(policy, interval="step")
         callbacks, trace = [test, decay, judge, LRLogger()], LRTrace()

@@ -46,7 +46,7 @@ STRATEGIES = {
 
 def fit(root, kind, test, *, machines, ranks):
     judge = PlateauDetector("own", detector=Patience(patience=1), on_plateau=ReduceLR(0.5))
-    decay = LRDecay(Cosine(floor=0.01), interval="step", warmup=5)
+    decay = LRDecay(Cosine(end=0.01), interval="step", warmup=5)
     trace = LRTrace()
     make, strategy = STRATEGIES[kind]
     module = make()

@@ -193,7 +193,7 @@ class Streaming(Easy):
 
 def epochs_that_end_with_different_steps(root):
     trace, test = LRTrace(), LRRangeTest(20)
-    decay = LRDecay(Cosine(floor=0.1), interval="step", warmup=5)
+    decay = LRDecay(Cosine(end=0.1), interval="step", warmup=5)
     steps = {"max_steps": 30, "max_epochs": -1, "log_every_n_steps": 4}
     fit(Streaming(), test, decay, LRLogger(), trace, root=root, **steps)
     return {"test": test.state_dict(), "lrs": sorted(trace.lrs.items())}
@@ -291,7 +291,7 @@ class Interrupt(LRTrace):
 
 def everything(root, test, trace, ckpt_path=None):
     judge = PlateauDetector("own", detector=Patience(patience=1), on_plateau=[RestoreBest(), ReduceLR(0.5)])
-    decay = LRDecay(Cosine(floor=0.01), interval="step", warmup=5)
+    decay = LRDecay(Cosine(end=0.01), interval="step", warmup=5)
     saves = {"enable_checkpointing": True, "max_epochs": 7, "log_every_n_steps": 3, "ckpt_path": ckpt_path}
     torch.manual_seed(0)
     return fit(Repeating(), test, decay, judge, LRLogger(), trace, saver(root), root=root, **saves)
