@@ -141,10 +141,9 @@ class Repeat(Policy):
     factor(t) = height_mult^n policy(s, L), where cycle n = 0, 1, ... has length L = period mult^n and began s
     before t. With `num_cycles` in place of `period`, so many cycles fill the run.
 
-    The cycles of ignite's schedulers, with its `cycle_mult`: `Repeat(Cosine(0.1, num_cycles=1), 10)` is its
-    `CosineAnnealingScheduler`, `Repeat(Linear(0.1), 10)` its `LinearCyclicalScheduler(monotonic=True)`. For a
-    warm-up in every cycle, as in optax's `sgdr_schedule`, repeat a `Sequence`. If the run ends together with
-    a cycle, the last value is the policy's last.
+    The cycles of ignite's schedulers, with its `cycle_mult`: `Repeat(Linear(0.1), 10)` is its
+    `LinearCyclicalScheduler(monotonic=True)`. For a warm-up in every cycle, as in optax's `sgdr_schedule`,
+    repeat a `Sequence`. If the run ends together with a cycle, the last value is the policy's last.
 
     Args:
         policy: What a cycle consists of; the length of the cycle is the policy's run.

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler as torch_lr
 
-from lightning_lr.policies import Cosine, OneCycle, Rex, WarmupStableDecay
+from lightning_lr.policies import Cosine, OneCycle, Piecewise, Rex, WarmupStableDecay
 
 HALF_COSINE_OF_8 = [
     1.0,
@@ -201,3 +201,48 @@ def test_final_division_may_underflow():
     policy = OneCycle(div_factor=1e300, final_div_factor=1e300)
     assert policy.factor(10, 10) == 0
     assert math.isfinite(policy.factor(5, 10))
+
+
+@given(
+    start=shares,
+    end=shares,
+    exponent=st.floats(0.01, 100),
+    half_waves=st.integers(1, 1000),
+    total=totals,
+    z=shares,
+)
+def test_a_wave_turns_at_start_and_end(*, start, end, exponent, half_waves, total, z):
+    policy = Cosine(end, start=start, exponent=exponent, num_cycles=half_waves / 2)
+    assert policy.factor(0, total) == start
+    assert policy.factor(total, total) == (end if half_waves % 2 else start)
+    low, high = sorted((start, end))
+    assert low - 1e-12 <= policy.factor(z * total, total) <= high + 1e-12
+
+
+@given(end=shares, total=totals, z=shares)
+def test_an_exponent_of_1_changes_nothing(end, total, z):
+    almost = Cosine(end, exponent=math.nextafter(1, 2))
+    assert almost.factor(z * total, total) == pytest.approx(Cosine(end).factor(z * total, total), abs=1e-12)
+
+
+counts = st.lists(st.integers(0, 1000), min_size=1, max_size=6, unique=True).map(sorted)
+
+
+@given(times=counts, data=st.data(), shape=st.sampled_from(["linear", "cosine", "constant"]))
+def test_a_piecewise_policy_is_exact_at_its_times_and_between_its_values(times, data, shape):
+    values = data.draw(st.lists(st.floats(0, 1e6), min_size=len(times), max_size=len(times)))
+    policy = Piecewise(times, values, shape=shape)
+    assert [policy.factor(time) for time in times] == values
+    t = data.draw(st.floats(0, 2000))
+    assert min(values) * (1 - 1e-12) <= policy.factor(t) <= max(values) * (1 + 1e-12)
+    assert policy.factor(0) == values[0]
+    assert policy.factor(times[-1] + 1) == values[-1]
+
+
+def test_shares_and_counts_of_a_piecewise_policy_must_be_in_order_in_the_run():
+    policy = Piecewise([0, 10, 0.5, 1.0], [0, 1, 1, 0])
+    assert [policy.factor(t, 40) for t in (0, 5, 10, 15, 20, 30, 40)] == [0, 0.5, 1, 1, 1, 0.5, 0]
+    with pytest.raises(
+        ValueError, match=r"must each be after the one before, got \[0, 10, 0.5, 1.0\] in a run of 20"
+    ):
+        policy.factor(0, 20)

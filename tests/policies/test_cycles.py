@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler as torch_lr
 
-from lightning_lr.policies import CosineRestarts, Cyclic
+from lightning_lr.policies import Cosine, CosineRestarts, Cyclic, Exponential, Linear, Repeat, Sequence
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,11 @@ from lightning_lr.policies import CosineRestarts, Cyclic
     [
         # transformers, get_cosine_with_hard_restarts_schedule_with_warmup(2, 10, num_cycles=2), after 2
         (CosineRestarts(4), [1, 0.8535533905932738, 0.5, 0.14644660940672627] * 2 + [1]),
+        (CosineRestarts(2, height_mult=0.5), [1, 0.5, 0.5, 0.25, 0.25, 0.125]),
+        (CosineRestarts(2, height_mult=0.5, end=0.2), [1, 0.6, 0.6, 0.4, 0.4, 0.3, 0.3]),
+        (Repeat(Linear(0.5), 2, height_mult=0.5), [1, 0.75, 0.5, 0.375, 0.25, 0.1875]),
+        (Repeat(Linear(), 1, 2), [1, 1, 0.5, 1, 0.75, 0.5, 0.25, 1]),
+        (Repeat(Exponential(0.5), 3), [1, 0.5, 0.25, 1, 0.5, 0.25, 1]),
         (CosineRestarts(1, mult=2), [1, 1, 0.5, 1, 0.8535533905932738, 0.5, 0.14644660940672627, 1]),
         (CosineRestarts(2, mult=1.5, end=0.2), [1, 0.6, 1, 0.8, 0.4, 1]),
         (Cyclic(4, low=1, high=5), [1, 2, 3, 4, 5, 4, 3, 2, 1, 2]),
@@ -127,3 +132,63 @@ def test_whole_joins_of_fractional_cycles_are_exact(period, mult):
         if join.is_integer():
             assert policy.factor(join) == 1
             assert policy.factor(join, join) == 0.1
+
+
+@given(count=st.integers(1, 1000), period=st.integers(1, 10**6), end=st.floats(0, 1))
+def test_so_many_cycles_fill_the_run(count, period, end):
+    """Each join is exact, for every rounding, and the last value is the end."""
+    policy, total = CosineRestarts(num_cycles=count, end=end), count * period
+    assert policy.factor(total, total) == policy.factor(total + 5, total) == end
+    for cycle in {0, 1, count // 3, count // 2, count - 1} - {count}:
+        assert policy.factor(cycle * period, total) == 1
+    t = total * 0.37
+    assert policy.factor(t, total) == pytest.approx(
+        CosineRestarts(period, end=end).factor(t, total), abs=1e-6
+    )
+
+
+@given(
+    count=st.integers(1, 10),
+    mult=st.integers(2, 5) | st.sampled_from([1.25, 1.5, 2.5]),
+    total=st.floats(0.1, 1e9),
+)
+def test_so_many_growing_cycles_fill_the_run(count, mult, total):
+    policy = CosineRestarts(num_cycles=count, mult=mult, end=0.1)
+    assert policy.factor(0, total) == 1
+    assert policy.factor(total, total) == 0.1
+    first = total / sum(mult**cycle for cycle in range(count))
+    for cycle in range(count):
+        start, length = first * sum(mult**before for before in range(cycle)), first * mult**cycle
+        assert policy.factor(start + length / 2, total) == pytest.approx(0.55, abs=1e-6)
+        assert policy.factor(start + length * (1 - 1e-7), total) == pytest.approx(0.1, abs=1e-6)
+        assert policy.factor(start + length * 1e-7, total) == pytest.approx(1, abs=1e-6)
+
+
+@given(
+    cycles=st.fixed_dictionaries({"period": st.integers(1, 10**6)})
+    | st.fixed_dictionaries({"num_cycles": st.integers(1, 30)}),
+    mult=st.just(1.0) | st.floats(1, 3) | st.integers(2, 3),
+    height=st.floats(0.1, 1),
+    t=st.floats(0, 1e9),
+)
+def test_restarts_are_a_repeated_cosine(cycles, mult, height, t):
+    repeated = Repeat(Cosine(), **cycles, mult=mult, height_mult=height)
+    restarts = CosineRestarts(**cycles, mult=mult, height_mult=height)
+    assert repeated.factor(t, 1e9) == pytest.approx(restarts.factor(t, 1e9), abs=1e-12)
+
+
+@given(
+    cycles=st.fixed_dictionaries({"period": st.integers(1, 10**15)})
+    | st.fixed_dictionaries({"num_cycles": st.integers(1, 33)}),
+    mult=st.floats(1, 3) | st.floats(1, 1.0001) | st.integers(1, 3),
+    t=st.floats(0, 2**53),
+    total=st.floats(1e-300, 1e300),
+)
+def test_repeated_policies_are_bounded(cycles, mult, t, total):
+    assert 0 <= Repeat(Linear(0.1), **cycles, mult=mult, height_mult=0.9).factor(t, total) <= 1
+
+
+def test_a_policy_that_does_not_fit_into_a_cycle():
+    policy = Repeat(Sequence([Linear(1.0, start=0.0), Linear()], durations=[4]), 3)
+    with pytest.raises(ValueError, match="must leave a part of the run to the last policy"):
+        policy.factor(0)

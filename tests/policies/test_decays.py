@@ -130,3 +130,68 @@ def test_polynomial_never_rises(power, end, t, later):
     policy = Polynomial(power, end=end)
     early, late = (policy.factor(moment, 100) for moment in sorted((t, later)))
     assert end - 1e-12 <= late <= early + 1e-12 <= 1 + 2e-12
+
+
+@given(end=st.floats(1e-300, 1e300), total=st.floats(1e-3, 1e9), z=shares)
+def test_an_exponential_over_the_run_is_exact_at_its_ends_and_between_them(end, total, z):
+    policy = Exponential(end=end)
+    assert policy.factor(0, total) == 1
+    assert policy.factor(total, total) == policy.factor(2 * total, total) == end
+    low, high = sorted((1.0, end))
+    assert low * (1 - 1e-12) <= policy.factor(z * total, total) <= high * (1 + 1e-12)
+
+
+@given(gamma=st.floats(0.01, 100), end=shares, every=st.integers(1, 10**6), staircase=st.booleans(), t=times)
+def test_an_exponential_stops_at_its_end(gamma, end, every, staircase, t):
+    end = 1 / end if gamma > 1 and end > 1e-300 else 1.0 if gamma > 1 else end
+    policy = Exponential(gamma, end=end, every=every, staircase=staircase)
+    low, high = sorted((1.0, end))
+    assert policy.factor(0) == 1
+    assert low <= policy.factor(t) <= high
+    if gamma != 1 and end > 0 and abs(math.log(gamma)) > 0.01:
+        assert policy.factor(10**6 * 10**5) == end
+
+
+@pytest.mark.parametrize(
+    ("stairs", "smooth"),
+    [
+        (Exponential(0.7, every=5, staircase=True), Exponential(0.7, every=5)),
+        (Exponential(1.3, every=5, staircase=True), Exponential(1.3, every=5)),
+        (Exponential(end=0.1, every=5, staircase=True), Exponential(end=0.1)),
+        (InverseTime(0.7, every=5, staircase=True), InverseTime(0.7, every=5)),
+    ],
+    ids=repr,
+)
+def test_a_staircase_changes_at_multiples_only(stairs, smooth):
+    for t in range(30):
+        assert stairs.factor(t, 30) == smooth.factor(t // 5 * 5, 30)
+        assert stairs.factor(t + 0.9, 30) == stairs.factor(t, 30)
+
+
+@pytest.mark.parametrize("policy", [Exponential(2), Step(1, 2)], ids=repr)
+def test_growth_that_overflows_is_refused(policy):
+    assert policy.factor(1000) == 2.0**1000
+    name = type(policy).__name__
+    with pytest.raises(
+        ValueError, match=rf"`{name}.formula` must return a number in \[0, inf\), got inf at t=1024"
+    ):
+        policy.factor(1024)
+
+
+@given(power=st.floats(1e-2, 1e2), end=shares, start=shares, total=st.floats(1e-3, 1e9), z=shares)
+@pytest.mark.parametrize("of", ["remaining", "elapsed"])
+def test_polynomial_up_or_down_stays_between_its_exact_ends(*, of, power, end, start, total, z):
+    policy = Polynomial(power, end=end, start=start, of=of)
+    assert policy.factor(0, total) == start
+    assert policy.factor(total, total) == end
+    low, high = sorted((start, end))
+    assert low - 1e-12 <= policy.factor(z * total, total) <= high + 1e-12
+
+
+@given(cycle=st.integers(1, 10**6), times=st.integers(1, 1000), end=shares, power=st.floats(0.1, 10))
+def test_cycles_of_a_polynomial_end_at_its_end(cycle, times, end, power):
+    policy = Polynomial(power, end=end, cycle=cycle)
+    assert policy.factor(0) == 1
+    assert policy.factor(cycle * times) == end
+    after = end + (1 - end) * (1 - (cycle * times + 1) / (cycle * (times + 1))) ** power
+    assert policy.factor(cycle * times + 1) == pytest.approx(after, abs=1e-12)
