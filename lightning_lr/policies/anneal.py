@@ -122,7 +122,7 @@ class Cosine(Policy):
         end: Factor at the bottom of the cosine, in [0, 1]: at the end of the run, for half a cycle.
         start: Factor at t = 0, in [0, 1].
         exponent: Exponent in (0, inf): above 1 most of the change is early, below 1 late.
-        num_cycles: Number of whole cosine waves in the run, in (0, inf); a half is the way down alone.
+        num_cycles: Number of whole cosine waves in the run, in (0, 1e6]; a half is the way down alone.
         floor: The old name of `end`.
 
     Raises:
@@ -142,7 +142,7 @@ class Cosine(Policy):
     _: KW_ONLY
     start: Annotated[float, In("[0, 1]")] = 1.0
     exponent: Annotated[float, In("(0, inf)")] = 1.0
-    num_cycles: Annotated[float, In("(0, inf)")] = 0.5
+    num_cycles: Annotated[float, In("(0, 1e6]")] = 0.5
     floor: float | None = field(default=None, repr=False, compare=False)
 
     @override

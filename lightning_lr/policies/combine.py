@@ -183,7 +183,7 @@ class Repeat(Policy):
     @override
     def formula(self, t: float, total: float) -> float:
         cycle = cycle_at(t, total, self.period, self.mult, self.num_cycles)
-        return float(self.height_mult**cycle.number) * self.policy.factor(cycle.since, cycle.length)
+        return float(self.height_mult) ** cycle.number * self.policy.factor(cycle.since, cycle.length)
 
 
 def _checked_policies(name: str, policies: object) -> tuple[Policy, ...]:

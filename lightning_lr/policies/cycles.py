@@ -70,7 +70,7 @@ class CosineRestarts(Policy):
     @override
     def formula(self, t: float, total: float) -> float:
         cycle = cycle_at(t, total, self.period, self.mult, self.num_cycles)
-        top = linear(self.end, 1.0, self.height_mult**cycle.number)
+        top = linear(self.end, 1.0, float(self.height_mult) ** cycle.number)
         return cosine(top, self.end, min(cycle.since / cycle.length, 1.0))
 
 

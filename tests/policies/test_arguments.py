@@ -27,7 +27,7 @@ RANGES = [
     (p.Cosine, {}, "end", "in [0, 1]", [-0.1, 1.1]),
     (p.Cosine, {}, "start", "in [0, 1]", [-0.1, 1.1]),
     (p.Cosine, {}, "exponent", "in (0, inf)", [0, -1, math.inf]),
-    (p.Cosine, {}, "num_cycles", "in (0, inf)", [0, -1, math.inf]),
+    (p.Cosine, {}, "num_cycles", "in (0, 1e6]", [0, -1, 1e7, math.inf]),
     (p.CosineRestarts, {"period": 3}, "mult", "in [1, 1e6]", [0.9, 1e7, math.inf]),
     (p.CosineRestarts, {"period": 3}, "end", "in [0, 1]", [-0.1, 1.1]),
     (p.CosineRestarts, {"period": 3}, "height_mult", "in (0, inf)", [0, -1, math.inf]),

@@ -188,6 +188,15 @@ def test_repeated_policies_are_bounded(cycles, mult, t, total):
     assert 0 <= Repeat(Linear(0.1), **cycles, mult=mult, height_mult=0.9).factor(t, total) <= 1
 
 
+@pytest.mark.parametrize(
+    "policy", [CosineRestarts(1, height_mult=2), Repeat(Linear(), 1, height_mult=2)], ids=repr
+)
+def test_heights_that_overflow_are_refused(policy):
+    assert policy.factor(1000) == 2.0**1000
+    with pytest.raises(ValueError, match=r"`\w+.formula` must return a number in \[0, inf\), got inf at t="):
+        policy.factor(2**53)
+
+
 def test_a_policy_that_does_not_fit_into_a_cycle():
     policy = Repeat(Sequence([Linear(1.0, start=0.0), Linear()], durations=[4]), 3)
     with pytest.raises(ValueError, match="must leave a part of the run to the last policy"):

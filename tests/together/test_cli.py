@@ -56,6 +56,13 @@ def test_a_policy_is_given_by_class_path(yaml, configured):
     assert [decay.policy(t, length) for t in range(9)] == [wanted(t, length) for t in range(9)]
 
 
+def test_the_old_name_of_an_argument_works_with_a_warning(configured):
+    policy = "{class_path: Cosine, init_args: {floor: 0.5}}"
+    with pytest.warns(FutureWarning, match=r"`Cosine\(floor=...\)` is called `Cosine\(end=...\)` now"):
+        decay = configured(f"    - class_path: lightning_lr.LRDecay\n      init_args: {{policy: {policy}}}\n")
+    assert [decay.policy(t, 8) for t in range(9)] == [Cosine(0.5)(t, 8) for t in range(9)]
+
+
 def test_options_of_the_logger(configured):
     logger = configured("    - class_path: lightning_lr.LRLogger\n      init_args: {log_momentum: true}\n")
     assert (logger.log_momentum, logger.log_weight_decay) == (True, False)

@@ -57,6 +57,8 @@ REQUIRED = {
     "Function": {"function": "math.exp"},
     "InverseTime": {"rate": 0.1},
     "Exponential": {"gamma": 0.9},
+    "Repeat": {"policy": policies.Linear(), "period": 3},
+    "Piecewise": {"times": [0, 1.0], "values": [1, 0]},
 }
 CLASSES = [
     *of(policies, policies.Policy),
@@ -83,6 +85,8 @@ def test_the_table_covers_what_is_public():
     assert len(ARGUMENTS) > 70
 
 
+# The old name of an argument is refused or works as the new one does.
+@pytest.mark.filterwarnings("ignore:.*the old name goes:FutureWarning")
 @pytest.mark.parametrize(("kind", "name"), ARGUMENTS, ids=lambda each: getattr(each, "__name__", each))
 def test_an_argument_works_or_is_refused_by_its_name(kind, name):
     faults = []
@@ -112,6 +116,7 @@ def assert_a_factor_or_a_refusal(policy):
             assert 0 <= factor < math.inf
 
 
+@pytest.mark.filterwarnings("ignore:.*the old name goes:FutureWarning")
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_arguments_together_work_or_are_refused(data):
@@ -521,7 +526,7 @@ MISNESTED = {
     "[{class_path: D, init_args: [warmup]}]": "init_args",
     "[{class_path: D, warmup: 3}]": "warmup",
     "[{class_path: D, init_args: {init_args: {warmup: 3}}}]": "init_args",
-    "[{class_path: D, init_args: {policy: {init_args: {end: 0}}}}]": "policy",
+    "[{class_path: D, init_args: {policy: {init_args: {exponent: 2}}}}]": "policy",
     "[{class_path: D, init_args: {policy: [{class_path: Linear}]}}]": "policy",
     "[{class_path: D, init_args: {policy: {class_path: lightning_lr.LRLogger}}}]": "policy",
     "[{class_path: D, init_args: {policy: {class_path: builtins.dict}}}]": "policy",
