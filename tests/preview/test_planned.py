@@ -18,6 +18,8 @@ from lightning_lr.policies import (
     Linear,
     MultiStep,
     OneCycle,
+    Piecewise,
+    Repeat,
     WarmupStableDecay,
 )
 from lightning_lr.preview.table import as_text, shortened
@@ -28,6 +30,10 @@ RUNS = {
     "cosine": (Cosine(end=0.01), {"warmup": 5}),
     "restarts": (CosineRestarts(period=2), {"warmup": 0.25}),
     "one cycle": (OneCycle(), {}),
+    "waves": (Cosine(0.1, exponent=2, num_cycles=1.5), {"warmup": 0.1}),
+    "cycles by number": (Repeat(Linear(0.1), num_cycles=3, height_mult=0.5), {"warmup": 3}),
+    "points": (Piecewise([0, 0.5, 1.0], [0.5, 1, 0], shape="cosine"), {}),
+    "exponential to an end": (Exponential(end=0.01), {"warmup": 4}),
     "multi step": (MultiStep([1, 3]), {"warmup": 0.05}),
     "endless": (Exponential(gamma=0.9), {"warmup": 7}),
     "wsd": (WarmupStableDecay(cooldown=0.25), {"warmup": 1}),
