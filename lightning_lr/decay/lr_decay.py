@@ -29,7 +29,7 @@ from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.run_length import REMEDY, check_epochs_end_together, run_length
 from lightning_lr.fit.saved_state import Read, count, length, number, optional, positive, read_entries, text
 from lightning_lr.fit.step_hook import StepHook
-from lightning_lr.policies import Constant, Linear, Policy, WarmupStableDecay, check_span
+from lightning_lr.policies import Constant, Linear, Policy, WarmupStableDecay, check_policy, check_span
 from lightning_lr.rates import adopt_groups, are_lent, set_factor
 
 __all__ = ["LRDecay"]
@@ -112,11 +112,7 @@ class LRDecay(Callback):
     def __init__(
         self, policy: Policy = _DEFAULT_POLICY, *, interval: Interval = "epoch", warmup: int | float = 0
     ) -> None:
-        if not isinstance(policy, Policy):
-            raise TypeError(
-                f"`LRDecay(policy=...)` must be a Policy, got {policy!r}. Wrap a function in"
-                " `lightning_lr.policies.Function`."
-            )
+        check_policy("LRDecay(policy=...)", policy)
         check_choice("LRDecay(interval=...)", interval, ("epoch", "step"))
         check_span("LRDecay(warmup=...)", warmup)
         self.policy = policy

@@ -486,3 +486,12 @@ def test_steps_made_outside_a_batch_do_not_count():
 
 def test_validation_alone_needs_nothing():
     trainer(LRDecay()).validate(Toy(), loader(3), verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("policy", "answer"),
+    [(Cosine, r"Write `Cosine\(\)`"), ("cosine", r"Write `Cosine\(\)`"), ("StepLR", r"Step\(size=")],
+)
+def test_a_class_or_a_name_is_answered_with_what_to_write(policy, answer):
+    with pytest.raises(TypeError, match=answer):
+        LRDecay(policy)
