@@ -18,6 +18,7 @@ from lightning_lr.dry_run.batches import endless_batches
 from lightning_lr.dry_run.descent import descent
 from lightning_lr.dry_run.refusals import check_dry_run_possible
 from lightning_lr.dry_run.silence import deferred_signals, mute, uninterrupted
+from lightning_lr.dry_run.snapshot.reference import Reference
 from lightning_lr.dry_run.snapshot.roots import set_gradients_aside, snapshot_of
 from lightning_lr.dry_run.snapshot.snapshot import Snapshot
 from lightning_lr.dry_run.steps import optimizer_step
@@ -89,7 +90,7 @@ class DryRun:
         if not self.reference_lr:
             raise MisconfigurationException("Every LR is 0: nothing is trained, so there is no LR to find.")
         self._used_lrs = UsedLRs(pl_module)
-        self._snapshot = Snapshot()
+        self._snapshot, self._reference = Snapshot(), Reference(trainer, pl_module)
         self._batches = endless_batches(trainer, self._streams)
         self._is_at_start = True
         self._steps_show = True
@@ -133,6 +134,7 @@ class DryRun:
             self._leave()
             raise
         self.limits, self.traces = self._snapshot.limits, self._snapshot.differences()
+        self._reference.check(self._snapshot)
         if isinstance(error, _StoppedError):
             raise error.stop
 
@@ -266,7 +268,11 @@ class DryRun:
 
     def _set_lr(self, lr: float) -> None:
         optimizers = self._trainer.optimizers
-        set_lrs(optimizers, [[ratio * lr for ratio in ratios] for ratios in self._ratios()])
+        for optimizer, ratios in zip(optimizers, self._ratios(), strict=True):
+            groups = optimizer.param_groups
+            # Groups that a step has added keep their LR.
+            lrs = [ratio * lr for ratio in ratios] + [float(group["lr"]) for group in groups[len(ratios) :]]
+            set_lrs([optimizer], [lrs[: len(groups)]])
         self._used_lrs.expect(optimizers)
 
     def _step_that_happens(self, then: Callable[[Optimizer], None] | None = None) -> float:

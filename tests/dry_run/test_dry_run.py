@@ -359,10 +359,8 @@ def test_sigterm_on_any_rank_ends_all_of_them(mine):
 
 def test_sigterm_ends_the_validation_of_a_trial_within_a_batch():
     class Validated(Toy):
-        batches_judged = 0
-
         def validation_step(self, batch, batch_idx):
-            Validated.batches_judged += 1
+            LEDGER["judged"] += 1
             signal.raise_signal(signal.SIGTERM)
             return super().validation_step(batch, batch_idx)
 
@@ -371,9 +369,10 @@ def test_sigterm_ends_the_validation_of_a_trial_within_a_batch():
             with DryRun(trainer, pl_module) as dry:
                 dry.validation(3).loss()
 
+    LEDGER["judged"] = 0
     with pytest.raises(SIGTERMException):
         trainer(Judge()).fit(Validated())
-    assert Validated.batches_judged == 1
+    assert LEDGER["judged"] == 1
 
 
 def test_a_handler_that_saves_a_checkpoint_runs_when_everything_is_put_back():

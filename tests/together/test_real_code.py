@@ -1,47 +1,17 @@
 """A test leaves no trace in code as people write it, or says by name what it could not put back."""
 
-import json
-import warnings
-
 import pytest
 import torch
 from helpers.finders import START, TESTS_OF_LRS
 from helpers.real_code import CASES, NAMED, Code
-from helpers.toy import trainer
-from lightning.pytorch import seed_everything
-from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler
+from helpers.real_code.left import left_by, told
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from lightning_lr import LRRangeTest, LRSearch
 from lightning_lr.finders import Suggestion
 
 
-def left_by(kind, lr, root, *callbacks, **kwargs):
-    """Fit, and return all that must be the same in the twin."""
-    kind.folder = root
-    kind.reset()
-    seed_everything(3, verbose=False)
-    module = kind(lr)
-    stopping = EarlyStopping("loss", patience=9, strict=False, check_on_train_epoch_end=True)
-    root.mkdir(exist_ok=True)
-    fit = trainer(stopping, *callbacks, root=root, max_epochs=2, **kwargs)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Early stopping conditioned on metric")
-        fit.fit(module)
-    state = module.state()
-    return {
-        "weights": [parameter.tolist() for parameter in module.parameters()],
-        "LRs": [group["lr"] for optimizer in fit.optimizers for group in optimizer.param_groups],
-        "state": state,
-        "generator": torch.rand(1).item(),
-        "attributes": sorted(vars(module)),
-    }
-
-
-def told(root):
-    path = root / "run" / "decisions.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
+@pytest.mark.usefixtures("quick_figures")
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("kind_of_test", TESTS_OF_LRS)
 def test_a_fit_is_the_one_that_had_started_with_the_lr_found(kind_of_test, name, tmp_path):
@@ -53,6 +23,7 @@ def test_a_fit_is_the_one_that_had_started_with_the_lr_found(kind_of_test, name,
     assert not [line for line in told(tmp_path / "tested") if line["kind"] == "trace"]
 
 
+@pytest.mark.usefixtures("quick_figures")
 @pytest.mark.parametrize("name", NAMED)
 def test_what_cannot_be_put_back_is_named(name, tmp_path):
     with pytest.warns(UserWarning, match=name):

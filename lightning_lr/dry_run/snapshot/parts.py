@@ -1,21 +1,28 @@
 """What an object holds: the parts that a snapshot follows it into, and the objects that it leaves alone."""
 
+import csv
+import ctypes
+import gc
+import itertools
 import logging
 import multiprocessing.process
 import random
 import socket
 import sys
 import threading
+from array import array
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
-from functools import partial
-from io import IOBase
+from contextvars import ContextVar
+from functools import cached_property, lru_cache, partial
+from io import IOBase, StringIO
+from multiprocessing.managers import BaseProxy
 from multiprocessing.queues import Queue
 from queue import SimpleQueue
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, GeneratorType, MethodType, ModuleType
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 from weakref import ReferenceType, WeakKeyDictionary
 
 import numpy as np
@@ -30,8 +37,11 @@ from lightning_lr.fit.internals import LIVE_ITERATOR
 
 __all__ = [
     "COLLECTIONS",
+    "CTYPES",
     "GENERATORS",
     "ITERATORS",
+    "MEMOIZED",
+    "ByKind",
     "classes_of",
     "elements_of",
     "globals_of",
@@ -52,21 +62,34 @@ GENERATORS = (
     np.random.RandomState,
     random.Random,
 )
-# Iterators that know how far they have come, and Python's own generators, which do not tell.
+# Iterators that can be told how far they have come, those over other iterators, and those that keep it to
+# themselves.
+_OVER_OTHERS: Kinds = (enumerate, zip, map, filter)
 ITERATORS: Kinds = (
-    *map(type, (iter([]), iter(()), iter(range(0)), iter({}), iter(set()), iter(""))),
+    *map(type, (iter([]), iter(()), iter(range(0)), iter({}), iter(set()), iter(""), reversed([]))),
+    *_OVER_OTHERS,
+    *(kind for kind in vars(itertools).values() if isinstance(kind, type)),
     GeneratorType,
 )
+CTYPES: type = ctypes.Array.__mro__[1]
+MEMOIZED: type = type(lru_cache(lambda: None))
+# Of these only Python itself knows what they hold.
+_OPAQUE: Kinds = (
+    *_OVER_OTHERS,
+    *(memoryview, type(csv.writer(StringIO())), type(csv.reader([]))),
+    *(type({}.keys()), type({}.values()), type({}.items())),
+)
+_DECORATED: Kinds = (staticmethod, classmethod, property, cached_property)
 # Values that never change, by their exact class.
 _CONSTANTS = frozenset(
     {int, float, complex, bool, str, bytes, type(None), type(...), range, slice}
-    | {CodeType, BuiltinFunctionType, ReferenceType}
+    | {CodeType, ReferenceType}
     | {torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, np.dtype}
 )
 # Of others these know best what they are, and hold what is not the fit's.
 _NEVER_FOLLOWED: Kinds = (
-    *(type, ModuleType, Trainer, Logger, threading.Thread, multiprocessing.process.BaseProcess),
-    *(socket.socket, logging.Logger, logging.Handler, Executor, SimpleQueue, torch.device, np.generic),
+    *(ModuleType, Trainer, Logger, threading.Thread, multiprocessing.process.BaseProcess),
+    *(socket.socket, logging.Logger, Executor, torch.device, np.generic),
 )
 # Libraries whose objects and functions hold nothing of the user's, but for what users fill and extend.
 _LIBRARIES = {
@@ -76,57 +99,88 @@ _LIBRARIES = {
 }
 _FILLED: Kinds = (
     *(nn.Module, Optimizer, LightningDataModule, IOBase, partial, MethodType, DataLoader, Queue),
-    *(*GENERATORS, *ITERATORS),
+    *(
+        *GENERATORS,
+        *ITERATORS,
+        *_OPAQUE,
+        MEMOIZED,
+        SimpleQueue,
+        array,
+        bytearray,
+        ContextVar,
+        threading.local,
+    ),
+    *(BaseProxy, CTYPES),
 )
 _CONTAINERS: Kinds = (Tensor, np.ndarray, Mapping, list, tuple, set, frozenset, deque)
 _FILLED_MODULES = (
     *("torch.nn", "torch.optim", "torch.utils.data", "torch.amp", "torch.cuda.amp"),
     *("torch.distributed.optim", "torch.distributions", "torch.ao"),
-    *("collections", "queue", "types", "argparse", "functools"),
+    *("collections", "queue", "types", "argparse", "functools", "csv", "tempfile"),
+    "multiprocessing.sharedctypes",
 )
 _LOADER_PARTS = ("dataset", "sampler", "batch_sampler", "generator", "collate_fn", "worker_init_fn")
 
 
 # What is known of classes; they are asked about for every object.
-_of_library: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
+_left_alone: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
+Found = TypeVar("Found")
 _slots: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()
 
 
 def is_left_alone(thing: object) -> bool:
     """Tell whether an object holds nothing that a step could change, or what is not the user's."""
-    kind = type(thing)
-    if kind in _CONSTANTS or isinstance(thing, _NEVER_FOLLOWED):
-        return True
-    if isinstance(thing, _CONTAINERS + _FILLED):
-        return False
-    if isinstance(thing, FunctionType):
+    if isinstance(thing, FunctionType | type):
         return _package(thing.__module__) in _LIBRARIES
-    if kind not in _of_library:
-        _of_library[kind] = _is_of_library(kind)
-    return _of_library[kind]
+    if isinstance(thing, BuiltinFunctionType):
+        # A bound method of a list, for one.
+        return isinstance(thing.__self__, type) or is_left_alone(thing.__self__)
+    kind = type(thing)
+    if kind not in _left_alone:
+        _left_alone[kind] = _is_left_alone(kind)
+    return _left_alone[kind]
 
 
-def _is_of_library(kind: type[Any]) -> bool:
-    if kind is CellType:
+def _is_left_alone(kind: type[Any]) -> bool:
+    if kind in _CONSTANTS or issubclass(kind, _NEVER_FOLLOWED):
+        return True
+    module = str(kind.__module__)
+    if kind is CellType or issubclass(kind, _CONTAINERS + _FILLED):
         return False
-    module = kind.__module__
     if module.startswith("torch.utils.data.dataloader"):
         return True  # The iterator of a loader, with its workers.
     return _package(module) in _LIBRARIES and not module.startswith(_FILLED_MODULES)
 
 
-def _package(module: str | None) -> str:
-    return (module or "").partition(".")[0]
+def _package(module: object) -> str:
+    # Of classes that are compiled it may be anything.
+    return module.partition(".")[0] if isinstance(module, str) else ""
+
+
+class ByKind(Generic[Found]):
+    """What is to be done with an object, by its class: the first of the entries that it fits."""
+
+    def __init__(self, entries: list[tuple[Any, Found]]) -> None:
+        self._entries = entries
+        self._known: WeakKeyDictionary[type, Found | None] = WeakKeyDictionary()
+
+    def of(self, thing: object) -> Found | None:
+        """Return the entry of an object; None if there is none."""
+        kind = type(thing)
+        if kind not in self._known:
+            fitting = (found for kinds, found in self._entries if issubclass(kind, kinds))
+            self._known[kind] = next(fitting, None)
+        return self._known[kind]
 
 
 def parts_of(thing: Any) -> Parts:
     """Yield the objects that an object holds, with the way to each as it would be written."""
-    if isinstance(thing, Queue):
+    if isinstance(thing, Queue | BaseProxy):
         return  # Its thread and its pipe are its own.
-    for kinds, parts in _PARTS:
-        if isinstance(thing, kinds):
-            yield from parts(thing)
-            break
+    if parts := _PARTS.of(thing):
+        yield from parts(thing)
+    if isinstance(thing, type):
+        return
     for name, value in _attributes(thing):
         yield f".{name}", value
 
@@ -170,6 +224,25 @@ def _parts_of_array(array: Any) -> Parts:
 def _parts_of_method(method: MethodType) -> Parts:
     yield ".__self__", method.__self__
     yield "", method.__func__
+
+
+def _parts_of_builtin_method(method: BuiltinFunctionType) -> Parts:
+    yield ".__self__", method.__self__
+
+
+def _parts_of_class(kind: type) -> Parts:
+    for name, value in vars(kind).items():
+        for part in _functions_of(value) if isinstance(value, _DECORATED) else [value]:
+            if not name.startswith("__") or isinstance(part, FunctionType):
+                yield f".{name}", part
+
+
+def _functions_of(decorated: Any) -> list[Any]:
+    return [getattr(decorated, name, None) for name in ("__func__", "fget", "fset", "func")]
+
+
+def _parts_of_opaque(thing: Any) -> Parts:
+    yield from (("", part) for part in gc.get_referents(thing))
 
 
 def _parts_of_partial(bound: partial[Any]) -> Parts:
@@ -243,16 +316,21 @@ def globals_of(function: FunctionType) -> dict[str, Any]:
 
 def classes_of(kind: type) -> list[type]:
     """Return a class and those it inherits from, as far as they are the user's."""
-    return [each for each in kind.__mro__ if _package(each.__module__) not in _LIBRARIES]
+    return [each for each in kind.__mro__ if not is_left_alone(each)]
 
 
-_PARTS: list[tuple[Any, Callable[[Any], Parts]]] = [
-    (dict, _parts_of_mapping),
-    (tuple | list | set | frozenset | deque, _parts_of_collection),
-    (np.ndarray, _parts_of_array),
-    (FunctionType, _parts_of_function),
-    (MethodType, _parts_of_method),
-    (partial, _parts_of_partial),
-    (CellType, _parts_of_cell),
-    (DataLoader, _parts_of_loader),
-]
+_PARTS: ByKind[Callable[[Any], Parts]] = ByKind(
+    [
+        (type, _parts_of_class),
+        (dict, _parts_of_mapping),
+        (tuple | list | set | frozenset | deque, _parts_of_collection),
+        (np.ndarray, _parts_of_array),
+        (FunctionType, _parts_of_function),
+        (MethodType, _parts_of_method),
+        (BuiltinFunctionType, _parts_of_builtin_method),
+        (partial, _parts_of_partial),
+        (CellType, _parts_of_cell),
+        (DataLoader, _parts_of_loader),
+        (_OPAQUE, _parts_of_opaque),
+    ]
+)

@@ -1,9 +1,13 @@
 """What puts one object back to what it was, without the objects that it holds: each kind in its own way."""
 
+import ctypes
+from array import array
 from collections import OrderedDict
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from io import IOBase
+from multiprocessing.managers import BaseProxy
 from multiprocessing.queues import Queue
 from types import CellType
 from typing import Any, TypeAlias
@@ -14,8 +18,11 @@ from torch.utils.data import DataLoader
 
 from lightning_lr.dry_run.snapshot.parts import (
     COLLECTIONS,
+    CTYPES,
     GENERATORS,
     ITERATORS,
+    MEMOIZED,
+    ByKind,
     elements_of,
     items_of,
     slots_of,
@@ -28,13 +35,31 @@ Restore: TypeAlias = Callable[[], object]
 
 def restores_of(thing: Any) -> list[Restore]:
     """Return what puts contents, attributes and slots of an object back, not those of tensors and arrays."""
-    if isinstance(thing, Queue):
+    if isinstance(thing, Queue | BaseProxy):
         return []
-    found = next((make(thing) for kinds, make in _MAKERS if isinstance(thing, kinds)), [])
+    if isinstance(thing, type):
+        return [partial(_restore_class, thing, dict(vars(thing)))]
+    make = _MAKERS.of(thing)
+    found = make(thing) if make else []
     attributes = getattr(thing, "__dict__", None)
     if isinstance(attributes, dict) and not isinstance(thing, DataLoader | IOBase):
-        found.append(partial(refill, attributes, dict(attributes)))
+        found.append(partial(_restore_attributes, thing, type(thing), attributes, dict(attributes)))
     return [*found, *(_slot_restore(thing, name) for name in slots_of(type(thing)))]
+
+
+def _restore_attributes(thing: Any, kind: type, attributes: dict[str, Any], values: dict[str, Any]) -> None:
+    if type(thing) is not kind:
+        object.__setattr__(thing, "__class__", kind)
+    refill(attributes, values)
+
+
+def _restore_class(kind: type, members: dict[str, Any]) -> None:
+    """Give a class its attributes back; what it has in addition stays, and is watched."""
+    now = vars(kind)
+    for name, value in members.items():
+        if not name.startswith("__") and now.get(name) is not value:
+            # The metaclass may have rules of its own.
+            type.__setattr__(kind, name, value)
 
 
 def refill(mapping: dict[Any, Any], items: dict[Any, Any]) -> None:
@@ -88,10 +113,22 @@ def _cell_restore(cell: CellType) -> Restore:
 
 def _iterator_restores(iterator: Any) -> list[Restore]:
     """Return what sets an iterator of a list, tuple, range or text back; the others are watched."""
-    if not hasattr(iterator, "__setstate__"):
+    # Those of itertools do not tell all that they hold.
+    if not hasattr(iterator, "__setstate__") or type(iterator).__module__ == "itertools":
         return []
     _, _, *index = iterator.__reduce__()
     return [partial(iterator.__setstate__, *index)] if index else []
+
+
+def _variable_restores(variable: ContextVar[Any]) -> list[Restore]:
+    missing = object()
+    value = variable.get(missing)
+    return [] if value is missing else [partial(variable.set, value)]
+
+
+def _memory_restores(function: Any) -> list[Restore]:
+    """Return what empties the memory of a memoized function that has been empty; others are watched."""
+    return [] if function.cache_info().currsize else [function.cache_clear]
 
 
 def _generator_restore(generator: Any) -> Restore:
@@ -110,11 +147,20 @@ def _generator_restore(generator: Any) -> Restore:
     return lambda: generator.setstate(python_state)
 
 
-_MAKERS: list[tuple[Any, Callable[[Any], list[Restore]]]] = [
-    (GENERATORS, lambda generator: [_generator_restore(generator)]),
-    (dict, lambda mapping: [partial(refill, mapping, items_of(mapping))]),
-    (COLLECTIONS, lambda collection: [partial(_replace, collection, elements_of(collection))]),
-    (bytearray, lambda array: [partial(array.__setitem__, slice(None), bytes(array))]),
-    (CellType, lambda cell: [_cell_restore(cell)]),
-    (ITERATORS, _iterator_restores),
-]
+_MAKERS: ByKind[Callable[[Any], list[Restore]]] = ByKind(
+    [
+        (GENERATORS, lambda generator: [_generator_restore(generator)]),
+        (dict, lambda mapping: [partial(refill, mapping, items_of(mapping))]),
+        (COLLECTIONS, lambda collection: [partial(_replace, collection, elements_of(collection))]),
+        (bytearray, lambda numbers: [partial(numbers.__setitem__, slice(None), bytes(numbers))]),
+        (array, lambda numbers: [partial(numbers.__setitem__, slice(None), numbers[:])]),
+        (
+            CTYPES,
+            lambda value: [partial(ctypes.memmove, ctypes.addressof(value), data := bytes(value), len(data))],
+        ),
+        (ContextVar, _variable_restores),
+        (MEMOIZED, _memory_restores),
+        (CellType, lambda cell: [_cell_restore(cell)]),
+        (ITERATORS, _iterator_restores),
+    ]
+)

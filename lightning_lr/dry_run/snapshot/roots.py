@@ -5,7 +5,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
-from lightning_lr.dry_run.snapshot.snapshot import Snapshot, tensor_bytes
+from lightning_lr.dry_run.snapshot.snapshot import MOST_OBJECTS, MOST_PARTS, Snapshot, tensor_bytes
 from lightning_lr.fit.internals import train_loaders, validation_loaders
 from lightning_lr.fit.neighbors import schedulers_of
 from lightning_lr.schedules.rescaling import nested_schedulers
@@ -15,7 +15,14 @@ __all__ = ["set_gradients_aside", "snapshot_of"]
 
 def snapshot_of(trainer: Trainer, pl_module: LightningModule) -> Snapshot:
     """Return a snapshot of all that the running fit holds."""
-    snapshot = Snapshot(torch.device("cpu") if _is_short_of_memory(trainer, pl_module) else None)
+    modules = sum(1 for _ in pl_module.modules())
+    parameters = sum(1 for _ in pl_module.parameters())
+    snapshot = Snapshot(
+        torch.device("cpu") if _is_short_of_memory(trainer, pl_module) else None,
+        # The limits are for what else is held: a module holds about 20 objects, a parameter and its state 8.
+        most_objects=MOST_OBJECTS + 32 * modules + 16 * parameters,
+        most_parts=MOST_PARTS + 2 * parameters,
+    )
     snapshot.ignore(trainer)
     snapshot.add(pl_module, "module")
     for number, optimizer in enumerate(trainer.optimizers):
@@ -37,6 +44,8 @@ def snapshot_of(trainer: Trainer, pl_module: LightningModule) -> Snapshot:
             snapshot.add(loader, place, is_data=True)
     snapshot.add(getattr(trainer, "datamodule", None), "datamodule", is_data=True)
     snapshot.add_global_generators()
+    # Whatever the limits have left out.
+    snapshot.add_tensors([*pl_module.parameters(), *pl_module.buffers()])
     if _keeps_gradients_in_buckets(trainer):
         gradients = [parameter.grad for parameter in pl_module.parameters()]
         snapshot.add_tensors([each for each in gradients if each is not None])

@@ -6,7 +6,8 @@ it left there. What cannot be put back is watched, see `watches`.
 
 import gc
 import random
-from collections import deque
+import re
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from functools import partial
 from io import IOBase
@@ -19,17 +20,29 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from typing_extensions import override
 
+from lightning_lr.dry_run.snapshot.kept import (
+    Kept,
+    KeptArray,
+    KeptFile,
+    KeptTensor,
+    is_standard_stream,
+    local_part,
+)
 from lightning_lr.dry_run.snapshot.parts import classes_of, globals_of, is_left_alone, parts_of
 from lightning_lr.dry_run.snapshot.restores import Restore, refill, restores_of
-from lightning_lr.dry_run.snapshot.watches import Watch, digest, watches_of, watches_of_class
+from lightning_lr.dry_run.snapshot.watches import Watch, digest, watches_of
 from lightning_lr.fit.internals import tensor_hooks, tensor_version
 
-__all__ = ["PutBackError", "Snapshot", "tensor_bytes"]
+__all__ = ["MOST_OBJECTS", "MOST_PARTS", "PutBackError", "Snapshot", "tensor_bytes"]
 
 # The walk ends after so many objects, of one collection after fewer, and copies so many bytes of what data
 # sets hold; beyond, it says so.
-_MOST_OBJECTS, _MOST_PARTS, _MOST_LIMITS = 50_000, 10_000, 5
+MOST_OBJECTS, MOST_PARTS, _MOST_LIMITS = 50_000, 10_000, 5
 _MOST_BYTES = 256 * 2**20
+_PLAIN = {dict, list, set, OrderedDict}
+
+
+_OF_MODULES = re.compile(r"\._(?:modules|parameters|buffers)\['(\w+)'\]")
 
 
 class PutBackError(RuntimeError):
@@ -44,7 +57,8 @@ class _Place(NamedTuple):
 
     @override
     def __str__(self) -> str:
-        return f"{self.parent or ''}{self.text}"
+        # `module.net.weight`, as users write it.
+        return _OF_MODULES.sub(r".\1", f"{self.parent or ''}{self.text}")
 
 
 class Snapshot:
@@ -53,6 +67,7 @@ class Snapshot:
     Args:
         device: Where copies of tensors are kept; None to keep each on its own device.
         most_objects: How many objects to follow, at most.
+        most_parts: How many of one collection, at most.
         most_bytes: How many bytes of data sets to copy, at most.
 
     Attributes:
@@ -75,15 +90,19 @@ class Snapshot:
         self,
         device: torch.device | None = None,
         *,
-        most_objects: int = _MOST_OBJECTS,
+        most_objects: int = MOST_OBJECTS,
+        most_parts: int = MOST_PARTS,
         most_bytes: int = _MOST_BYTES,
     ) -> None:
         self._device = device
         self._objects_left = most_objects
+        self._most_parts = most_parts
         self._bytes_left = most_bytes
-        self._restores: list[tuple[_Place, Restore]] = []
-        self._watches: list[tuple[_Place, Watch]] = []
+        self._restores: list[tuple[_Place, Restore]] = [(_Place("what was empty"), self._empty_again)]
+        self._watches: list[tuple[_Place, Watch | Kept]] = []
+        self._contents: dict[int, KeptTensor] = {}
         self._seen: dict[int, object] = {}
+        self._empty: list[Any] = []
         self._queue: deque[tuple[Any, _Place, bool]] = deque()
         self._kinds: set[type] = set()
         self._variables: set[tuple[int, str]] = set()
@@ -113,7 +132,7 @@ class Snapshot:
         """Remember the contents of tensors, and nothing else."""
         for tensor in tensors:
             if self._is_new(tensor):
-                self._restores.append((_Place("a tensor"), self._content(tensor)))
+                self._keep_tensor(_Place("a tensor"), tensor)
 
     def ignore(self, thing: object) -> None:
         """Leave an object alone, wherever it is found."""
@@ -130,6 +149,11 @@ class Snapshot:
             (_Place("Python's generator"), lambda: random.setstate(python)),
         ]
 
+    def has_changed(self, tensor: Tensor | None) -> bool:
+        """Tell whether a tensor is not as it was, or was not remembered."""
+        kept = self._contents.get(id(tensor))
+        return kept is None or bool(kept.difference())
+
     def restore(self) -> None:
         """Put everything back; to do so again is harmless.
 
@@ -145,9 +169,14 @@ class Snapshot:
             raise PutBackError(f"These could not be put back to what they were before the test: {shown}")
 
     def differences(self) -> list[str]:
-        """Return what is no longer as it was and cannot be put back, each with its place."""
+        """Return what is not as it was, though everything has been put back, each with its place."""
         found = ((place, watch.difference()) for place, watch in self._watches)
         return [f"`{place}`: {difference}" for place, difference in found if difference]
+
+    def _empty_again(self) -> None:
+        for collection in self._empty:
+            if collection:
+                collection.clear()
 
     def _is_new(self, thing: object) -> bool:
         if id(thing) in self._seen:
@@ -159,30 +188,52 @@ class Snapshot:
     def _visit(self, thing: Any, place: _Place, *, is_data: bool) -> None:
         if is_left_alone(thing) or not self._is_new(thing):
             return
+        if type(thing) in _PLAIN and not thing:
+            # Of a module's attributes most are empty.
+            self._empty.append(thing)
+            return
         self._objects_left -= 1
         is_data = is_data or isinstance(thing, Dataset)
+        if isinstance(thing, type):
+            place = _Place(thing.__qualname__)
         self._restores += [(place, each) for each in self._restores_of(thing, place, is_data=is_data)]
-        self._watches += [(place, watch) for watch in watches_of(thing)]
+        for watch in watches_of(thing):
+            self._watch(place, watch)
         if isinstance(thing, FunctionType):
             self._follow_globals(thing)
         if type(thing) not in self._kinds:
             self._kinds.add(type(thing))
-            self._watch_classes(type(thing))
+            self._queue += [(each, place, True) for each in classes_of(type(thing))]
         self._follow(thing, place, is_data=is_data)
+
+    def _watch(self, place: _Place, watch: Watch) -> None:
+        if watch.is_blind:
+            self._limit(f"What `{place}` holds cannot be looked at")
+        else:
+            self._watches.append((place, watch))
+
+    def _keep_tensor(self, place: _Place, tensor: Tensor) -> None:
+        self._contents[id(tensor)] = kept = KeptTensor(tensor, self._device)
+        self._keep(place, kept)
+
+    def _keep(self, place: _Place, kept: Kept) -> None:
+        self._restores.append((place, kept.restore))
+        self._watches.append((place, kept))
 
     def _follow(self, thing: Any, place: _Place, *, is_data: bool) -> None:
         followed = 0
         for text, part in parts_of(thing):
             if not is_left_alone(part):
                 followed += 1
-                if followed > _MOST_PARTS or len(self._queue) >= self._objects_left:
-                    self._stop_at(_Place(text, place))
+                if followed > self._most_parts or len(self._queue) >= self._objects_left:
+                    where = _Place(text, place)
+                    self._limit(f"So many objects are held that from `{where}` on they are not followed")
                     break
                 self._queue.append((part, _Place(text, place), is_data))
 
-    def _stop_at(self, place: _Place) -> None:
+    def _limit(self, limit: str) -> None:
         if len(self.limits) < _MOST_LIMITS:
-            self.limits.append(f"So many objects are held that from `{place}` on they are not followed")
+            self.limits.append(limit)
 
     def _restores_of(self, thing: Any, place: _Place, *, is_data: bool) -> list[Restore]:
         """Return what puts an object itself back, without what it holds."""
@@ -196,9 +247,9 @@ class Snapshot:
 
     def _restores_of_tensor(self, tensor: Tensor, place: _Place, *, is_data: bool) -> list[Restore]:
         if is_data and not self._can_copy(tensor_bytes([tensor])):
-            self._watches.append((place, Watch(partial(tensor_version, tensor), "its contents have changed")))
+            self._watch(place, Watch(partial(tensor_version, tensor), "its contents have changed"))
             return []
-        found = [self._content(tensor)]
+        self._keep_tensor(place, tensor)
         before = {name: dict(hooks or {}) for name, hooks in tensor_hooks(tensor).items()}
 
         def put_hooks_back() -> None:
@@ -206,10 +257,7 @@ class Snapshot:
                 if hooks is not None:
                     refill(hooks, before[name])
 
-        found.append(put_hooks_back)
-        if tensor.is_leaf:
-            found += self._restores_of_leaf(tensor)
-        return found
+        return [put_hooks_back, *(self._restores_of_leaf(tensor) if tensor.is_leaf else [])]
 
     def _restores_of_leaf(self, tensor: Tensor) -> list[Restore]:
         # Not what is in the gradient: a dry run sets it aside.
@@ -225,53 +273,24 @@ class Snapshot:
 
     def _restores_of_array(self, array: Any, place: _Place, *, is_data: bool) -> list[Restore]:
         if isinstance(array, np.memmap) or (is_data and not self._can_copy(array.nbytes)):
-            self._watches.append((place, Watch(partial(digest, array), "its contents have changed")))
-            return []
-        if not array.flags.writeable:
-            return []
-        kept = array.copy()
-
-        def put_back() -> None:
-            if array.shape != kept.shape:
-                array.resize(kept.shape, refcheck=False)
-            np.copyto(array, kept)
-
-        return [put_back]
+            self._watch(place, Watch(partial(digest, array), "its contents have changed"))
+        elif array.flags.writeable:
+            self._keep(place, KeptArray(array))
+        return []
 
     def _restores_of_file(self, file: Any, place: _Place) -> list[Restore]:
         try:
-            if file.closed or not file.seekable():
-                return []
-            position = file.tell()
+            if not (file.closed or is_standard_stream(file)) and file.seekable():
+                self._keep(place, KeptFile(file))
         except (OSError, ValueError):
-            self.limits.append(f"The position in the open file `{place}` cannot be read")
-            return []
-        return [partial(file.seek, position)]
+            self._limit(f"The position in the open file `{place}` cannot be read")
+        return []
 
     def _can_copy(self, size: int) -> bool:
         if size > self._bytes_left:
             return False
         self._bytes_left -= size
         return True
-
-    def _content(self, tensor: Tensor) -> Restore:
-        kept = self._copy(_writable(tensor))
-
-        def restore() -> None:
-            # A metric that a validation updated holds tensors that only inference mode may write.
-            with torch.inference_mode() if tensor.is_inference() else torch.no_grad():
-                # Looked up anew, since the storage may be another by now.
-                target = _writable(tensor)
-                if target.shape == kept.shape:
-                    target.copy_(kept)
-                else:
-                    # Resized in place.
-                    tensor.data = kept.to(tensor.device, copy=True)
-
-        return restore
-
-    def _copy(self, tensor: Tensor) -> Tensor:
-        return tensor.detach().to(device=self._device or tensor.device, copy=True)
 
     def _follow_globals(self, function: FunctionType) -> None:
         variables = function.__globals__
@@ -285,31 +304,10 @@ class Snapshot:
             else:
                 self._queue.append((value, _Place(name, place), True))
 
-    def _watch_classes(self, kind: type) -> None:
-        for each in classes_of(kind):
-            if not self._is_new(each):
-                continue
-            for name, watch in watches_of_class(each):
-                self._watches.append((_Place(f".{name}", _Place(each.__qualname__)), watch))
-            for member in vars(each).values():
-                function = getattr(member, "__func__", getattr(member, "fget", member))
-                if isinstance(function, FunctionType) and not is_left_alone(function):
-                    self._queue.append((function, _Place(function.__qualname__), True))
-
 
 def tensor_bytes(things: Iterable[Tensor]) -> int:
     """Return the size of all tensors in bytes, on this rank."""
-    return sum(_writable(tensor).nbytes for tensor in things)
-
-
-def _writable(tensor: Tensor) -> Tensor:
-    """Return a view of all distinct elements that are on this rank."""
-    # A DTensor's shard is compared and copied as the plain tensor it is.
-    local: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
-    local = local.detach()
-    if local.layout != torch.strided:
-        return local
-    return local[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in local.stride())]
+    return sum(local_part(tensor).nbytes for tensor in things)
 
 
 def _error_of(restore: Restore) -> Exception | None:

@@ -1,19 +1,22 @@
-"""What cannot be put back but can be looked at: whether it is still what it was before the test."""
+"""What is looked at once everything has been put back: whether it is still what it was before the test."""
 
-from collections.abc import Callable, Iterator, Sized
+import random
+import warnings
+from collections.abc import Callable
 from functools import partial
 from inspect import isgenerator
+from multiprocessing.managers import BaseProxy
 from multiprocessing.queues import Queue
 from operator import length_hint
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+import torch
 
-from lightning_lr.dry_run.snapshot.parts import ITERATORS
-from lightning_lr.fit.internals import tensor_version
+from lightning_lr.dry_run.snapshot.parts import GENERATORS, ITERATORS, MEMOIZED, ByKind
 
-__all__ = ["Watch", "digest", "watches_of", "watches_of_class"]
+__all__ = ["Watch", "digest", "watches_of"]
 
 # So many elements of a large array are compared.
 _SAMPLED = 4096
@@ -26,12 +29,19 @@ class Watch:
     Args:
         look: Returns a value that can be compared.
         changed: What to say if it is another one; sizes, which are whole numbers, are told by themselves.
+
+    Attributes:
+        is_blind: Whether the first look has failed, so that nothing can be compared.
     """
 
     def __init__(self, look: Callable[[], object], changed: str = "") -> None:
         self._look = look
         self._changed = changed
-        self._before = self._now()
+        self.is_blind, self._before = False, None
+        try:
+            self._before = look()
+        except Exception:  # noqa: BLE001 (queues of macOS do not tell their size, for one)
+            self.is_blind = True
 
     def has_changed(self) -> bool:
         """Tell whether it is no longer what it was."""
@@ -40,7 +50,7 @@ class Watch:
     def difference(self) -> str:
         """Return what has changed, in words; empty if nothing has."""
         now = self._now()
-        if now == self._before:
+        if self.is_blind or now == self._before:
             return ""
         if self._changed or not (isinstance(now, int) and isinstance(self._before, int)):
             return self._changed or f"{self._before} before the test, {now} after it"
@@ -50,41 +60,56 @@ class Watch:
     def _now(self) -> object:
         try:
             return self._look()
-        except Exception as error:  # noqa: BLE001 (queues of macOS do not tell their size, for one)
+        except Exception as error:  # noqa: BLE001 (it could be looked at before)
             return f"{type(error).__name__}: {error}"
 
 
 def watches_of(thing: Any) -> list[Watch]:
-    """Return what watches an object that a snapshot cannot put back."""
-    if isinstance(thing, Queue):
-        return [Watch(thing.qsize)]
-    if isgenerator(thing):
-        return [Watch(partial(_frame_of, thing), _READ_ON)]
-    if isinstance(thing, ITERATORS):
-        return [Watch(partial(length_hint, thing), _READ_ON)]
-    if callable(information := getattr(type(thing), "cache_info", None)):
-        return [Watch(lambda: information(thing).currsize)]
-    return []
-
-
-def watches_of_class(kind: type) -> Iterator[tuple[str, Watch]]:
-    """Yield the attributes of a class that steps may change, each with its watch."""
-    for name, value in vars(kind).items():
-        if name.startswith("__") or callable(value) or hasattr(value, "__get__"):
-            continue
-        if isinstance(value, Tensor):
-            yield name, Watch(partial(tensor_version, value), "its contents have changed")
-        elif isinstance(value, np.ndarray):
-            yield name, Watch(partial(digest, value), "its contents have changed")
-        elif isinstance(value, Sized) and not isinstance(value, str | bytes):
-            yield name, Watch(partial(len, value))
-        yield name, Watch(partial(_named, kind, name))
+    """Return what watches an object, of those that tell how they are."""
+    make = _MAKERS.of(thing)
+    return make(thing) if make else []
 
 
 def digest(array: Any) -> int:
     """Return a number that is another one if a sample of an array changes."""
     step = max(1, array.size // _SAMPLED)
     return hash(np.ascontiguousarray(array.reshape(-1)[::step]).tobytes())
+
+
+def _members_of(kind: type) -> int:
+    return len(vars(kind))
+
+
+def _state_of(generator: Any) -> object:
+    if isinstance(generator, torch.Generator):
+        return generator.get_state().numpy().tobytes()
+    if isinstance(generator, random.Random):
+        return hash(generator.getstate())
+    if isinstance(generator, np.random.Generator):
+        generator = generator.bit_generator
+    state = generator.state if isinstance(generator, np.random.BitGenerator) else generator.get_state()
+    with np.printoptions(threshold=10_000):
+        return repr(state)
+
+
+def _position_of(iterator: Any) -> object:
+    """Return what tells how far an iterator has come."""
+    if isgenerator(iterator):
+        return _frame_of(iterator)
+    if (left := length_hint(iterator, -1)) >= 0:
+        return left
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Those of itertools tell no more from 3.14 on.
+        _, *state = iterator.__reduce__()
+    return _flat(state)
+
+
+def _flat(state: object) -> object:
+    if isinstance(state, tuple | list):
+        return [_flat(each) for each in state]
+    if isinstance(state, ITERATORS):
+        return _position_of(state)
+    return state if isinstance(state, int) else None
 
 
 def _frame_of(generator: Any) -> object:
@@ -95,7 +120,13 @@ def _frame_of(generator: Any) -> object:
     return frame.f_lasti, repr(numbers)
 
 
-def _named(kind: type, name: str) -> object:
-    """Return the value of a class attribute as far as it can be compared."""
-    value = getattr(kind, name, None)
-    return repr(value) if isinstance(value, int | float | str | None) else id(value)
+_MAKERS: ByKind[Callable[[Any], list[Watch]]] = ByKind(
+    [
+        (Queue | SimpleQueue, lambda queue: [Watch(queue.qsize)]),
+        (BaseProxy, lambda proxy: [Watch(lambda: hash(str(proxy)), "it has changed")]),
+        (ITERATORS, lambda iterator: [Watch(partial(_position_of, iterator), _READ_ON)]),
+        (MEMOIZED, lambda function: [Watch(lambda: function.cache_info().currsize)]),
+        (GENERATORS, lambda generator: [Watch(partial(_state_of, generator), "its state is another one")]),
+        (type, lambda kind: [Watch(partial(_members_of, kind))]),
+    ]
+)

@@ -1,14 +1,19 @@
 """Whatever a training step can change is put back, in place and as often as wanted."""
 
 import random
+from array import array
 from collections import defaultdict, deque
+from io import BytesIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torchmetrics
+from helpers.toy import LEDGER
 from torch import nn
 
+from lightning_lr.dry_run.snapshot.kept import KeptArray, KeptFile, KeptTensor
 from lightning_lr.dry_run.snapshot.snapshot import PutBackError, Snapshot, tensor_bytes
 
 
@@ -170,10 +175,10 @@ def test_an_object_with_data_keeps_its_counters_and_generators_and_is_not_copied
     data.position = 4
     data.samples.add_(1)
     snapshot.restore()
+    assert snapshot.differences() == ["`data.samples`: its contents have changed"]
     assert data.position == 0
     assert data.transforms[0].generator.random() == first
     assert data.samples.sum() == 20
-    assert snapshot.differences() == ["`data.samples`: its contents have changed"]
 
 
 def test_what_is_ignored_is_left_alone():
@@ -196,10 +201,8 @@ def test_the_size_counts_distinct_elements():
 class Lazy(dict):
     """Reads a value only when it is asked for it."""
 
-    reads = 0
-
     def __getitem__(self, key):
-        type(self).reads += 1
+        LEDGER["reads"] += 1
         return super().__getitem__(key)
 
     def items(self):
@@ -214,13 +217,14 @@ class Stubborn(list):
 
 
 def test_collections_with_rules_of_their_own_are_not_asked():
+    LEDGER["reads"] = 0
     lazy, stubborn = Lazy(one=1), Stubborn([1, 2])
     snapshot = Snapshot()
     snapshot.add({"lazy": lazy, "stubborn": stubborn})
     dict.__setitem__(lazy, "two", 2)
     list.append(stubborn, 3)
     snapshot.restore()
-    assert Lazy.reads == 0
+    assert LEDGER["reads"] == 0
     assert list(dict.items(lazy)) == [("one", 1)]
     assert list(list.__iter__(stubborn)) == [1, 2]
 
@@ -228,19 +232,18 @@ def test_collections_with_rules_of_their_own_are_not_asked():
 class Anything:
     """Has whatever it is asked for, as stubs of remote objects have."""
 
-    asked = 0
-
     def __getattr__(self, name):
-        type(self).asked += not name.startswith("__")
+        LEDGER["asked"] += not name.startswith("__")
         return lambda *_: 1
 
 
 def test_objects_that_have_whatever_they_are_asked_for_are_asked_for_nothing():
+    LEDGER["asked"] = 0
     snapshot = Snapshot()
     snapshot.add(Anything())
     snapshot.restore()
     assert snapshot.differences() == []
-    assert Anything.asked == 0
+    assert LEDGER["asked"] == 0
 
 
 def test_one_part_that_cannot_be_put_back_does_not_keep_the_others():
@@ -262,3 +265,56 @@ def test_the_walk_is_bounded_and_says_where_it_ends():
     snapshot.add({"items": [[number] for number in range(100)]}, "data")
     [limit] = snapshot.limits
     assert limit.startswith("So many objects are held that from `data['items'][48]` on")
+
+
+class Counted:
+    class_wide = [0]  # noqa: RUF012 (what people write)
+
+    def __init__(self):
+        self.file = BytesIO(b"0123456789")
+        self.numbers, self.array = array("d", [1.0]), np.array([1.0, np.nan])
+        self.tensor = torch.tensor([1.0, np.nan])
+        self.sources = [
+            torch.Generator(),
+            np.random.default_rng(0),
+            random.Random(0),
+            np.random.RandomState(0),
+        ]
+
+    def disturb(self):
+        self.file.write(b"0123456789abc")
+        self.numbers.append(2.0)
+        self.array[0] = self.tensor[0] = 7
+        self.class_wide.append(1)
+        draw(SimpleNamespace(generators=self.sources))
+
+
+def test_what_is_put_back_is_as_before_also_where_it_holds_nan():
+    counted = Counted()
+    snapshot = Snapshot()
+    snapshot.add(counted, "counted")
+    counted.disturb()
+    snapshot.restore()
+    assert snapshot.differences() == []
+    assert (counted.file.tell(), counted.file.getvalue()) == (0, b"0123456789")
+    assert counted.numbers.tolist() == [1.0]
+    assert Counted.class_wide == [0]
+
+
+def test_what_has_not_been_put_back_is_found_and_named(monkeypatch):
+    for kind in (KeptArray, KeptFile, KeptTensor):
+        monkeypatch.setattr(kind, "restore", lambda _: None)
+    counted = Counted()
+    snapshot = Snapshot()
+    snapshot.add(counted, "counted")
+    counted.disturb()
+    snapshot.restore()
+    # Somebody draws where nobody should.
+    draw(SimpleNamespace(generators=counted.sources))
+    contents = "its contents are not what they were before the test"
+    assert sorted(snapshot.differences()) == [
+        f"`counted.array`: {contents}",
+        "`counted.file`: at 0 before the test, at 13 after it",
+        *(f"`counted.sources[{index}]`: its state is another one" for index in range(4)),
+        f"`counted.tensor`: {contents}",
+    ]
