@@ -41,6 +41,7 @@ __all__ = [
     "GENERATORS",
     "ITERATORS",
     "MEMOIZED",
+    "OTHER_ITERATORS",
     "ByKind",
     "classes_of",
     "elements_of",
@@ -62,14 +63,16 @@ GENERATORS = (
     np.random.RandomState,
     random.Random,
 )
-# Iterators that can be told how far they have come, those over other iterators, and those that keep it to
-# themselves.
-_OVER_OTHERS: Kinds = (enumerate, zip, map, filter)
+# Iterators that know how far they have come, and Python's own generators, which do not tell.
 ITERATORS: Kinds = (
-    *map(type, (iter([]), iter(()), iter(range(0)), iter({}), iter(set()), iter(""), reversed([]))),
+    *map(type, (iter([]), iter(()), iter(range(0)), iter({}), iter(set()), iter(""))),
+    GeneratorType,
+)
+# Iterators over others, and those that keep to themselves how far they have come.
+_OVER_OTHERS: Kinds = (enumerate, zip, map, filter)
+OTHER_ITERATORS: Kinds = (
     *_OVER_OTHERS,
     *(kind for kind in vars(itertools).values() if isinstance(kind, type)),
-    GeneratorType,
 )
 CTYPES: type = ctypes.Array.__mro__[1]
 MEMOIZED: type = type(lru_cache(lambda: None))

@@ -5,9 +5,11 @@ from torch import Tensor
 
 from lightning_lr.dry_run.snapshot.snapshot import PutBackError, Snapshot
 from lightning_lr.fit.neighbors import schedulers_of
-from lightning_lr.rates import peak_lrs
+from lightning_lr.schedules.rescaling import nested_schedulers
 
 __all__ = ["Reference"]
+
+_LRS = ("lr", "initial_lr", "max_lr", "min_lr")
 
 
 class Reference:
@@ -56,12 +58,12 @@ class Reference:
         }
 
     def _lrs_now(self) -> dict[str, float]:
-        optimizers = self._trainer.optimizers
-        peaks = peak_lrs(optimizers, schedulers_of(self._trainer))
-        found = {}
-        for number, optimizer in enumerate(optimizers):
+        found: dict[str, float] = {}
+        for number, optimizer in enumerate(self._trainer.optimizers):
             for index, group in enumerate(optimizer.param_groups):
-                found[f"the LR of `optimizers[{number}].param_groups[{index}]`"] = float(group["lr"])
-            for index, peak in enumerate(peaks[number]):
-                found[f"the peak LR of `optimizers[{number}].param_groups[{index}]`"] = peak
+                place = f"`optimizers[{number}].param_groups[{index}]`"
+                found |= {f"the {key} of {place}": float(group[key]) for key in _LRS if key in group}
+        for number, scheduler in enumerate(nested_schedulers(schedulers_of(self._trainer))):
+            for index, lr in enumerate(getattr(scheduler, "base_lrs", ())):
+                found[f"the base LR {index} of scheduler {number}"] = float(lr)
         return found

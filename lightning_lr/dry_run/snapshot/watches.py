@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lightning_lr.dry_run.snapshot.parts import GENERATORS, ITERATORS, MEMOIZED, ByKind
+from lightning_lr.dry_run.snapshot.parts import GENERATORS, ITERATORS, MEMOIZED, OTHER_ITERATORS, ByKind
 
 __all__ = ["Watch", "digest", "watches_of"]
 
@@ -77,7 +77,7 @@ def digest(array: Any) -> int:
 
 
 def _members_of(kind: type) -> int:
-    return len(vars(kind))
+    return sum(not name.startswith("__") for name in vars(kind))
 
 
 def _state_of(generator: Any) -> object:
@@ -107,7 +107,7 @@ def _position_of(iterator: Any) -> object:
 def _flat(state: object) -> object:
     if isinstance(state, tuple | list):
         return [_flat(each) for each in state]
-    if isinstance(state, ITERATORS):
+    if isinstance(state, ITERATORS + OTHER_ITERATORS):
         return _position_of(state)
     return state if isinstance(state, int) else None
 
@@ -124,7 +124,7 @@ _MAKERS: ByKind[Callable[[Any], list[Watch]]] = ByKind(
     [
         (Queue | SimpleQueue, lambda queue: [Watch(queue.qsize)]),
         (BaseProxy, lambda proxy: [Watch(lambda: hash(str(proxy)), "it has changed")]),
-        (ITERATORS, lambda iterator: [Watch(partial(_position_of, iterator), _READ_ON)]),
+        (ITERATORS + OTHER_ITERATORS, lambda iterator: [Watch(partial(_position_of, iterator), _READ_ON)]),
         (MEMOIZED, lambda function: [Watch(lambda: function.cache_info().currsize)]),
         (GENERATORS, lambda generator: [Watch(partial(_state_of, generator), "its state is another one")]),
         (type, lambda kind: [Watch(partial(_members_of, kind))]),

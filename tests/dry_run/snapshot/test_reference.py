@@ -64,7 +64,7 @@ class Drifting(SGD):
 
 @pytest.mark.parametrize("kind_of_test", TESTS_OF_LRS)
 def test_lrs_that_are_not_put_back_are_an_error(kind_of_test):
-    where = r"the LR of `optimizers\[0\].param_groups\[0\]` is .*, it was 0.1; the peak LR of"
+    where = r"the lr of `optimizers\[0\].param_groups\[0\]` is .*, it was 0.1"
     fit_and_fail(Toy(lambda parameters: Drifting(list(parameters), 0.1)), kind_of_test, where)
 
 
