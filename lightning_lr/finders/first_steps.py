@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from lightning_lr.fit.neighbors import Schedules, callbacks_of, schedulers_of
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.rates import are_lent
+from lightning_lr.schedules.own_lrs import own_lr
 
 __all__ = ["FirstSteps"]
 
@@ -23,8 +24,9 @@ _ROUNDING = 1e-6
 class FirstSteps:
     """Compares the LRs of the next two steps of each optimizer with those of now, or of its scheduler.
 
-    A callback that sets LRs by plan compares its own, so beside one nothing is done here. A tensor on a GPU
-    is copied there and compared in `flush`, since reading it would wait for the device.
+    A callback that sets LRs by plan compares its own, so beside one nothing is done here, nor with an
+    optimizer that has an LR of its own. A tensor on a GPU is copied there and compared in `flush`, since
+    reading it would wait for the device.
     """
 
     def __init__(self, name: str) -> None:
@@ -36,7 +38,7 @@ class FirstSteps:
     def begin(self, trainer: Trainer) -> None:
         """Remember the LRs of now."""
         self._pending = []
-        if callbacks_of(trainer, Schedules):
+        if callbacks_of(trainer, Schedules) or own_lr(trainer.optimizers) is not None:
             self._left = {}
             return
         self._left = dict.fromkeys(map(id, trainer.optimizers), _CHECKED_STEPS)

@@ -175,8 +175,8 @@ def test_an_optimizer_whose_lr_is_none_is_not_tested_and_said(tmp_path):
             return loss
 
     finder = LRSearch()
-    # The logger has no LR to show.
-    fit(Learner(lambda p: Adafactor(p, lr=None)), finder, LRLogger(), max_epochs=1, root=tmp_path)
+    with pytest.warns(UserWarning, match="LRLogger shows no learning rate of Adafactor"):
+        fit(Learner(lambda p: Adafactor(p, lr=None)), finder, LRLogger(), max_epochs=1, root=tmp_path)
     assert "Its `lr` is None" in finder.suggestion.reason
 
 
