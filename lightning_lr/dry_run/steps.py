@@ -84,6 +84,7 @@ def _micro_step(
     raw_optimizer = trainer.optimizers[0]
     index, batch = _begun(trainer, pl_module, index, batch)
 
+    @torch.enable_grad()  # Some optimizers step without.
     def closure() -> Tensor | None:
         outputs[0] = _training_step(trainer, pl_module, index, batch)
         loss = loss_in(outputs[0])
