@@ -73,9 +73,8 @@ class FirstSteps:
         groups = optimizer.param_groups
         if not is_first:
             # By then the schedulers have stepped; each says what it has set.
-            schedulers = [
-                each for each in schedulers_of(trainer) if getattr(each, "optimizer", None) is optimizer
-            ]
+            owned = schedulers_of(trainer)
+            schedulers = [each for each in owned if getattr(each, "optimizer", None) is optimizer]
             if schedulers:
                 [*_, last] = schedulers
                 said: Any = last.get_last_lr() if hasattr(last, "get_last_lr") else ()
