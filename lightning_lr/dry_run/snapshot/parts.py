@@ -105,6 +105,7 @@ _FILLED: Kinds = (
     *(
         *GENERATORS,
         *ITERATORS,
+        *OTHER_ITERATORS,
         *_OPAQUE,
         MEMOIZED,
         SimpleQueue,

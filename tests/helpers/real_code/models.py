@@ -576,7 +576,7 @@ class ScheduleByHand(Code):
 
     def training_step(self, batch, batch_idx):
         loss = self.loss(batch)
-        self.best = min(self.best, float(loss))
+        self.best = min(self.best, float(loss.detach()))
         return loss * self.temperature
 
     def state(self):
