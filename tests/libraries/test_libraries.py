@@ -227,4 +227,4 @@ def test_a_fit_is_its_twin_and_so_is_the_resumed_one(kind_of_test, name, tmp_pat
     lr = suggestion.lr if isinstance(suggestion, Suggestion) else START
     alone = training_of_both_phases(kind, lr, tmp_path / "plain", list)
     assert tested == alone
-    assert {line["kind"] for line in told(tmp_path / "tested")} == {made[0].kind}
+    assert not {line["kind"] for line in told(tmp_path / "tested")} & {"trace", "limit"}
