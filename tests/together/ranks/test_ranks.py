@@ -39,7 +39,9 @@ def assert_one_set_of_logs(root, fits):
         assert sorted(set(found) - set(events)) == ["decisions.jsonl", "hparams.yaml"]
         told = [json.loads(line)["kind"] for line in (run / "decisions.jsonl").read_text().splitlines()]
         test = "range test" if "RangeTest" in name else "search"
-        assert sorted(told) == sorted(["default", test, "warm-up end", "verdict", "action", "summary"])
+        assert sorted(told) == sorted(
+            ["default", "settings", test, "warm-up end", "verdict", "action", "summary"]
+        )
         curve = scalars(run.parent)["lr/AdamW"]
         assert curve == [(step, pytest.approx(lr)) for step, [lr] in fit["lrs"]]
 
