@@ -37,12 +37,12 @@ class ReplayBuffer(Code):
 
     def training_step(self, batch, batch_idx):
         loss = self.loss(batch)
-        self.memory.append((batch[0][0], float(loss)))
+        self.memory.append((batch[0][0], float(loss.detach())))
         self.by_kind[batch_idx % 3].append(batch_idx)
-        self.priorities[batch_idx % 10] += float(loss)
-        self.numbers.append(float(loss))
+        self.priorities[batch_idx % 10] += float(loss.detach())
+        self.numbers.append(float(loss.detach()))
         self.numbers[0] += 1
-        self.heap.append((float(loss), batch_idx))
+        self.heap.append((float(loss.detach()), batch_idx))
         self.heap.sort()
         features, _ = self.random.choice(self.memory)
         return loss + 0.001 * self.net(features).sum()
@@ -257,7 +257,7 @@ class FilesBarsAndLocks(Code):
     def training_step(self, batch, batch_idx):
         loss = self.loss(batch)
         with self.lock:
-            self.writer.writerow([batch_idx, float(loss)])
+            self.writer.writerow([batch_idx, float(loss.detach())])
         self.bar.update(1)
         return loss
 
@@ -278,7 +278,7 @@ class LogFileOfTheirOwn(Code):
 
     def training_step(self, batch, batch_idx):
         loss = self.loss(batch)
-        self.text.write(f"{batch_idx} {float(loss)}\n")
+        self.text.write(f"{batch_idx} {float(loss.detach())}\n")
         self.raw.write(b"x" * 10)
         return loss
 
