@@ -18,6 +18,7 @@ from torch.optim.swa_utils import SWALR
 
 from lightning_lr.checks import check_number
 from lightning_lr.fit.neighbors import schedulers_of
+from lightning_lr.fit.optimizers import is_same_lr
 from lightning_lr.schedules.copies import UncopyableError
 from lightning_lr.schedules.evaluation import makes_no_difference
 from lightning_lr.schedules.rescaling import (
@@ -45,8 +46,6 @@ __all__ = [
 
 ParamGroup: TypeAlias = dict[str, Any]
 
-# Rescaling rounds base and LR separately: their ratio changes by a few units in the last place of a float32.
-_ROUNDING = 1e-6
 _lent: set[Optimizer] = set()
 
 
@@ -306,7 +305,7 @@ def begin_again(_: Sequence[Optimizer], schedulers: Sequence[Any]) -> None:
 def _differ(found: float | Tensor, expected: float | Tensor) -> bool:
     if isinstance(found, Tensor) and found.device.type != "cpu":
         return False
-    return not math.isclose(found, expected, rel_tol=_ROUNDING)
+    return not is_same_lr(found, expected)
 
 
 def _write(group: ParamGroup, key: str, value: float | Tensor) -> None:

@@ -26,7 +26,8 @@ def doubts(plan: Plan) -> list[str]:
         >>> doubt[:58]
         'The warm-up takes 1,000 steps and the run 48: the LR reach'
     """
-    return [*_of_warmup(plan), *_of_policy(plan)]
+    factors = _factors(plan)
+    return [*_of_warmup(plan, factors), *_of_policy(plan, factors)]
 
 
 def warms_up(plan: Plan) -> bool:
@@ -45,7 +46,7 @@ def _rises(factors: Sequence[float]) -> bool:
     return bool(factors) and factors[0] < _LOW_START * max(factors) and factors[0] <= factors[1]
 
 
-def _of_warmup(plan: Plan) -> Iterator[str]:
+def _of_warmup(plan: Plan, factors: Sequence[float]) -> Iterator[str]:
     ramp, steps = plan.ramp_steps, plan.horizon.steps
     if not ramp:
         return
@@ -55,7 +56,6 @@ def _of_warmup(plan: Plan) -> Iterator[str]:
             f" {(steps - 1) / plan.warmup_steps:.0%} of what it should. Give `warmup` a smaller count, or a"
             " share of the run such as `warmup=0.05`."
         )
-    factors = _factors(plan)
     if _rises(factors):
         yield (
             f"{plan.policy!r} begins at {factors[0]:.3g} of the base LR and rises by itself, and `warmup`"
@@ -64,7 +64,7 @@ def _of_warmup(plan: Plan) -> Iterator[str]:
         )
 
 
-def _of_policy(plan: Plan) -> Iterator[str]:
+def _of_policy(plan: Plan, factors: Sequence[float]) -> Iterator[str]:
     if isinstance(plan.policy, Constant):
         return
     if plan.interval == "epoch" and plan.horizon.epochs <= 1:
@@ -73,7 +73,6 @@ def _of_policy(plan: Plan) -> Iterator[str]:
             " Use `interval='step'`."
         )
         return
-    factors = _factors(plan)
     tiny = [factor < _TINY for factor in factors]
     if sum(tiny) > len(tiny) / 2:
         unit = plan.interval

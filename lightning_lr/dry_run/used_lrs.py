@@ -1,6 +1,5 @@
 """Looks whether steps are made with the LRs that a test has set for them."""
 
-import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
@@ -10,10 +9,9 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.optim import Optimizer
 
-__all__ = ["UsedLRs"]
+from lightning_lr.fit.optimizers import is_same_lr, lrs_by_group
 
-# A tensor of 32 bits rounds an LR.
-_ROUNDING = 1e-6
+__all__ = ["UsedLRs"]
 
 
 class UsedLRs:
@@ -30,9 +28,7 @@ class UsedLRs:
 
     def expect(self, optimizers: Iterable[Optimizer]) -> None:
         """Remember the LRs that have just been set, for the steps that follow."""
-        self._expected = {
-            id(group): float(group["lr"]) for optimizer in optimizers for group in optimizer.param_groups
-        }
+        self._expected = lrs_by_group(optimizers)
 
     @contextmanager
     def checked(self, optimizers: Iterable[Optimizer]) -> Iterator[None]:
@@ -59,7 +55,7 @@ class UsedLRs:
             if expected is None:
                 continue
             found = float(group["lr"])
-            if not math.isclose(found, expected, rel_tol=_ROUNDING):
+            if not is_same_lr(found, expected):
                 raise MisconfigurationException(_message(self._module, optimizer, expected, found))
 
 

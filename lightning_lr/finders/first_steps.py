@@ -1,6 +1,5 @@
 """Looks whether the first steps after a change of the LR are made with the LR that was told."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_lr.fit.neighbors import Schedules, callbacks_of, schedulers_of
+from lightning_lr.fit.optimizers import is_same_lr, lrs_by_group
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.rates import are_lent
 from lightning_lr.schedules.own_lrs import own_lr
@@ -18,7 +18,6 @@ __all__ = ["FirstSteps"]
 
 # The step that follows, and the one after it, before which others may set LRs anew.
 _CHECKED_STEPS = 2
-_ROUNDING = 1e-6
 
 
 class FirstSteps:
@@ -42,9 +41,7 @@ class FirstSteps:
             self._left = {}
             return
         self._left = dict.fromkeys(map(id, trainer.optimizers), _CHECKED_STEPS)
-        self._expected = {
-            id(group): float(group["lr"]) for each in trainer.optimizers for group in each.param_groups
-        }
+        self._expected = lrs_by_group(trainer.optimizers)
 
     def before_step(self, trainer: Trainer, optimizer: Optimizer) -> None:
         """Compare the LRs of an optimizer, in `on_before_optimizer_step`; all ranks call it."""
@@ -55,14 +52,14 @@ class FirstSteps:
         for expected, lr in self._pairs(trainer, optimizer, is_first=left == _CHECKED_STEPS):
             if isinstance(lr, Tensor) and lr.device.type != "cpu":
                 self._pending.append((expected, lr.clone()))
-            elif not math.isclose(float(lr), expected, rel_tol=_ROUNDING):
+            elif not is_same_lr(lr, expected):
                 self._tell(trainer, expected, float(lr))
                 return
 
     def flush(self, trainer: Trainer) -> None:
         """Compare the LRs on other devices; all ranks call it."""
         for expected, lr in self._pending:
-            if not math.isclose(float(lr), expected, rel_tol=_ROUNDING):
+            if not is_same_lr(lr, expected):
                 self._tell(trainer, expected, float(lr))
                 break
         self._pending = []

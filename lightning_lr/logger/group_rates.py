@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_lr.fit.group_names import group_names
+from lightning_lr.fit.optimizers import group_names
 
 __all__ = ["GroupRates"]
 

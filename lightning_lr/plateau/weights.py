@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_lr.fit.optimizers import with_inner
 from lightning_lr.fit.saved_state import Read, each_of, mapping, optional, read_entries, text
 
 __all__ = ["Weights", "copy_weights", "put_back", "read_weights", "weights_of_checkpoint"]
@@ -59,7 +60,7 @@ def copy_weights(
     names = _names(module)
     return {
         "module": {name: _copied(tensor) for name, tensor in _tensors(module, averages)},
-        "optimizers": [_copied_optimizer(optimizer, names) for optimizer in _with_inner(optimizers)],
+        "optimizers": [_copied_optimizer(optimizer, names) for optimizer in _with_states(optimizers)],
     }
 
 
@@ -118,7 +119,7 @@ def put_back(
             if name in kept:
                 _local(tensor).copy_(kept[name])
         if weights["optimizers"]:
-            pairs = zip(_with_inner(optimizers), chain(weights["optimizers"], repeat(None)), strict=False)
+            pairs = zip(_with_states(optimizers), chain(weights["optimizers"], repeat(None)), strict=False)
             afresh += [
                 type(optimizer).__name__
                 for optimizer, states in pairs
@@ -127,17 +128,11 @@ def put_back(
     return afresh
 
 
-def _with_inner(optimizers: Iterable[Optimizer]) -> Iterator[Optimizer]:
-    """Yield optimizers and those that they wrap, but for states that one shows as its own."""
-    seen = set()
-    waiting = list(optimizers)
-    while waiting:
-        optimizer = waiting.pop(0)
+def _with_states(optimizers: Iterable[Optimizer]) -> Iterator[Optimizer]:
+    """Yield optimizers and those that they wrap, but for one that shows the state of another as its own."""
+    seen: set[int] = set()
+    for optimizer in with_inner(optimizers):
         state = getattr(optimizer, "state", None)
-        if id(optimizer) in seen:
-            continue
-        seen.add(id(optimizer))
-        waiting = [each for each in vars(optimizer).values() if isinstance(each, Optimizer)] + waiting
         if isinstance(state, Mapping) and id(state) not in seen:
             seen.add(id(state))
             yield optimizer

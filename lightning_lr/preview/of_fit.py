@@ -18,9 +18,9 @@ from typing_extensions import override
 from lightning_lr.decay.lr_decay import LRDecay
 from lightning_lr.decay.plan import Plan
 from lightning_lr.finders.finder import Finder
-from lightning_lr.fit.group_names import group_names
 from lightning_lr.fit.internals import uses_distributed_sampler
 from lightning_lr.fit.neighbors import callbacks_of
+from lightning_lr.fit.optimizers import group_names
 from lightning_lr.fit.run_length import accumulation
 from lightning_lr.preview.planned import Preview, Unit
 from lightning_lr.preview.timeline import lay_out

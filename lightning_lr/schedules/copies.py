@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from types import CellType, CodeType, FunctionType, MethodType
+from types import CellType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
+
+from lightning_lr.fit.objects import globals_of, slots_of
 
 __all__ = ["Copier", "StandIn", "UncopyableError"]
 
@@ -136,7 +138,6 @@ class Copier:
         return self._note(value, kind(self.copy(each) for each in value))
 
     def _function(self, function: FunctionType) -> Any:
-        names = _names(function.__code__) & function.__globals__.keys()
         cells = None if function.__closure__ is None else tuple(CellType() for _ in function.__closure__)
         own = self._globals.setdefault(id(function.__globals__), dict(function.__globals__))
         twin = FunctionType(function.__code__, own, function.__name__, None, cells)
@@ -146,8 +147,7 @@ class Copier:
         for cell, original in zip(cells or (), function.__closure__ or (), strict=True):
             with suppress(ValueError):  # an empty cell
                 cell.cell_contents = self.copy(original.cell_contents)
-        for name in names:
-            found = function.__globals__[name]
+        for name, found in globals_of(function).items():
             # The functions of other modules are those of libraries.
             if not isinstance(found, FunctionType) or found.__globals__ is function.__globals__:
                 with suppress(UncopyableError):
@@ -167,7 +167,7 @@ class Copier:
         except Exception as error:
             # A generator, a lock or any object that refuses.
             raise UncopyableError from error
-        for name in [*vars(value), *_slots(kind)]:
+        for name in [*vars(value), *slots_of(kind)]:
             if hasattr(value, name):
                 object.__setattr__(twin, name, self.copy(getattr(value, name)))
         return twin
@@ -184,17 +184,3 @@ def _is_constant(value: Any) -> bool:
     # Of the builtin types only iterators, functions and methods have a state.
     is_builtin = type(value).__module__ in ("builtins", "typing", "types")
     return is_builtin and not isinstance(value, Iterable | FunctionType | MethodType)
-
-
-def _names(code: CodeType) -> set[str]:
-    """Return the names of globals and attributes in a function and in those inside it."""
-    inner = [_names(each) for each in code.co_consts if isinstance(each, CodeType)]
-    return set(code.co_names).union(*inner)
-
-
-def _slots(kind: type) -> list[str]:
-    found: list[str] = []
-    for base in kind.__mro__:
-        slots = vars(base).get("__slots__", ())
-        found += [slots] if isinstance(slots, str) else slots
-    return [name for name in found if name not in ("__dict__", "__weakref__")]

@@ -5,6 +5,8 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from lightning_lr.fit.optimizers import with_inner
+
 __all__ = ["own_lr"]
 
 _NO_LR = "Its `lr` is None. To have an LR found, give it one and switch its own off."
@@ -23,7 +25,7 @@ def own_lr(optimizers: Iterable[Optimizer]) -> str | None:
         >>> import torch
         >>> own_lr([torch.optim.SGD([torch.zeros(1)], lr=0.1)])
     """
-    for optimizer in _with_inner(optimizers):
+    for optimizer in with_inner(optimizers):
         reason = next((reason for reason in map(_reason, optimizer.param_groups) if reason is not None), None)
         if reason is None and "starting_lr" in vars(optimizer):
             reason = _OVERWRITTEN
@@ -38,14 +40,3 @@ def _reason(group: dict[str, Any]) -> str | None:
     if group.get("relative_step"):
         return _RELATIVE
     return _ESTIMATED if {"d", "rbar", "init_eta"} & group.keys() else None
-
-
-def _with_inner(optimizers: Iterable[Optimizer]) -> list[Optimizer]:
-    found: list[Optimizer] = []
-    waiting = list(optimizers)
-    while waiting:
-        optimizer = waiting.pop()
-        if not any(each is optimizer for each in found):
-            found.append(optimizer)
-            waiting += [each for each in vars(optimizer).values() if isinstance(each, Optimizer)]
-    return found

@@ -227,3 +227,28 @@ def test_what_has_no_copy_is_said():
         Copier().copy(threading.Lock())
     with pytest.raises(UncopyableError):
         Copier().copy([{} for _ in range(20_000)])
+
+
+class Slotted:
+    """Keeps its numbers in slots, one of them private."""
+
+    __slots__ = ("__count", "shown")
+
+    def __init__(self):
+        self.__count, self.shown = [1], 2
+
+    def rise(self):
+        self.__count[0] += 1
+        return self.__count[0]
+
+
+class WithMore(Slotted):
+    """Has attributes beside the slots that it inherits."""
+
+
+@pytest.mark.parametrize("kind", [Slotted, WithMore])
+def test_slots_are_copied_the_private_ones_too(kind):
+    original = kind()
+    copied = Copier().copy(original)
+    assert (copied.rise(), copied.shown) == (2, 2)
+    assert original.rise() == 2

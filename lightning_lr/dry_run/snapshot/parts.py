@@ -34,6 +34,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from lightning_lr.fit.internals import LIVE_ITERATOR
+from lightning_lr.fit.objects import slots_of
 
 __all__ = [
     "COLLECTIONS",
@@ -45,11 +46,10 @@ __all__ = [
     "ByKind",
     "classes_of",
     "elements_of",
-    "globals_of",
     "is_left_alone",
     "items_of",
+    "own_slots",
     "parts_of",
-    "slots_of",
 ]
 
 Parts: TypeAlias = Iterator[tuple[str, Any]]
@@ -129,7 +129,6 @@ _LOADER_PARTS = ("dataset", "sampler", "batch_sampler", "generator", "collate_fn
 # What is known of classes; they are asked about for every object.
 _left_alone: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
 Found = TypeVar("Found")
-_slots: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()
 
 
 def is_left_alone(thing: object) -> bool:
@@ -271,31 +270,12 @@ def _attributes(thing: Any) -> Parts:
     if isinstance(attributes, dict) and not isinstance(thing, FunctionType):
         skipped = {*_LOADER_PARTS, LIVE_ITERATOR} if isinstance(thing, DataLoader) else ()
         yield from ((name, value) for name, value in attributes.items() if name not in skipped)
-    yield from ((name, getattr(thing, name)) for name in slots_of(type(thing)) if hasattr(thing, name))
+    yield from ((name, getattr(thing, name)) for name in own_slots(type(thing)) if hasattr(thing, name))
 
 
-def slots_of(kind: type[Any]) -> tuple[str, ...]:
+def own_slots(kind: type[Any]) -> tuple[str, ...]:
     """Return the names of the slots of a class that Python code has made."""
-    if kind not in _slots:
-        _slots[kind] = _slots_of(kind)
-    return _slots[kind]
-
-
-def _slots_of(kind: type[Any]) -> tuple[str, ...]:
-    if kind.__module__ == "builtins" or issubclass(kind, Tensor):
-        return ()
-    found: list[str] = []
-    for each in kind.__mro__:
-        slots = vars(each).get("__slots__", ())
-        names = (slots,) if isinstance(slots, str) else slots
-        found += [
-            f"_{each.__name__.lstrip('_')}{name}"
-            if name.startswith("__") and not name.endswith("__")
-            else name
-            for name in names
-            if name not in ("__dict__", "__weakref__")
-        ]
-    return tuple(found)
+    return () if kind.__module__ == "builtins" or issubclass(kind, Tensor) else slots_of(kind)
 
 
 def _parts_of_function(function: FunctionType) -> Parts:
@@ -304,18 +284,6 @@ def _parts_of_function(function: FunctionType) -> Parts:
     yield " (its defaults)", function.__defaults__
     yield " (its defaults)", function.__kwdefaults__
     yield " (its attributes)", vars(function)
-
-
-def globals_of(function: FunctionType) -> dict[str, Any]:
-    """Return the global variables that a function names, its inner functions included, and their values."""
-    names: set[str] = set()
-    codes = [function.__code__]
-    while codes:
-        code = codes.pop()
-        names.update(code.co_names)
-        codes += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-    variables = function.__globals__
-    return {name: variables[name] for name in names if name in variables}
 
 
 def classes_of(kind: type) -> list[type]:

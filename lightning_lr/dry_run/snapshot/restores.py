@@ -25,7 +25,7 @@ from lightning_lr.dry_run.snapshot.parts import (
     ByKind,
     elements_of,
     items_of,
-    slots_of,
+    own_slots,
 )
 
 __all__ = ["Restore", "refill", "restores_of"]
@@ -44,7 +44,7 @@ def restores_of(thing: Any) -> list[Restore]:
     attributes = getattr(thing, "__dict__", None)
     if isinstance(attributes, dict) and not isinstance(thing, DataLoader | IOBase):
         found.append(partial(_restore_attributes, thing, type(thing), attributes, dict(attributes)))
-    return [*found, *(_slot_restore(thing, name) for name in slots_of(type(thing)))]
+    return [*found, *(_slot_restore(thing, name) for name in own_slots(type(thing)))]
 
 
 def _restore_attributes(thing: Any, kind: type, attributes: dict[str, Any], values: dict[str, Any]) -> None:

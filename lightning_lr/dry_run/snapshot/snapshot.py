@@ -28,10 +28,11 @@ from lightning_lr.dry_run.snapshot.kept import (
     is_standard_stream,
     local_part,
 )
-from lightning_lr.dry_run.snapshot.parts import classes_of, globals_of, is_left_alone, parts_of
+from lightning_lr.dry_run.snapshot.parts import classes_of, is_left_alone, parts_of
 from lightning_lr.dry_run.snapshot.restores import Restore, refill, restores_of
 from lightning_lr.dry_run.snapshot.watches import Watch, digest, watches_of
 from lightning_lr.fit.internals import tensor_hooks, tensor_version
+from lightning_lr.fit.objects import globals_of
 
 __all__ = ["MOST_OBJECTS", "MOST_PARTS", "PutBackError", "Snapshot", "tensor_bytes"]
 

@@ -7,6 +7,7 @@ The tables were made with fastai 2.8.12.
 """
 
 import pytest
+from helpers.scenarios import assert_follows
 
 from lightning_lr.policies import (
     Constant,
@@ -146,6 +147,4 @@ SCENARIOS = {
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_scenario(name):
-    policy, total, table = SCENARIOS[name]
-    wanted = list(map(float, table.split()))
-    assert [policy.factor(t, total) for t in range(len(wanted))] == pytest.approx(wanted, rel=1e-9, abs=1e-12)
+    assert_follows(*SCENARIOS[name])

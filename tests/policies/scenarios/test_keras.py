@@ -8,6 +8,7 @@ The tables were made with Keras 3.15.1.
 import math
 
 import pytest
+from helpers.scenarios import assert_follows
 
 from lightning_lr.policies import (
     Cosine,
@@ -200,6 +201,4 @@ SCENARIOS = {
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_scenario(name):
-    policy, total, table = SCENARIOS[name]
-    wanted = list(map(float, table.split()))
-    assert [policy.factor(t, total) for t in range(len(wanted))] == pytest.approx(wanted, rel=1e-9, abs=1e-12)
+    assert_follows(*SCENARIOS[name])

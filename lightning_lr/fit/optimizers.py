@@ -1,12 +1,39 @@
-"""Names parameter groups like Lightning's `LearningRateMonitor`, which users know."""
+"""Reads optimizers: those inside others, the LRs of their groups, and the names by which users know these."""
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 
-__all__ = ["group_names"]
+__all__ = ["group_names", "is_same_lr", "lrs_by_group", "with_inner"]
+
+# A tensor of 32 bits rounds an LR, and rescaling rounds the base LR and the LR separately.
+_ROUNDING = 1e-6
+
+
+def with_inner(optimizers: Iterable[Optimizer]) -> Iterator[Optimizer]:
+    """Yield optimizers, each followed by those that it holds, as wrappers do."""
+    seen: list[Optimizer] = []
+    waiting = list(optimizers)
+    while waiting:
+        optimizer = waiting.pop(0)
+        if not any(each is optimizer for each in seen):
+            seen.append(optimizer)
+            waiting = [each for each in vars(optimizer).values() if isinstance(each, Optimizer)] + waiting
+            yield optimizer
+
+
+def lrs_by_group(optimizers: Iterable[Optimizer]) -> dict[int, float]:
+    """Return the LR of each group by the id of the group."""
+    return {id(group): float(group["lr"]) for optimizer in optimizers for group in optimizer.param_groups}
+
+
+def is_same_lr(found: float | Tensor, expected: float | Tensor) -> bool:
+    """Tell whether two LRs differ by no more than rounding; for a tensor on a GPU it waits."""
+    return math.isclose(found, expected, rel_tol=_ROUNDING)
 
 
 def group_names(

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch.optim import SGD, AdamW
 from torch.optim import lr_scheduler as torch_schedulers
 
-from lightning_lr.fit.group_names import group_names
+from lightning_lr.fit.optimizers import group_names
 
 
 def sgd(*lrs):
