@@ -199,6 +199,22 @@ def test_a_batch_without_loss_is_passed_over():
     assert all(map(math.isfinite, rehearse.losses[0]))
 
 
+class Bare(SGD):
+    """Calls the closure without gradients, as some optimizers of other libraries do."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = closure()
+        super().step()
+        return loss
+
+
+def test_an_optimizer_that_steps_without_gradients_can_be_rehearsed():
+    rehearse = Rehearse(lrs=[0.01] * 3)
+    trainer(rehearse, max_epochs=1).fit(Toy(lambda parameters: Bare(parameters, lr=0.1)))
+    assert all(map(math.isfinite, rehearse.losses[0]))
+
+
 def test_a_short_loader_starts_over():
     rehearse = Rehearse(lrs=[0.01] * 25)
     trainer(rehearse, max_epochs=1).fit(Toy(batches=3))
