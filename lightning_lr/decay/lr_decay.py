@@ -268,10 +268,11 @@ class LRDecay(Callback):
         """Whether `start_cooldown` can be used: the policy is `WarmupStableDecay`."""
         return isinstance(self.policy, WarmupStableDecay)
 
-    def start_cooldown(self, trainer: Trainer) -> str | None:
+    def start_cooldown(self, trainer: Trainer, *, keeps_length: bool = True) -> str | None:
         """Begin the cooldown of `WarmupStableDecay` now and end the run with it.
 
-        The cooldown keeps its planned length, even if that is a share of the run. At its end, LRDecay stops
+        The cooldown keeps its planned length, even if that is a share of the run; with `keeps_length=False`,
+        it takes the rest of a run whose end is known. At its end, LRDecay stops
         the fit by `trainer.should_stop`, which `min_epochs` and `min_steps` can delay. Start and length are
         saved in checkpoints; the LR remains a closed form of time.
 
@@ -285,7 +286,7 @@ class LRDecay(Callback):
             raise RuntimeError(f"`LRDecay(policy={self.policy!r})` has no cooldown: use `WarmupStableDecay`.")
         epochs = self._epoch + (self.interval == "epoch" and trainer.is_last_batch)
         try:
-            self._plan = self.plan.cooled_from(step=self._step, epoch=epochs)
+            self._plan = self.plan.cooled_from(step=self._step, epoch=epochs, keeps_length=keeps_length)
         except ValueError:
             return None
         length = math.ceil(self._plan.cooldown.length) if self._plan.cooldown else 0

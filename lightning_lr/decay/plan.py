@@ -104,8 +104,10 @@ class Plan:
             factor = policy.factor(time, self.total)
         return factor if step >= self.warmup_steps else factor * step / self.warmup_steps
 
-    def cooled_from(self, *, step: int, epoch: int) -> "Plan":
+    def cooled_from(self, *, step: int, epoch: int, keeps_length: bool = True) -> "Plan":
         """Return the plan whose cooldown begins now, after `step` steps and `epoch` epochs.
+
+        It is as long as planned, or with `keeps_length=False` as the rest of the run, if that is known.
 
         Raises:
             ValueError: The policy has no cooldown, or is not in its stable phase.
@@ -125,7 +127,9 @@ class Plan:
             raise ValueError("The cooldown has begun already.")
         if time < warmup or step < self.warmup_steps:
             raise ValueError("The warm-up is not over yet.")
-        return replace(self, cooldown=Cooldown(time, cooldown))
+        rest = self.total - time
+        stretched = not keeps_length and math.isfinite(rest)
+        return replace(self, cooldown=Cooldown(time, rest if stretched else cooldown))
 
     def is_over(self, *, step: int, epoch: int) -> bool:
         """Tell whether a cooldown that began early has ended."""

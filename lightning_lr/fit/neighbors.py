@@ -71,7 +71,7 @@ class Schedules(Protocol):
     def has_cooldown(self) -> bool:
         """Whether `start_cooldown` can be used."""
 
-    def start_cooldown(self, trainer: Trainer) -> str | None:
+    def start_cooldown(self, trainer: Trainer, *, keeps_length: bool = True) -> str | None:
         """Begin the cooldown and return what that means for the run; None if it has already begun."""
 
     def warms_up(self, trainer: Trainer, pl_module: LightningModule) -> bool:

@@ -12,6 +12,7 @@ from lightning_lr.plateau.actions.retune import Retune
 from lightning_lr.plateau.actions.stop import StartCooldown, StopTraining
 from lightning_lr.plateau.detectors.base import Detector, Mode, Observation, State, Verdict
 from lightning_lr.plateau.detectors.patience import Patience
+from lightning_lr.plateau.detectors.progress import Progress
 from lightning_lr.plateau.detectors.slope_test import SlopeTest
 from lightning_lr.plateau.plateau_detector import PlateauDetector
 from lightning_lr.plateau.record import Record
@@ -25,6 +26,7 @@ __all__ = [
     "Observation",
     "Patience",
     "PlateauDetector",
+    "Progress",
     "Record",
     "ReduceLR",
     "ReportOnly",

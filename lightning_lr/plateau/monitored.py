@@ -1,19 +1,20 @@
 """Reads the monitored value of a validation, never a stale one, and the same on every rank."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_lr.fit.losses import ValidationLoss, training_loss
 from lightning_lr.fit.ranks import gather_from_ranks, mean_over_ranks, rank_sum, sum_over_ranks
-from lightning_lr.fit.run_length import check_epochs_end_together
+from lightning_lr.fit.run_length import check_epochs_end_together, run_length
 from lightning_lr.fit.saved_state import count, number, read_entries
 
-__all__ = ["MonitoredValue", "TrainingLoss", "check_validations"]
+__all__ = ["MonitoredValue", "RunLength", "TrainingLoss", "check_validations"]
 
 RETURNED = "loss/val"
 
@@ -35,6 +36,30 @@ def check_validations(trainer: Trainer) -> None:
             otherwise="they wait for each other for ever",
             remedy="Validate by steps, with `Trainer(check_val_every_n_epoch=None, val_check_interval=...)`",
         )
+
+
+class RunLength:
+    """How many validations a run has, estimated at each of them from the share of the run that is over.
+
+    Args:
+        trainer: With the loaders set up; all ranks make it.
+        pl_module: The module being trained.
+    """
+
+    def __init__(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        manual = not pl_module.automatic_optimization
+        self._counts_batches = manual and trainer.max_steps == -1
+        self._length = run_length(trainer, manual=manual)
+
+    def validations(self, trainer: Trainer, done: int) -> float:
+        """Return how many validations the run has if `done` of them are over; infinite if unknown."""
+        if math.isfinite(self._length.steps):
+            loop = trainer.fit_loop.epoch_loop
+            over = loop.total_batch_idx + 1 if self._counts_batches else trainer.global_step
+            share = over / self._length.steps
+        else:
+            share = (trainer.current_epoch + trainer.is_last_batch) / self._length.epochs
+        return max(done, round(done / share)) if share else math.inf
 
 
 class MonitoredValue:

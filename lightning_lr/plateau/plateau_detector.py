@@ -1,5 +1,6 @@
 """PlateauDetector: judges every validation, and lets actions follow the verdict."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
@@ -11,17 +12,24 @@ from typing_extensions import override
 
 from lightning_lr.checks import check_choice
 from lightning_lr.fit.internals import keep_swa_lrs, state_key
-from lightning_lr.fit.neighbors import Charts, write_schedules
+from lightning_lr.fit.neighbors import Charts, callbacks_of, write_schedules
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.saved_state import Read, count, each_of, one_of
 from lightning_lr.output.points import logged_step, next_step
 from lightning_lr.plateau.actions.base import ActionSpec, Effect
 from lightning_lr.plateau.detectors.base import Detector, Mode, Observation, State, Verdict, VerdictState
-from lightning_lr.plateau.detectors.slope_test import SlopeTest
-from lightning_lr.plateau.monitored import MonitoredValue, TrainingLoss, check_validations
+from lightning_lr.plateau.detectors.progress import Progress
+from lightning_lr.plateau.monitored import MonitoredValue, RunLength, TrainingLoss, check_validations
 from lightning_lr.plateau.reactions import Reactions, checked_actions, tell_default
 from lightning_lr.plateau.record import Record, read_record
-from lightning_lr.plateau.report import plateau_charts, plateau_figure, sum_up, tell_verdict, write_verdict
+from lightning_lr.plateau.report import (
+    plateau_charts,
+    plateau_figure,
+    sum_up,
+    tell_too_few,
+    tell_verdict,
+    write_verdict,
+)
 from lightning_lr.rates import current_lr
 
 if TYPE_CHECKING:
@@ -29,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PlateauDetector"]
 
-_DEFAULT_DETECTOR = SlopeTest()
+_DEFAULT_DETECTOR = Progress()
 # How many validations are remembered, for `verdicts` and the figure.
 _REMEMBERED = 1000
 
@@ -47,10 +55,14 @@ class PlateauDetector(Callback):
 
     **Actions** follow a verdict, all of them and in their order, and work with any LR schedule: they multiply
     the base LR. By default, a plateau multiplies it by 0.3; overfitting and divergence first go back to the
-    best weights and then do the same. The best weights are kept in memory and in checkpoints, unless they are
-    sharded over ranks; then the default only multiplies the LR. If LRDecay, a torch scheduler or SWA sets the
-    LR, the default is to report only, and a message at fit start says so. A change of the LR or the weights
-    starts a new history.
+    best weights and then do the same. In the last fifth of a run with a known end, the LR falls to 0 anyway.
+    The best weights are kept in memory and in checkpoints, unless they are sharded over ranks; then the
+    default only multiplies the LR. If LRDecay, a torch scheduler or SWA sets the LR, the default is to report
+    only, and a message at fit start says so. A change of the LR or the weights starts a new history.
+
+    **Coming from ReduceLROnPlateau:** `patience` and `threshold` belong to the detector, `factor`, `cooldown`
+    and `min_lr` to the action: `PlateauDetector(detector=Progress(patience=5), on_plateau=ReduceLR(0.1))`.
+    `Patience` is its rule, step for step.
 
     **Resume.** Checkpoints hold the full state: a run that is interrupted after any validation and resumed
     has the verdicts and LRs of the uninterrupted run.
@@ -151,6 +163,7 @@ class PlateauDetector(Callback):
         self._told = ""
         self._records: list[Record] = []
         self._step = 0
+        self._run_length: RunLength | None = None
 
     @property
     @override
@@ -198,7 +211,8 @@ class PlateauDetector(Callback):
                 "PlateauDetector has no validation to judge. Give the fit a validation loader, the module a"
                 " `validation_step`, and the Trainer `limit_val_batches` above 0; or remove PlateauDetector."
             )
-        self._reactions.begin(trainer, monitor=self.monitor, mode=self.mode)
+        is_first = callbacks_of(trainer, PlateauDetector)[0] is self
+        self._reactions.begin(trainer, monitor=self.monitor, mode=self.mode, is_first=is_first)
 
     def check_fit(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a fit whose loaders are set up but whose validations cannot be judged; all ranks call it.
@@ -213,6 +227,7 @@ class PlateauDetector(Callback):
         keep_swa_lrs(trainer)
         check_not_restarted(trainer, self, loaded=self._count > 0)
         self.check_fit(trainer, pl_module)
+        self._run_length = RunLength(trainer, pl_module)
         if next_step(trainer) == 0 and None in (self.on_plateau, self.on_overfitting, self.on_divergence):
             tell_default(trainer)
 
@@ -254,7 +269,9 @@ class PlateauDetector(Callback):
         value, names = self._value.finish(trainer)
         training_loss = self._training_loss.take(trainer)
         if value is not None:
-            self._judge(trainer, pl_module, Observation(value, training_loss))
+            length = self._run_length
+            total = length.validations(trainer, self._count + 1) if length else math.inf
+            self._judge(trainer, pl_module, Observation(value, training_loss, total))
         elif not self._count:
             raise self._value.missing(trainer, names)
 
@@ -297,14 +314,18 @@ class PlateauDetector(Callback):
 
     def _judge(self, trainer: Trainer, pl_module: LightningModule, observation: Observation) -> None:
         self._count += 1
+        fewest = self.detector.fewest(observation.total)
+        if self._count == 1 and observation.total < fewest:
+            tell_too_few(trainer, self.monitor, observation.total, fewest)
         self._state, verdict = self.detector.judge(self._state, observation, mode=self.mode)
         lr = current_lr(trainer)
         record = Record(self._count, self._step, observation.value, observation.training_loss, lr, verdict)
-        effects = self._reactions.react(trainer, pl_module, record)
-        record = replace(record, effects=tuple(effect.text for effect in effects))
+        effects = self._reactions.react(trainer, pl_module, record, total=observation.total)
+        told = [effect for effect in effects if not effect.is_announced]
+        record = replace(record, effects=tuple(effect.text for effect in told))
         self._records = [*self._records, record][-_REMEMBERED:]
         write_verdict(trainer, self.monitor, record)
-        if effects or verdict.state not in (self._told, "undecided"):
+        if told or verdict.state not in (self._told, "undecided"):
             self._told = verdict.state
             tell_verdict(trainer, self.monitor, record)
         self._follow_up(trainer, effects)
@@ -312,4 +333,5 @@ class PlateauDetector(Callback):
     def _follow_up(self, trainer: Trainer, effects: Sequence[Effect]) -> None:
         if any(effect.starts_afresh for effect in effects):
             self._state = self.detector.after_change(self._state)
+        if effects:
             write_schedules(trainer)

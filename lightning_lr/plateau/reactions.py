@@ -23,6 +23,7 @@ from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.plateau.actions.base import Action, ActionSpec, Best, Effect, ReportOnly, Situation
 from lightning_lr.plateau.actions.reduce import ReduceLR
 from lightning_lr.plateau.actions.restore import RestoreBest, is_sharded
+from lightning_lr.plateau.actions.stop import StartCooldown
 from lightning_lr.plateau.detectors.base import Mode, is_better
 from lightning_lr.plateau.record import Record
 from lightning_lr.plateau.weights import copy_weights, read_weights
@@ -46,23 +47,34 @@ class Reactions:
         # The kinds of the actions whose memories were loaded.
         self._writers: dict[str, str] = {}
         self._has_acted = False
+        self._leads = False
         self.best: Best | None = None
 
-    def begin(self, trainer: Trainer, *, monitor: str, mode: Mode) -> None:
-        """Begin a fit; refuse actions that lack what they need or do not fit the loaded memories."""
+    def begin(self, trainer: Trainer, *, monitor: str, mode: Mode, is_first: bool) -> None:
+        """Begin a fit; refuse actions that lack what they need or do not fit the loaded memories.
+
+        Args:
+            trainer: With its optimizers.
+            monitor: The name of the monitored value.
+            mode: Whether smaller or larger values are better.
+            is_first: Whether this is the Trainer's first PlateauDetector.
+        """
         self._monitor, self._mode = monitor, mode
-        defaults = _defaults(trainer)
+        self._leads = is_first and lowering_schedule(trainer) is None
+        defaults = _defaults(trainer, self._given["plateau"])
         self._actions = {
-            state: (defaults[state],) if given is None else given for state, given in self._given.items()
+            state: defaults[state] if given is None else given for state, given in self._given.items()
         }
         for _, action in self._all():
             action.check(trainer, monitor=monitor, mode=mode)
         _check_memories(self._memories, self._writers, dict(self._all()))
 
-    def react(self, trainer: Trainer, pl_module: LightningModule, record: Record) -> list[Effect]:
-        """Show a validation to all actions, and let those that follow its verdict act."""
+    def react(
+        self, trainer: Trainer, pl_module: LightningModule, record: Record, *, total: float
+    ) -> list[Effect]:
+        """Show a validation of a run of `total` to all actions, and let those that follow its verdict act."""
         self._note_best(trainer, pl_module, record)
-        situation = partial(self._situation, trainer, pl_module, record)
+        situation = partial(self._situation, trainer, pl_module, record, total=total)
         effects = [action.watch(situation(name)) for name, action in self._all()]
         effects += [action.act(situation(name)) for name, action in self._of(record.verdict.state)]
         done = [effect for effect in effects if effect is not None]
@@ -104,9 +116,20 @@ class Reactions:
         for state in self._actions:
             yield from self._of(state)
 
-    def _situation(self, trainer: Trainer, module: LightningModule, record: Record, name: str) -> Situation:
+    def _situation(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        record: Record,
+        name: str,
+        *,
+        total: float = math.inf,
+    ) -> Situation:
         memory = self._memories.setdefault(name, {})
-        return Situation(trainer, module, self._monitor, self._mode, record, self.best, memory)
+        leads = self._leads and name == "plateau.0"
+        return Situation(
+            trainer, module, self._monitor, self._mode, record, self.best, memory, total=total, leads=leads
+        )
 
     def _note_best(self, trainer: Trainer, pl_module: LightningModule, record: Record) -> None:
         if not math.isfinite(record.value):
@@ -187,8 +210,11 @@ def checked_actions(name: str, actions: ActionSpec) -> tuple[Action, ...] | None
     return tuple(several)
 
 
-def _defaults(trainer: Trainer) -> dict[str, Action]:
+def _defaults(trainer: Trainer, on_plateau: tuple[Action, ...] | None) -> dict[str, tuple[Action, ...]]:
+    if any(isinstance(action, StartCooldown) for action in on_plateau or ()):
+        kept: tuple[Action, ...] = () if is_sharded(trainer) else (RestoreBest(1.0),)
+        return dict.fromkeys(("plateau", "overfitting", "diverging"), (*kept, StartCooldown()))
     if lowering_schedule(trainer) is not None:
-        return dict.fromkeys(("plateau", "overfitting", "diverging"), ReportOnly())
+        return dict.fromkeys(("plateau", "overfitting", "diverging"), (ReportOnly(),))
     back = ReduceLR() if is_sharded(trainer) else RestoreBest()
-    return {"plateau": ReduceLR(), "overfitting": back, "diverging": back}
+    return {"plateau": (ReduceLR(),), "overfitting": (back,), "diverging": (back,)}

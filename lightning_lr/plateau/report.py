@@ -1,6 +1,7 @@
 """Reports what PlateauDetector sees and does: scalars, decisions, and a figure."""
 
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ _COLORS = {
     "overfitting": COLORS["purple"],
     "diverging": COLORS["vermilion"],
 }
+# Height of the band of verdicts below the curve, as a share of the axes.
+_BAND = 0.03
 # Characters in a line of text beside the mark of an action.
 _LINE = 45
 # Positive values that differ by more than this factor get a log axis.
@@ -50,13 +53,13 @@ _MANY_DECADES = 30
 
 def plateau_charts(monitor: str) -> Charts:
     """Return the charts of TensorBoard's Custom Scalars for one monitored value."""
-    # A chart with a band takes the names of one curve and of its two borders.
+    # A chart with a band shows an error if one of its curves lacks a step.
     band = [f"plateau/{monitor}/{name}" for name in ("slope", "threshold", "upper_threshold")]
     title = f"Improvement of {monitor} per validation: below the band of noise it is a plateau"
     codes = ", ".join(f"{code} {state}" for state, code in _CODES.items())
     return {
         "Plateau": {
-            title: ("Margin", band),
+            title: ("Multiline", [f"{re.escape(tag)}$" for tag in band]),
             f"Verdict: {codes}": ("Multiline", ["plateau/.*/verdict$"]),
             "Noise of one validation": ("Multiline", ["plateau/.*/noise$"]),
         }
@@ -74,6 +77,16 @@ def write_verdict(trainer: Trainer, monitor: str, record: Record) -> None:
     values["verdict"] = _CODES[verdict.state]
     tagged = {f"plateau/{monitor}/{name}": value for name, value in values.items()}
     write_points(trainer.loggers, [Point(record.step, time.time(), tagged)])
+
+
+def tell_too_few(trainer: Trainer, monitor: str, total: float, fewest: int) -> None:
+    """Tell that the run is too short for a plateau to be seen; all ranks call it."""
+    summary = (
+        f"The run has {total:g} validations, and a plateau of {monitor} takes at least {fewest} to be seen."
+        " Validate more often, with `Trainer(val_check_interval=...)`, or give a smaller `patience`, with"
+        " `PlateauDetector(detector=Progress(patience=...))`."
+    )
+    tell(trainer, Entry("PlateauDetector", "default", summary, f"LR stays {current_lr(trainer):.4g}"))
 
 
 def tell_verdict(trainer: Trainer, monitor: str, record: Record) -> None:
@@ -107,7 +120,8 @@ def sum_up(trainer: Trainer, monitor: str, records: Sequence[Record]) -> None:
 def plateau_figure(records: Sequence[Record], monitor: str) -> "Figure":
     """Draw the monitored value, colored by verdict, and the LR below it; needs at least one record.
 
-    Every action is marked, and the validations that its verdict is based on are shaded.
+    A band below the curve shows the verdicts in their colors. Every action is marked, and the validations
+    that its verdict is based on are shaded.
 
     Example:
         >>> from lightning_lr.plateau.detectors.base import Verdict
@@ -146,6 +160,7 @@ def _draw_curve(curve: "Axes", records: Sequence[Record]) -> None:
     for before, record in pairwise(records):
         color = _COLORS[record.verdict.state]
         curve.plot([before.step, record.step], [before.value, record.value], color=color, zorder=2)
+        curve.axvspan(before.step, record.step, ymax=_BAND, color=color, linewidth=0)
 
 
 def _scaled(axes: "Axes", name: str, values: Sequence[float]) -> str:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from lightning_lr import LRLogger, PlateauDetector
 from lightning_lr.plateau import (
     Patience,
+    Progress,
     RestoreBest,
     SlopeTest,
 )
@@ -170,7 +171,7 @@ class Broken(Stalling):
         return self.values[step // 4 - 1]
 
 
-@pytest.mark.parametrize("judge", [SlopeTest(), Patience(patience=1)])
+@pytest.mark.parametrize("judge", [Progress(), SlopeTest(), Patience(patience=1)])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_values_that_are_no_numbers_are_judged_and_nothing_breaks(bad, judge, tmp_path):
     module = Broken(sgd, batches=4)
@@ -182,7 +183,7 @@ def test_values_that_are_no_numbers_are_judged_and_nothing_breaks(bad, judge, tm
     assert all(record.effects == () or "->" in record.effects[-1] for record in judge._records)
 
 
-@pytest.mark.parametrize("judge", [SlopeTest(), Patience(patience=0)])
+@pytest.mark.parametrize("judge", [Progress(), SlopeTest(), Patience(patience=0)])
 def test_one_validation_is_no_plateau(judge):
     judge = PlateauDetector(detector=judge)
     _, run = judged(judge=judge, max_epochs=1)

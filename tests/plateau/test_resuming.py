@@ -47,8 +47,9 @@ ON_PLATEAU = scheduled(lambda o: schedulers.ReduceLROnPlateau(o, factor=0.5, pat
 FACTOR = 0.3
 
 
-def detector(**kwargs):
-    return PlateauDetector(detector=Patience(patience=0), on_plateau=ReduceLR(FACTOR, cooldown=1), **kwargs)
+def detector(final_decay=0.2):
+    action = ReduceLR(FACTOR, cooldown=1, final_decay=final_decay)
+    return PlateauDetector(detector=Patience(patience=0), on_plateau=action)
 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
@@ -126,7 +127,7 @@ def test_beside_reduce_lr_on_plateau_the_multiplier_survives_a_resume(tmp_path):
 def test_a_reduction_multiplies_whatever_the_schedule_is(name):
     make, others, options = FITS[name]
     bare = traced(make, *(other() for other in others), **options)
-    judge = detector()
+    judge = detector(final_decay=0)
     reduced = traced(make, *(other() for other in others), judge, **options)
     at = [record.step + 1 for record in judge._records if record.effects]
     assert at

@@ -17,11 +17,11 @@ from lightning_lr import LRDecay, PlateauDetector
 from lightning_lr.plateau import (
     Escape,
     Patience,
+    Progress,
     ReduceLR,
     ReportOnly,
     RestoreBest,
     Retune,
-    SlopeTest,
     StartCooldown,
     StopTraining,
 )
@@ -55,7 +55,9 @@ def test_with_a_schedule_the_default_is_to_report_and_an_action_given_acts(make,
 
 
 def test_the_console_tells_changes_of_the_verdict_and_actions(caplog):
-    judge = PlateauDetector(detector=Verdicts("uiiuipouuod"), on_plateau=ReduceLR(0.5), on_overfitting=[])
+    judge = PlateauDetector(
+        detector=Verdicts("uiiuipouuod"), on_plateau=ReduceLR(0.5, final_decay=0), on_overfitting=[]
+    )
     judged(judge=judge, max_epochs=11)
     lines = [line for line in caplog.messages if line.startswith("PlateauDetector")]
     assert [line.split(",")[0] for line in lines[:3]] == [
@@ -70,6 +72,13 @@ def test_the_console_tells_changes_of_the_verdict_and_actions(caplog):
     assert lines[4].startswith(f"PlateauDetector: Of 11 validations of val_loss: {counts}. The last: Validat")
     assert lines[4].endswith("(2 actions, LR 0.015 at the end)")
     assert len(lines) == 5
+
+
+def test_a_run_too_short_for_a_plateau_says_so_once(caplog):
+    judged(judge=PlateauDetector(), max_epochs=4)
+    [said] = [line for line in caplog.messages if "The run has" in line]
+    assert "The run has 4 validations, and a plateau of val_loss takes at least 7 to be seen." in said
+    assert "PlateauDetector(detector=Progress(patience=...))" in said
 
 
 def test_tensorboard_shows_verdicts_numbers_and_a_figure(tmp_path):
@@ -175,7 +184,7 @@ trainer:
     monkeypatch.setattr(sys, "argv", ["run.py", "--config", str(config)])
     cli = LightningCLI(Toy, run=False, save_config_callback=None, seed_everything_default=False)
     plain, full, other = (each for each in cli.trainer.callbacks if isinstance(each, PlateauDetector))
-    assert (plain.monitor, plain.mode, plain.detector) == ("val_loss", "min", SlopeTest())
+    assert (plain.monitor, plain.mode, plain.detector) == ("val_loss", "min", Progress())
     assert plain.on_plateau is plain.on_overfitting is plain.on_divergence is None
     assert (full.monitor, full.mode, full.detector) == ("val_acc", "max", Patience(patience=3))
     assert full.on_plateau == (ReduceLR(0.2, min_lr=1e-5),)

@@ -1,5 +1,6 @@
 """The interface of an action: what it gets to see, and what it returns."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ class Situation:
         record: The validation and the verdict on it.
         best: The best validation so far, including this one; None before the first finite value.
         memory: What this action remembers, initially empty: plain data and tensors, saved in checkpoints.
+        total: How many validations the whole run has; infinite if it is not known.
+        leads: Whether this is the first action on a plateau of the first PlateauDetector, beside no schedule
+            that lowers the LR: the one that may lower it to the end of the run.
     """
 
     trainer: Trainer
@@ -51,6 +55,8 @@ class Situation:
     record: Record
     best: Best | None
     memory: dict[str, Any]
+    total: float = math.inf
+    leads: bool = False
 
     @property
     def value(self) -> float:
@@ -80,10 +86,12 @@ class Effect:
         text: What has changed, as in `LR 0.1 -> 0.03`.
         starts_afresh: Whether the detector starts a new history, because learning rates or weights have
             changed.
+        is_announced: Whether an earlier effect has said that this would happen. Then it is not told again.
     """
 
     text: str
     starts_afresh: bool = False
+    is_announced: bool = False
 
 
 class Action(ABC):

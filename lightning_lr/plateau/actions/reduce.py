@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from lightning_lr.checks import check_count, check_number
 from lightning_lr.fit.neighbors import schedulers_of
-from lightning_lr.fit.saved_state import count, read_entries
+from lightning_lr.fit.saved_state import Read, count, flag, read_entries
 from lightning_lr.plateau.actions.base import Action, Effect, Situation
 from lightning_lr.rates import base_lr, current_lr, rescale
 
@@ -21,15 +21,21 @@ _LEAST_CHANGE = 1e-6
 
 @dataclass(frozen=True)
 class ReduceLR(Action):
-    """Multiply the LR by `factor`.
+    """Multiply the LR by `factor`, and lower it to the end of the run.
 
     The base LR is multiplied, together with everything that torch's schedulers derive from it. LRDecay or a
     scheduler continues on its own curve from there, and the groups keep their ratios.
+
+    A run that ends without having lowered its LR has wasted the better part of it. So in the last
+    `final_decay` of a run with a known end, the LR falls linearly, at every validation, to 0 or `min_lr`, and
+    a plateau does not lower it any further. This holds for the action on a plateau, for one PlateauDetector
+    in a Trainer, and where no schedule lowers the LR already.
 
     Args:
         factor: The factor for the LR, in (0, 1).
         min_lr: The lowest base LR of the group with the highest one, in [0, inf).
         cooldown: For how many validations after a reduction not to reduce again, at least 0.
+        final_decay: The last share of the run in which the LR falls to the end, in [0, 1].
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -37,32 +43,45 @@ class ReduceLR(Action):
 
     Example:
         >>> ReduceLR(0.1)
-        ReduceLR(factor=0.1, min_lr=0.0, cooldown=0)
+        ReduceLR(factor=0.1, min_lr=0.0, cooldown=0, final_decay=0.2)
     """
 
     factor: float = 0.3
     _: KW_ONLY
     min_lr: float = 0.0
     cooldown: int = 0
+    final_decay: float = 0.2
 
     def __post_init__(self) -> None:
         check_number("ReduceLR(factor=...)", self.factor, "(0, 1)")
         check_number("ReduceLR(min_lr=...)", self.min_lr, "[0, inf)")
         check_count("ReduceLR(cooldown=...)", self.cooldown, minimum=0)
+        check_number("ReduceLR(final_decay=...)", self.final_decay, "[0, 1]")
 
     @override
     def check_memory(self, memory: Mapping[str, Any]) -> None:
-        read_entries(memory, {"resting": count} if memory else {})
+        known: dict[str, Read] = {"resting": count, "ending": flag}
+        read_entries(memory, {name: known[name] for name in known if name in memory})
 
     @override
-    def watch(self, situation: Situation) -> None:
+    def watch(self, situation: Situation) -> Effect | None:
         resting = situation.memory.pop("resting", 0)
         if resting > 1:
             situation.memory["resting"] = resting - 1
+        left = situation.total - situation.validation
+        if not situation.leads or left <= 0 or left >= self.final_decay * situation.total:
+            return None
+        announced = situation.memory.get("ending", False)
+        situation.memory["ending"] = True
+        effect = multiply_lr(situation.trainer, left / (left + 1), min_lr=self.min_lr)
+        if effect is None:
+            return None
+        text = f"{effect.text}, and on to {self.min_lr:g} with the {left:g} validations that are left"
+        return Effect(text, is_announced=announced)
 
     @override
     def act(self, situation: Situation) -> Effect | None:
-        if "resting" in situation.memory:
+        if "resting" in situation.memory or "ending" in situation.memory:
             return None
         effect = multiply_lr(situation.trainer, self.factor, min_lr=self.min_lr)
         if effect is not None:

@@ -34,9 +34,16 @@ class StopTraining(Action):
 class StartCooldown(Action):
     """Let `LRDecay(WarmupStableDecay(...))` begin its cooldown now and end the run with it.
 
-    The cooldown keeps its planned length, and its start is saved in checkpoints. At its end, after a last
-    validation, LRDecay stops the fit by `trainer.should_stop`, but not before the Trainer's `min_epochs` and
-    `min_steps`.
+    In a run with a known end, the cooldown takes the rest of it. With `keeps_length=True`, or if the end is
+    not known, it keeps its planned length, and at its end, after a last validation, LRDecay stops the fit
+    by `trainer.should_stop`, but not before the Trainer's `min_epochs` and `min_steps`. Without a plateau,
+    the policy cools down in time for the end of the run. Start and length are saved in checkpoints.
+
+    With this action on a plateau, the default on overfitting and divergence is to go back to the best weights
+    and to start the cooldown as well.
+
+    Args:
+        keeps_length: Whether an early cooldown is as long as planned, and ends the run early.
 
     Raises:
         MisconfigurationException: At fit start: the Trainer has no LRDecay with this policy.
@@ -46,8 +53,10 @@ class StartCooldown(Action):
 
     Example:
         >>> StartCooldown()
-        StartCooldown()
+        StartCooldown(keeps_length=False)
     """
+
+    keeps_length: bool = False
 
     @override
     def check(self, trainer: Trainer, *, monitor: str, mode: Mode) -> None:
@@ -60,7 +69,11 @@ class StartCooldown(Action):
     @override
     def act(self, situation: Situation) -> Effect | None:
         decay = self._found(situation.trainer)
-        text = decay.start_cooldown(situation.trainer) if decay is not None else None
+        text = (
+            decay.start_cooldown(situation.trainer, keeps_length=self.keeps_length)
+            if decay is not None
+            else None
+        )
         return None if text is None else Effect(text, starts_afresh=True)
 
     def _found(self, trainer: Trainer) -> Schedules | None:

@@ -31,15 +31,18 @@ class Observation:
     Args:
         value: The monitored value; any float.
         training_loss: Mean training loss since the previous validation; NaN if it is not known.
+        total: How many validations the whole run has; infinite if it is not known.
     """
 
     value: float
     training_loss: float = math.nan
+    total: float = math.inf
 
     def __post_init__(self) -> None:
         # Callers hold numpy scalars and tensors; a state goes into checkpoints as it is.
         object.__setattr__(self, "value", float(self.value))
         object.__setattr__(self, "training_loss", float(self.training_loss))
+        object.__setattr__(self, "total", float(self.total))
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,10 @@ class Detector(ABC):
     @abstractmethod
     def begin(self) -> State:
         """Return the state before the first validation."""
+
+    def fewest(self, total: float) -> int:
+        """Return how many validations it takes to see a plateau in a run of `total` validations, at least."""
+        return 1
 
     @abstractmethod
     def check_state(self, state: State) -> None:

@@ -1,12 +1,14 @@
-"""What the slope test remembers of a run, in bounded memory, and the scale on which it reads the values."""
+"""What the detectors remember of a run, in bounded memory, and the scale on which it reads the values."""
+
+import math
 
 import numpy as np
 
 from lightning_lr.fit.saved_state import Read, count, each_of, finite, flag, number, optional, read_entries
-from lightning_lr.plateau.detectors.base import Mode, Observation, State, is_better
+from lightning_lr.plateau.detectors.base import Mode, Observation, State, Verdict, VerdictState, is_better
 from lightning_lr.plateau.detectors.trend import Series
 
-__all__ = ["begin", "check", "forget", "remember", "series_of"]
+__all__ = ["ENTRIES", "begin", "check", "forget", "not_finite", "on_scale", "remember", "series_of"]
 
 _LEVEL = 5
 # Improvement below this share of the values is rounding.
@@ -27,7 +29,7 @@ def begin() -> State:
     }
 
 
-_ENTRIES: dict[str, Read] = {
+ENTRIES: dict[str, Read] = {
     "values": each_of(finite),
     "training_losses": each_of(number),
     "first_values": each_of(finite),
@@ -39,16 +41,16 @@ _ENTRIES: dict[str, Read] = {
 }
 
 
-def check(state: object) -> None:
-    """Check a history from a checkpoint; raises ValueError if it is not valid."""
-    checked = read_entries(state, _ENTRIES)
+def check(state: object, name: str) -> None:
+    """Check the history of the detector `name` from a checkpoint; raises ValueError if it is not valid."""
+    checked = read_entries(state, ENTRIES)
     values, losses = len(checked["values"]), len(checked["training_losses"])
     if values != losses:
         raise ValueError(
-            f"A state of `SlopeTest` must have as many values as training losses, got {values} and {losses}."
+            f"A state of `{name}` must have as many values as training losses, got {values} and {losses}."
         )
     if checked["positive"] and not all(value > 0 for value in checked["values"] + checked["first_values"]):
-        raise ValueError("A state of `SlopeTest` cannot have positive=True and a value that is not.")
+        raise ValueError(f"A state of `{name}` cannot have positive=True and a value that is not.")
 
 
 def remember(state: State, observation: Observation, mode: Mode, *, first: int, kept: int) -> State:
@@ -105,8 +107,18 @@ def series_of(state: State, mode: Mode) -> Series | None:
         >>> series_of(state, "max").tolist()
         [0.25, -1.25, -1.25]
     """
+    return _scaled(state, state["values"], mode)
+
+
+def on_scale(state: State, values: list[float], mode: Mode) -> list[float]:
+    """Return other values on the scale of the series, which must exist."""
+    scaled = _scaled(state, values, mode)
+    return [] if scaled is None else list(map(float, scaled))
+
+
+def _scaled(state: State, of: list[float], mode: Mode) -> Series | None:
     sign = 1.0 if mode == "min" else -1.0
-    values = np.array(state["values"])
+    values = np.array(of)
     if state["positive"]:
         return np.asarray(sign * np.log(values))
     # Differences of the largest floats are infinite.
@@ -115,6 +127,13 @@ def series_of(state: State, mode: Mode) -> Series | None:
         return None
     improvement = sign * (_middle(state["first_values"]) / unit - state["best_level"] / unit)
     return np.asarray(sign * (values / unit) / improvement) if improvement > _ROUNDING else None
+
+
+def not_finite(value: float, count: int, fewest: int) -> Verdict:
+    """Return the verdict on the last of `count` values in a row that are NaN or infinite."""
+    state: VerdictState = "diverging" if count >= fewest else "undecided"
+    reason = f"The value is {value}, {count} in a row without a finite one; {fewest} are divergence."
+    return Verdict(state, math.nan, math.nan, math.nan, math.nan, count, reason)
 
 
 def _middle(values: list[float]) -> float:

@@ -71,6 +71,10 @@ class Patience(Detector):
         return {"best": None, "bad": 0, "cooldown": 0}
 
     @override
+    def fewest(self, total: float) -> int:
+        return self.patience + 2
+
+    @override
     def check_state(self, state: State) -> None:
         read_entries(state, {"best": optional(number), "bad": count, "cooldown": count})
 

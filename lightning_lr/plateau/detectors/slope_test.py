@@ -1,4 +1,4 @@
-"""The default plateau detector: is the monitored value surely improving too slowly to wait for more?
+"""A plateau detector that wants certainty: does the value surely improve too slowly to wait for more?
 
 A slope that cannot be seen is no evidence of a plateau: enough noise hides every slope. So the test asks the
 opposite question: can the slope that is worth waiting for be ruled out? It looks at as many validations as
@@ -116,14 +116,18 @@ class SlopeTest(Detector):
         return memory.begin()
 
     @override
+    def fewest(self, total: float) -> int:
+        return self._fewest
+
+    @override
     def check_state(self, state: State) -> None:
-        memory.check(state)
+        memory.check(state, "SlopeTest")
 
     @override
     def judge(self, state: State, observation: Observation, *, mode: Mode) -> tuple[State, Verdict]:
         if not math.isfinite(observation.value):
             count = state["non_finite"] + 1
-            return {**state, "non_finite": count}, _not_finite(observation.value, count)
+            return {**state, "non_finite": count}, memory.not_finite(observation.value, count, _NON_FINITE)
         first = max(_FEWEST_FIRST, self.patience)
         state = memory.remember(state, observation, mode, first=first, kept=self._kept)
         count, fewest = len(state["values"]), self._fewest
@@ -242,9 +246,3 @@ def _trend(reading: _Reading, unit: str) -> str:
 
 def _undecided(count: int, reason: str) -> Verdict:
     return Verdict("undecided", *_NOT_ESTIMATED, count, reason)
-
-
-def _not_finite(value: float, count: int) -> Verdict:
-    state: VerdictState = "diverging" if count >= _NON_FINITE else "undecided"
-    reason = f"The value is {value}, {count} in a row without a finite one; {_NON_FINITE} are divergence."
-    return Verdict(state, *_NOT_ESTIMATED, count, reason)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Jumps", "Series", "find_jumps", "noise_of", "slope_error", "slope_of", "window_for"]
+__all__ = ["Jumps", "Series", "find_jumps", "noise_of", "slope_error", "slope_of", "spread_of", "window_for"]
 
 Series = NDArray[np.float64]
 
@@ -116,6 +116,22 @@ def noise_of(series: Series) -> float:
     shrunk = (seen * measured + _PRIOR_WEIGHT * _PRIOR_CORRELATION) / (seen + _PRIOR_WEIGHT)
     rho = min(max(shrunk, 0.0), _LARGEST_CORRELATION)
     return math.sqrt(variance * (1.0 + rho) / 2.0) / (1.0 - rho)
+
+
+def spread_of(series: Series) -> float:
+    """Return the standard deviation of a point around the trend as if the points were independent.
+
+    It is the median absolute second difference over `0.6745 sqrt(6)`, so a steep start does not matter.
+
+    Args:
+        series: At least three points.
+
+    Example:
+        >>> points = np.random.default_rng(0).standard_normal(1000) + 0.1 * np.arange(1000)
+        >>> 0.9 < spread_of(points) < 1.1
+        True
+    """
+    return float(_medians(np.abs(np.diff(series, n=2)))[0]) / (_MAD * math.sqrt(6.0))
 
 
 class Jumps(NamedTuple):

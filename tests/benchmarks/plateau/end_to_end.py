@@ -1,199 +1,81 @@
 """What a PlateauDetector is worth: the validation loss at the end of real trainings, beside the alternatives.
 
-`python tests/benchmarks/plateau/end_to_end.py` prints a table for each of two tasks that overfit, at two
-learning rates: digits, a fifth of whose training labels are wrong, and diabetes, 331 rows with much noise.
-Every row of a table is the same module with another way to move the learning rate, over the same five seeds.
+    cd tests; python -m benchmarks.plateau.end_to_end [--held-out] [--seeds 3] [--methods ...]
+
+For every task and method, the final validation loss over that of a linear decay from the same LR: the
+geometric mean over the seeds. `all` is the geometric mean over the tasks, `best` that of the best loss on the
+way over the final loss of the linear decay, and `worst` the largest ratio to the constant LR on any task.
 """
 
-import logging
+import argparse
+import math
 import statistics
-import sys
-import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeAlias
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from sklearn.datasets import load_diabetes, load_digits
-from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import StandardScaler
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torch.utils.data import DataLoader, TensorDataset
-from tqdm import tqdm
+from benchmarks.plateau.methods import BASELINE, METHODS
+from benchmarks.plateau.tasks import HELD_OUT, TUNED, Task
+from benchmarks.plateau.training import Run, train
 
-from lightning_lr import LRDecay, PlateauDetector
-from lightning_lr.plateau import ReduceLR
-from lightning_lr.policies import Linear
+__all__ = ["measure", "report"]
 
-SEEDS = range(5)
-DETECTOR, REDUCING = "PlateauDetector()", "PlateauDetector, ReduceLR only"
-CONSTANT, TORCH, LINEAR = "constant LR", "ReduceLROnPlateau()", "linear decay"
-Split = tuple[TensorDataset, TensorDataset]
-
-
-@dataclass(frozen=True)
-class Task:
-    """Something to train.
-
-    Args:
-        name: What it is.
-        split: Makes training and validation data from a seed.
-        criterion: Outputs, targets -> mean loss.
-        sizes: Units of the layers.
-        lr: The base LR of AdamW.
-        batch_size: Rows per step.
-        epochs: Length of the training.
-    """
-
-    name: str
-    split: Callable[[int], Split]
-    criterion: Callable[[Tensor, Tensor], Tensor]
-    sizes: tuple[int, ...]
-    lr: float
-    batch_size: int
-    epochs: int
-
-
-def noisy_digits(seed: int) -> Split:
-    """Return scikit-learn's digits, a fifth of the training labels replaced by random ones."""
-    digits = load_digits()
-    images = torch.tensor(digits.data, dtype=torch.float32) / 16
-    labels = torch.tensor(digits.target)
-    train, val = train_test_split(range(len(labels)), test_size=0.4, stratify=labels, random_state=seed)
-    generator = torch.Generator().manual_seed(seed)
-    wrong = torch.rand(len(train), generator=generator) < 0.2
-    given = torch.where(wrong, torch.randint(10, (len(train),), generator=generator), labels[train])
-    return TensorDataset(images[train], given), TensorDataset(images[val], labels[val])
-
-
-def diabetes(seed: int) -> Split:
-    """Return scikit-learn's diabetes data, inputs and targets standardized."""
-    inputs, targets = load_diabetes(return_X_y=True)
-    train, val = train_test_split(range(len(targets)), test_size=0.25, random_state=seed)
-    scaled = StandardScaler().fit(inputs[train]).transform(inputs)
-    centered = (targets - targets[train].mean()) / targets[train].std()
-    rows, wanted = (torch.tensor(each, dtype=torch.float32) for each in (scaled, centered[:, None]))
-    return TensorDataset(rows[train], wanted[train]), TensorDataset(rows[val], wanted[val])
-
-
-# Both at a usual LR and at one that is rather high: what reduces it matters more there.
-TASKS = tuple(
-    replace(task, name=f"{task.name}, LR {lr}", lr=lr)
-    for task in (
-        Task("digits, 20 % wrong labels", noisy_digits, functional.cross_entropy, (64, 128, 10), 0, 64, 100),
-        Task("diabetes", diabetes, functional.mse_loss, (10, 64, 1), 0, 32, 100),
-    )
-    for lr in (0.003, 0.01)
-)
-
-
-class Perceptron(LightningModule):
-    """A network of fully connected layers.
-
-    Args:
-        task: What it learns.
-        on_plateau: Whether torch's scheduler is to reduce the LR.
-    """
-
-    def __init__(self, task: Task, *, on_plateau: bool) -> None:
-        super().__init__()
-        self.task = task
-        self.on_plateau = on_plateau
-        *hidden, last = [nn.Linear(n, m) for n, m in zip(task.sizes, task.sizes[1:], strict=False)]
-        self.network = nn.Sequential(*(part for layer in hidden for part in (layer, nn.ReLU())), last)
-
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        """Return the loss."""
-        return self.task.criterion(self.network(batch[0]), batch[1])
-
-    def validation_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        """Log and return the loss."""
-        loss = self.task.criterion(self.network(batch[0]), batch[1])
-        self.log("val_loss", loss)
-        return loss
-
-    def configure_optimizers(self) -> Any:
-        """Return AdamW, with a scheduler or without."""
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.task.lr)
-        if not self.on_plateau:
-            return optimizer
-        scheduler = {"scheduler": ReduceLROnPlateau(optimizer), "monitor": "val_loss"}
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
-
-
-METHODS: dict[str, Callable[[], list[Callback]]] = {
-    CONSTANT: list,
-    TORCH: list,
-    LINEAR: lambda: [LRDecay(Linear())],
-    DETECTOR: lambda: [PlateauDetector()],
-    REDUCING: lambda: [
-        PlateauDetector(on_plateau=ReduceLR(), on_overfitting=ReduceLR(), on_divergence=ReduceLR())
-    ],
-}
-
-
-def final_loss(task: Task, method: str, seed: int, epochs: int | None = None) -> float:
-    """Train once and return the validation loss of the last weights."""
-    seed_everything(seed, verbose=False)
-    module = Perceptron(task, on_plateau=method == TORCH)
-    train, val = task.split(seed)
-    loaders = DataLoader(train, task.batch_size, shuffle=True), DataLoader(val, len(val))
-    trainer = Trainer(
-        max_epochs=epochs or task.epochs,
-        accelerator="cpu",
-        callbacks=METHODS[method](),
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-    trainer.fit(module, *loaders)
-    [result] = trainer.validate(module, loaders[1], verbose=False)
-    return result["val_loss"]
+CONSTANT = "constant LR"
+# What a run that ended with NaN counts as.
+LOST = 100.0
+Runs: TypeAlias = dict[str, list[Run]]
 
 
 def measure(
-    tasks: Iterable[Task] = TASKS, seeds: Iterable[int] = SEEDS, epochs: int | None = None
-) -> dict[str, dict[str, list[float]]]:
-    """Return the final losses by task, method and seed."""
-    runs = [(task, method, seed) for task in tasks for seed in seeds for method in METHODS]
-    losses: dict[str, dict[str, list[float]]] = {}
-    for task, method, seed in tqdm(runs, desc="trainings", disable=not sys.stderr.isatty()):
-        of_task = losses.setdefault(task.name, {name: [] for name in METHODS})
-        of_task[method].append(final_loss(task, method, seed, epochs))
-    return losses
+    tasks: Iterable[Task], seeds: int, methods: Iterable[str] = METHODS
+) -> Iterator[tuple[str, Runs]]:
+    """Yield the runs of each method, by task and seed."""
+    tasks = list(tasks)
+    for method in methods:
+        yield (
+            method,
+            {task.name: [train(task, seed, METHODS[method]) for seed in range(seeds)] for task in tasks},
+        )
 
 
-def report(losses: dict[str, dict[str, list[float]]]) -> str:
-    """Return the tables as Markdown."""
-    lines = []
-    for task, by_method in losses.items():
-        lines += [
-            f"**{task}**",
-            "",
-            "| | final validation loss | no worse than constant LR |",
-            "|---|---|---|",
-        ]
-        for method, found in by_method.items():
-            wins = sum(one <= other for one, other in zip(found, by_method[CONSTANT], strict=True))
-            spread = statistics.stdev(found) if len(found) > 1 else 0.0
-            lines.append(
-                f"| {method} | {statistics.fmean(found):.4f} ± {spread:.4f} | {wins} of {len(found)} |"
-            )
-        lines.append("")
+def ratio(runs: Iterable[Run], of: Iterable[Run], *, best: bool = False) -> float:
+    """Return the geometric mean over the seeds of the final, or the best, losses over final ones."""
+    logs = []
+    for run, other in zip(runs, of, strict=True):
+        value = run.best if best else run.final
+        logs.append(math.log(value / other.final) if math.isfinite(value) else math.log(LOST))
+    return math.exp(statistics.fmean(logs))
+
+
+def report(found: Mapping[str, Runs]) -> str:
+    """Return the table as Markdown."""
+    base, constant = found[BASELINE], found[CONSTANT]
+    lines = [f"| | all | best | worst | {' | '.join(base)} |", "|---" * (4 + len(base)) + "|"]
+    for method, runs in found.items():
+        ratios = [ratio(runs[task], base[task]) for task in base]
+        bests = [ratio(runs[task], base[task], best=True) for task in base]
+        worst = max(ratio(runs[task], constant[task]) for task in base)
+        cells = [statistics.geometric_mean(ratios), statistics.geometric_mean(bests), worst, *ratios]
+        lines.append(f"| {method} | " + " | ".join(f"{cell:.3f}" for cell in cells) + " |")
     return "\n".join(lines)
 
 
 def main() -> None:
     """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--held-out", action="store_true", help="the tasks that were kept from tuning")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each task and method (default: 3)")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore")
-    print(report(measure()))
+    found: dict[str, Runs] = {}
+    methods = dict.fromkeys([BASELINE, CONSTANT, *arguments.methods])
+    for method, runs in measure(HELD_OUT if arguments.held_out else TUNED, arguments.seeds, methods):
+        found[method] = runs
+        print(method, flush=True)
+    print(report(found))
 
 
 if __name__ == "__main__":

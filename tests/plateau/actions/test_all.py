@@ -56,14 +56,25 @@ def effects(judge):
 
 
 def test_reduce_lr_multiplies_at_every_verdict_and_history_starts_afresh():
-    judge, lrs, _ = run(ReduceLR(0.5), "iipiodu")
+    judge, lrs, _ = run(ReduceLR(0.5, final_decay=0), "iipiodu")
     assert lrs == [0.1, 0.1, 0.1, 0.05, 0.05, 0.025, 0.0125, 0.0125]
     assert changes(judge) == [3, 5, 6]
     assert effects(judge)[3] == ("LR 0.1 -> 0.05",)
 
 
+def test_in_the_last_fifth_of_the_run_the_lr_falls_to_the_end():
+    judge, lrs, _ = run(ReduceLR(0.5), "iipiiiiiiiiippp", max_epochs=15)
+    assert lrs[:13] == [0.1] * 3 + [0.05] * 10
+    # Thirteen of fifteen validations are over: two are left.
+    assert lrs[13:] == pytest.approx([0.05 * 2 / 3, 0.05 / 3])
+    assert effects(judge) == {
+        3: ("LR 0.1 -> 0.05",),
+        13: ("LR 0.05 -> 0.03333, and on to 0 with the 2 validations that are left",),
+    }
+
+
 def test_reduce_lr_rests():
-    judge, lrs, _ = run(ReduceLR(0.5, cooldown=2), "pppppp")
+    judge, lrs, _ = run(ReduceLR(0.5, cooldown=2, final_decay=0), "pppppp")
     assert lrs == [0.1, 0.05, 0.05, 0.05, 0.025, 0.025, 0.025]
     assert changes(judge) == [1, 4]
 
@@ -317,18 +328,27 @@ def test_an_escape_by_momentum_needs_one_of_its_own(make, message):
 
 def test_a_cooldown_begins_now_and_the_run_ends_with_it():
     decay = LRDecay(WarmupStableDecay(3, shape="linear"))
-    judge, lrs, fitted = run(StartCooldown(), "iippp", decay, max_epochs=20)
+    judge, lrs, fitted = run(StartCooldown(keeps_length=True), "iippp", decay, max_epochs=20)
     assert lrs == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.1 * 2 / 3, 0.1 / 3])
     assert fitted.current_epoch == 6
     assert effects(judge) == {3: ("LR cools down over 3 epochs, and the run ends with that",)}
     assert len(judge.verdicts) == 6
 
 
+@pytest.mark.parametrize("state", ["p", "o", "d"])
+def test_by_default_a_cooldown_takes_the_rest_of_the_run(state):
+    decay = LRDecay(WarmupStableDecay(2, shape="linear"))
+    judge, lrs, fitted = run(StartCooldown(), f"ii{state}ppppp", decay, max_epochs=8)
+    assert lrs == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.08, 0.06, 0.04, 0.02])
+    assert fitted.current_epoch == 8
+    assert effects(judge)[3][-1] == "LR cools down over 5 epochs, and the run ends with that"
+
+
 @pytest.mark.parametrize("every", [1, 2])
 def test_a_cooldown_in_steps_ends_within_an_epoch_after_a_last_validation(every):
     policy = WarmupStableDecay(0.125, shape="linear", end=0.2)
     decay, trace = LRDecay(policy, interval="step", warmup=2), LRTrace()
-    judge = PlateauDetector(detector=Verdicts("iippp"), on_plateau=StartCooldown())
+    judge = PlateauDetector(detector=Verdicts("iippp"), on_plateau=StartCooldown(keeps_length=True))
     options = {"max_epochs": 20, "accumulate_grad_batches": every}
     fitted = fit(Stalling(sgd, batches=4 * every), decay, judge, trace, **options)
     # An eighth of 78 steps after the warm-up are 9.75; it began after 12 steps.

@@ -8,7 +8,7 @@ import torch
 from helpers.timelines import noisy_run, timeline, verdicts
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lightning_lr.plateau import Detector, Observation, Patience, SlopeTest, Verdict
+from lightning_lr.plateau import Detector, Observation, Patience, Progress, SlopeTest, Verdict
 
 NAN, INF = math.nan, math.inf
 # Patience is torch's rule
@@ -106,7 +106,7 @@ def test_patience_says_what_it_waits_for():
 # All detectors
 
 
-DETECTORS = [Patience(2, cooldown=1), SlopeTest(), SlopeTest(patience=3)]
+DETECTORS = [Patience(2, cooldown=1), Progress(), Progress(patience=3), SlopeTest(), SlopeTest(patience=3)]
 
 
 @pytest.mark.parametrize("detector", DETECTORS, ids=str)
@@ -169,6 +169,8 @@ def test_a_damaged_state_is_refused(detector, damage):
 def test_the_state_of_another_detector_is_refused():
     with pytest.raises(ValueError, match="`best` is an entry that this version does not know"):
         SlopeTest().check_state(Patience().begin())
+    with pytest.raises(ValueError, match="`best` is missing"):
+        Progress().check_state(SlopeTest().begin())
 
 
 @pytest.mark.parametrize(
@@ -181,6 +183,8 @@ def test_the_state_of_another_detector_is_refused():
         (lambda: Patience(threshold=INF, threshold_mode="abs"), ValueError, r"must be in \[0, inf\)"),
         (lambda: Patience(threshold_mode="relative"), ValueError, "must be 'rel' or 'abs'"),
         (lambda: Patience(cooldown=-1), ValueError, r"`Patience\(cooldown=...\)`"),
+        (lambda: Progress(2), ValueError, r"`Progress\(patience=...\)` must be at least 3, got 2"),
+        (lambda: Progress(min_improvement=1), ValueError, r"`Progress\(min_improvement=...\)` must be in"),
         (lambda: SlopeTest(patience=0), ValueError, r"`SlopeTest\(patience=...\)` must be at least 1, got 0"),
         (lambda: SlopeTest(min_improvement=0), ValueError, r"`SlopeTest\(min_improvement=...\)` must be in"),
         (lambda: SlopeTest(min_improvement=NAN), ValueError, "got nan"),
