@@ -1,4 +1,4 @@
-"""Reads the monitored value of a validation, never a stale one, and the same on every rank."""
+"""Reads the monitored value of a validation or of training, never a stale one, and the same on every rank."""
 
 import math
 from collections.abc import Iterable
@@ -14,9 +14,10 @@ from lightning_lr.fit.ranks import gather_from_ranks, mean_over_ranks, rank_sum,
 from lightning_lr.fit.run_length import check_epochs_end_together, run_length
 from lightning_lr.fit.saved_state import count, number, read_entries
 
-__all__ = ["MonitoredValue", "RunLength", "TrainingLoss", "check_validations"]
+__all__ = ["MonitoredValue", "RunLength", "TrainingLoss", "TrainingValue", "check_validations"]
 
 RETURNED = "loss/val"
+TRAINING = "loss/train"
 
 
 def check_validations(trainer: Trainer) -> None:
@@ -111,33 +112,111 @@ class MonitoredValue:
         )
 
 
-class TrainingLoss:
-    """The mean training loss since the last `take`; until then it stays on the device."""
+class _Mean:
+    """A mean that is kept on the device until it is taken."""
 
     def __init__(self) -> None:
         self._sum: Tensor | float = 0.0
         self._count = 0
+
+    def add(self, value: Tensor) -> None:
+        self._sum = value + self._sum
+        self._count += 1
+
+    def take(self) -> tuple[float, int]:
+        """Return sum and count, and start again."""
+        taken = float(self._sum), self._count
+        self._sum, self._count = 0.0, 0
+        return taken
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sum": float(self._sum), "count": self._count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        values = read_entries(state, {"sum": number, "count": count})
+        self._sum, self._count = values["sum"], values["count"]
+
+
+class TrainingLoss:
+    """The mean training loss since the last `take`; until then it stays on the device."""
+
+    def __init__(self) -> None:
+        self._mean = _Mean()
 
     def add(self, trainer: Trainer, outputs: Any) -> None:
         """Add the loss of a training batch."""
         loss, divided_by = training_loss(trainer, outputs)
         if loss is not None:
             # Half precision must not round the sum.
-            self._sum = loss.reshape(()).float() * divided_by + self._sum
-            self._count += 1
+            self._mean.add(loss.reshape(()).float() * divided_by)
 
     def take(self, trainer: Trainer) -> float:
         """Return the mean over batches and ranks, and start again; NaN if there was no loss."""
-        sums = torch.tensor([float(self._sum), self._count], dtype=torch.float64)
-        self._sum, self._count = 0.0, 0
-        total, count = sum_over_ranks(trainer, sums).tolist()
-        return total / count if count else float("nan")
+        return _mean_of_sums(trainer, self._mean)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint."""
-        return {"sum": float(self._sum), "count": self._count}
+        return self._mean.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint; raises ValueError if the state is not valid."""
-        values = read_entries(state, {"sum": number, "count": count})
-        self._sum, self._count = values["sum"], values["count"]
+        self._mean.load_state_dict(state)
+
+
+class TrainingValue:
+    """The mean over steps of a value of training since the last `take`; until then it stays on the device.
+
+    Args:
+        name: A name that `training_step` logs, or `loss/train`, the loss that it returns; `train_loss` means
+            the same if the module logs nothing by that name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._is_loss = name in (TRAINING, "train_loss")
+        self._seen: Tensor | None = None
+        self._logged = _Mean()
+        self._loss = TrainingLoss()
+
+    def add(self, trainer: Trainer, outputs: Any) -> None:
+        """Add a training batch."""
+        if self._name != TRAINING:
+            # The Trainer keeps a logged value, as the same tensor, until the next one.
+            logged = trainer.callback_metrics.get(self._name)
+            if logged is not None and logged is not self._seen:
+                self._logged.add(logged.detach().reshape(()).float())
+            self._seen = logged
+        if self._is_loss:
+            self._loss.add(trainer, outputs)
+
+    def take(self, trainer: Trainer) -> tuple[float | None, list[str]]:
+        """Return the mean over batches and ranks, None if no rank has a value, and start again.
+
+        All ranks call it. The second value is all names that there were.
+        """
+        values = [_mean_of_sums(trainer, self._logged), self._loss.take(trainer)]
+        value = next((each for each in values if not math.isnan(each)), None)
+        return value, sorted({TRAINING, *trainer.callback_metrics})
+
+    def missing(self, trainer: Trainer, names: Iterable[str]) -> MisconfigurationException:
+        """Return the error for steps without the value."""
+        there = ", ".join(map(repr, names))
+        return MisconfigurationException(
+            f"`PlateauDetector(monitor={self._name!r}, every_n_steps=...)`: training gave no {self._name!r}."
+            f" There is {there}. Monitor one of these; or call `self.log({self._name!r}, ...)` in"
+            " `training_step`, at every step; or return the loss from it and monitor 'loss/train'."
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state for a checkpoint."""
+        return {"logged": self._logged.state_dict(), "loss": self._loss.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint; raises ValueError if the state is not valid."""
+        read_entries(state, {"logged": self._logged.load_state_dict, "loss": self._loss.load_state_dict})
+
+
+def _mean_of_sums(trainer: Trainer, mean: _Mean) -> float:
+    sums = torch.tensor(mean.take(), dtype=torch.float64)
+    total, count = sum_over_ranks(trainer, sums).tolist()
+    return total / count if count else math.nan

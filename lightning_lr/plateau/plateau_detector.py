@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
-from lightning_lr.checks import check_choice
+from lightning_lr.checks import check_choice, check_count
 from lightning_lr.fit.internals import keep_swa_lrs, state_key
 from lightning_lr.fit.neighbors import Charts, callbacks_of, write_schedules
 from lightning_lr.fit.resume import check_not_restarted, read_state
@@ -19,7 +19,13 @@ from lightning_lr.output.points import logged_step, next_step
 from lightning_lr.plateau.actions.base import ActionSpec, Effect
 from lightning_lr.plateau.detectors.base import Detector, Mode, Observation, State, Verdict, VerdictState
 from lightning_lr.plateau.detectors.progress import Progress
-from lightning_lr.plateau.monitored import MonitoredValue, RunLength, TrainingLoss, check_validations
+from lightning_lr.plateau.monitored import (
+    MonitoredValue,
+    RunLength,
+    TrainingLoss,
+    TrainingValue,
+    check_validations,
+)
 from lightning_lr.plateau.reactions import Reactions, checked_actions, tell_default
 from lightning_lr.plateau.record import Record, read_record
 from lightning_lr.plateau.report import (
@@ -52,6 +58,9 @@ class PlateauDetector(Callback):
     training is never counted. `loss/val` is the mean of the losses that `validation_step` returns, and
     `val_loss` means the same if nothing is logged by that name. Time is counted in validations, however many
     there are per epoch; the sanity check does not count.
+
+    **Without validations**, `every_n_steps` judges training: the mean of `loss/train`, or of a value that
+    `training_step` logs, over that many steps. Each such mean is then what a "validation" is elsewhere.
 
     **Actions** follow a verdict, all of them and in their order, and work with any LR schedule: they multiply
     the base LR. By default, a plateau multiplies it by 0.3; overfitting and divergence first go back to the
@@ -86,6 +95,9 @@ class PlateauDetector(Callback):
     Args:
         monitor: The name of the value.
         mode: Whether smaller or larger values are better.
+        every_n_steps: None to judge validations. Otherwise judge the mean of a value of training over so
+            many optimizer steps, at least 1: `loss/train`, the loss that `training_step` returns, or a name
+            that it logs at every step. `train_loss` means `loss/train` if nothing is logged by that name.
         detector: Judges the values; a detector of `lightning_lr.plateau`, or a subclass of `Detector`.
         on_plateau: What to do on a plateau: one or several actions of `lightning_lr.plateau`, an empty list
             for nothing, or None for the default.
@@ -94,9 +106,10 @@ class PlateauDetector(Callback):
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: `mode` is neither `min` nor `max`.
+        ValueError: `mode` is neither `min` nor `max`, or `every_n_steps` is below 1.
         MisconfigurationException: At fit start: there is no validation, the ranks validate after different
-            steps, or an action lacks what it needs. At the first validation: it did not give the value.
+            steps, or an action lacks what it needs. At the first validation, or after the first
+            `every_n_steps`: there was no such value.
 
     Example:
         >>> from lightning.pytorch import Trainer
@@ -133,6 +146,7 @@ class PlateauDetector(Callback):
         monitor: str = "val_loss",
         *,
         mode: Mode = "min",
+        every_n_steps: int | None = None,
         detector: Detector = _DEFAULT_DETECTOR,
         on_plateau: ActionSpec = None,
         on_overfitting: ActionSpec = None,
@@ -141,11 +155,14 @@ class PlateauDetector(Callback):
         if not isinstance(monitor, str):
             raise TypeError(f"`PlateauDetector(monitor=...)` must be a name, got {monitor!r}.")
         check_choice("PlateauDetector(mode=...)", mode, ("min", "max"))
+        if every_n_steps is not None:
+            check_count("PlateauDetector(every_n_steps=...)", every_n_steps, minimum=1)
         if not isinstance(detector, Detector):
             wanted = "a Detector of `lightning_lr.plateau`"
             raise TypeError(f"`PlateauDetector(detector=...)` must be {wanted}, got {detector!r}.")
         self.monitor = monitor
         self.mode: Mode = mode
+        self.every_n_steps = every_n_steps
         self.detector = detector
         self.on_plateau = checked_actions("on_plateau", on_plateau)
         self.on_overfitting = checked_actions("on_overfitting", on_overfitting)
@@ -155,11 +172,14 @@ class PlateauDetector(Callback):
     def _forget(self) -> None:
         self._state: State = self.detector.begin()
         self._value = MonitoredValue(self.monitor)
+        self._training_value = TrainingValue(self.monitor)
         self._training_loss = TrainingLoss()
         self._reactions = Reactions(
             {"plateau": self.on_plateau, "overfitting": self.on_overfitting, "diverging": self.on_divergence}
         )
         self._count = 0
+        # How many times `every_n_steps` are over.
+        self._periods = 0
         self._told = ""
         self._records: list[Record] = []
         self._step = 0
@@ -168,7 +188,8 @@ class PlateauDetector(Callback):
     @property
     @override
     def state_key(self) -> str:
-        return state_key(self, monitor=self.monitor, mode=self.mode)
+        every = {} if self.every_n_steps is None else {"every_n_steps": self.every_n_steps}
+        return state_key(self, monitor=self.monitor, mode=self.mode, **every)
 
     @property
     def verdict(self) -> Verdict | None:
@@ -206,10 +227,11 @@ class PlateauDetector(Callback):
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.enable_validation:
+        if self.every_n_steps is None and not trainer.enable_validation:
             raise MisconfigurationException(
                 "PlateauDetector has no validation to judge. Give the fit a validation loader, the module a"
-                " `validation_step`, and the Trainer `limit_val_batches` above 0; or remove PlateauDetector."
+                " `validation_step`, and the Trainer `limit_val_batches` above 0; or judge the training"
+                " loss, with `PlateauDetector('loss/train', every_n_steps=...)`; or remove PlateauDetector."
             )
         is_first = callbacks_of(trainer, PlateauDetector)[0] is self
         self._reactions.begin(trainer, monitor=self.monitor, mode=self.mode, is_first=is_first)
@@ -220,7 +242,8 @@ class PlateauDetector(Callback):
         Raises:
             MisconfigurationException: Why not, and what to do instead.
         """
-        check_validations(trainer)
+        if self.every_n_steps is None:
+            check_validations(trainer)
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -245,6 +268,14 @@ class PlateauDetector(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._training_loss.add(trainer, outputs)
+        if self.every_n_steps is None:
+            return
+        self._training_value.add(trainer, outputs)
+        periods = trainer.global_step // self.every_n_steps
+        if periods > self._periods:
+            self._periods = periods
+            value, names = self._training_value.take(trainer)
+            self._note(trainer, pl_module, value, names)
 
     @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -264,16 +295,25 @@ class PlateauDetector(Callback):
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
-            return
-        value, names = self._value.finish(trainer)
+        if (
+            trainer.state.fn == TrainerFn.FITTING
+            and not trainer.sanity_checking
+            and self.every_n_steps is None
+        ):
+            value, names = self._value.finish(trainer)
+            self._note(trainer, pl_module, value, names)
+
+    def _note(
+        self, trainer: Trainer, pl_module: LightningModule, value: float | None, names: list[str]
+    ) -> None:
         training_loss = self._training_loss.take(trainer)
         if value is not None:
             length = self._run_length
             total = length.validations(trainer, self._count + 1) if length else math.inf
             self._judge(trainer, pl_module, Observation(value, training_loss, total))
         elif not self._count:
-            raise self._value.missing(trainer, names)
+            source = self._value if self.every_n_steps is None else self._training_value
+            raise source.missing(trainer, names)
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -286,6 +326,8 @@ class PlateauDetector(Callback):
             "training_loss": self._training_loss.state_dict(),
             "reactions": self._reactions.state_dict(),
             "count": self._count,
+            "periods": self._periods,
+            "training_value": self._training_value.state_dict(),
             "told": self._told,
             "records": [record.to_dict() for record in self._records],
         }
@@ -297,11 +339,14 @@ class PlateauDetector(Callback):
             "training_loss": self._training_loss.load_state_dict,
             "reactions": self._reactions.load_state_dict,
             "count": count,
+            "periods": count,
+            "training_value": self._training_value.load_state_dict,
             "told": one_of(("", *get_args(VerdictState))),
             "records": each_of(read_record),
         }
         state = read_state(self, state_dict, entries)
         self._state, self._count, self._told = state["detector"], state["count"], state["told"]
+        self._periods = state["periods"]
         self._records = state["records"]
         if self._reactions.has_acted and not self._records:
             raise MisconfigurationException(

@@ -133,8 +133,9 @@ def test_custom_scalars_draw_every_curve_of_the_layout(visit, server):
         for index, tag in enumerate(tags):
             points = drawn(chart, points=len(server.curve("whole", tag)), index=index)
             assert points[-1][0] > points[0][0]
-    band = page.locator("tf-custom-scalar-margin-chart-card")
-    playwright.expect(band.get_by_text("Improvement of val_acc per validation")).to_be_visible()
+    improvement = cards.filter(has_text="Improvement of val_acc per validation")
+    playwright.expect(improvement).to_be_visible()
+    playwright.expect(page.get_by_text("error", exact=False)).to_have_count(0)
 
 
 @pytest.mark.parametrize("tag", ["range_test", "plateau/val_acc", "lr"])

@@ -11,7 +11,7 @@ from scipy import stats
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import override
 
-from lightning_lr.plateau import Detector, Observation, Patience, Progress, SlopeTest
+from lightning_lr.plateau import Detector, Observation, Patience, Progress, SlopeTest, Verdict
 
 __all__ = ["BASELINE", "METHODS", "OURS", "Judged"]
 
@@ -123,6 +123,7 @@ class Judged(Method):
         self.goes_back, self.ends, self.cools = goes_back, ends, cools
         self.best, self.kept = math.inf, None
         self.cooling: tuple[float, float] | None = None
+        self.seen: Verdict | None = None
 
     @override
     def before_step(self, training: Training) -> None:
@@ -145,6 +146,7 @@ class Judged(Method):
         self.state, verdict = self.detector.judge(
             self.state, Observation(value, training_loss, total), mode="min"
         )
+        self.seen = verdict
         is_worse = verdict.state in ("overfitting", "diverging")
         if not is_worse and verdict.state != "plateau":
             return
@@ -170,6 +172,49 @@ class Judged(Method):
         return True
 
 
+class Escaping(Judged):
+    """The same, but the first plateau raises the LR, as `Escape()` does; the later ones lower it."""
+
+    def __init__(
+        self, detector: Detector, *, factor: float = 3.0, duration: int = 2, patience: int = 10
+    ) -> None:
+        super().__init__(detector)
+        self.factor, self.duration, self.patience = factor, duration, patience
+        # Validations left, what to be better than, and the weights before.
+        self.left, self.target, self.before = 0, math.inf, None
+        self.tried = False
+
+    @override
+    def after_validation(self, training: Training, value: float, training_loss: float) -> None:
+        if self.left:
+            self._watch(training, value)
+        lr = training.lr
+        super().after_validation(training, value, training_loss)
+        is_plateau = self.seen is not None and self.seen.state == "plateau"
+        if is_plateau and not self.tried and training.lr < lr:
+            self.tried, self.left, self.target = True, self.patience, self.best
+            states = training.model.state_dict(), training.optimizer.state_dict()
+            self.before = copy.deepcopy(states)
+            training.lr = lr * self.factor
+
+    def _watch(self, training: Training, value: float) -> None:
+        self.left -= 1
+        better = value < self.target
+        if self.patience - self.left == self.duration or (
+            better and self.patience - self.left < self.duration
+        ):
+            training.lr /= self.factor
+        if better or not self.left:
+            if not better and self.before is not None:
+                lr = training.lr
+                weights, states = self.before
+                training.model.load_state_dict(weights)
+                training.optimizer.load_state_dict(states)
+                training.lr = lr
+            self.left = 0
+            self.state = self.detector.after_change(self.state)
+
+
 BASELINE, OURS = "linear decay", "PlateauDetector()"
 METHODS: dict[str, Callable[[], Method]] = {
     BASELINE: LinearDecay,
@@ -185,5 +230,6 @@ METHODS: dict[str, Callable[[], Method]] = {
     OURS: lambda: Judged(Progress()),
     "without RestoreBest": lambda: Judged(Progress(), goes_back=False),
     "without the end of the run": lambda: Judged(Progress(), ends=False),
+    "Escape() on the first plateau": lambda: Escaping(Progress()),
     "StartCooldown on WSD": lambda: Judged(Progress(), cools=True),
 }
