@@ -5,7 +5,7 @@ callback that only sets the factor or rescales the base does not overwrite the w
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -232,13 +232,27 @@ def are_lent(optimizers: Iterable[Optimizer]) -> bool:
     return not _lent.isdisjoint(optimizers)
 
 
-def rescale(optimizers: Iterable[Optimizer], schedulers: Iterable[Any], *, old: float, new: float) -> None:
+def rescale(
+    optimizers: Iterable[Optimizer],
+    schedulers: Iterable[Any],
+    *,
+    old: float,
+    new: float,
+    groups: Container[int] | None = None,
+) -> None:
     """Multiply the base LR of every group, and the LRs that its schedulers hold, by `new / old`.
 
     A base LR of `old` becomes exactly `new`. A scheduler that has not stepped yet starts again from there, as
     if the run had started with `new`; any other continues its curve from the new base. Group ratios stay,
     frozen groups (LR 0) stay frozen, and the user's absolute floors (`eta_min`, `min_lrs`) do not change. The
     target LR of an SWALR (`swa_lr`) is no floor but the LR of the rest of the run, so it keeps its ratio.
+
+    Args:
+        optimizers: Those of the run.
+        schedulers: Those of the run.
+        old: What becomes `new`.
+        new: The new LR.
+        groups: The ids of the only groups to change, for schedulers that `scales_by_group`; None for all.
 
     Raises:
         ValueError: `old` or `new` is not in (0, inf).
@@ -259,10 +273,12 @@ def rescale(optimizers: Iterable[Optimizer], schedulers: Iterable[Any], *, old: 
     cycled = {id(group) for each in nested if isinstance(each, OneCycleLR) for group in _groups(each)}
     averaged = {id(group) for each in nested if isinstance(each, SWALR) for group in _groups(each)}
     # First, since in older versions of torch their base LRs are the tensors of the groups.
-    rescale_schedulers(schedulers, old=old, new=new)
+    rescale_schedulers(schedulers, old=old, new=new, groups=groups)
     writes: list[tuple[ParamGroup, str, float | Tensor]] = []
     for optimizer in optimizers:
         for group in optimizer.param_groups:
+            if groups is not None and id(group) not in groups:
+                continue
             keys = {"lr", "initial_lr", *(["swa_lr"] if id(group) in averaged else [])}
             new_lrs = {key: scaled(group[key], old, new) for key in keys & group.keys()}
             if id(group) in cycled:

@@ -62,6 +62,19 @@ class RunLength:
             share = (trainer.current_epoch + trainer.is_last_batch) / self._length.epochs
         return max(done, round(done / share)) if share else math.inf
 
+    def planned(self, trainer: Trainer, every_n_steps: int | None) -> float:
+        """Return how many validations, or means over so many steps, there will be; infinite if unknown."""
+        steps, epochs = self._length.steps, self._length.epochs
+        if every_n_steps is not None:
+            return steps // every_n_steps
+        every, batches = trainer.val_check_batch, trainer.num_training_batches
+        if every is None:
+            return math.inf
+        if trainer.check_val_every_n_epoch is None:
+            return steps * trainer.accumulate_grad_batches // every
+        within = batches // every if math.isfinite(batches) else 1
+        return epochs // trainer.check_val_every_n_epoch * within
+
 
 class MonitoredValue:
     """Finds a value among those that a validation logged and returned.

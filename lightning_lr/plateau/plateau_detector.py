@@ -181,6 +181,7 @@ class PlateauDetector(Callback):
         # How many times `every_n_steps` are over.
         self._periods = 0
         self._told = ""
+        self._told_too_few = False
         self._records: list[Record] = []
         self._step = 0
         self._run_length: RunLength | None = None
@@ -251,8 +252,17 @@ class PlateauDetector(Callback):
         check_not_restarted(trainer, self, loaded=self._count > 0)
         self.check_fit(trainer, pl_module)
         self._run_length = RunLength(trainer, pl_module)
-        if next_step(trainer) == 0 and None in (self.on_plateau, self.on_overfitting, self.on_divergence):
+        if next_step(trainer) > 0:
+            return
+        self._tell_if_too_few(trainer, self._run_length.planned(trainer, self.every_n_steps))
+        if None in (self.on_plateau, self.on_overfitting, self.on_divergence):
             tell_default(trainer)
+
+    def _tell_if_too_few(self, trainer: Trainer, total: float) -> None:
+        fewest = self.detector.fewest(total)
+        if total < fewest and not self._told_too_few:
+            self._told_too_few = True
+            tell_too_few(trainer, self.monitor, total, fewest)
 
     @override
     def on_train_batch_start(
@@ -359,9 +369,8 @@ class PlateauDetector(Callback):
 
     def _judge(self, trainer: Trainer, pl_module: LightningModule, observation: Observation) -> None:
         self._count += 1
-        fewest = self.detector.fewest(observation.total)
-        if self._count == 1 and observation.total < fewest:
-            tell_too_few(trainer, self.monitor, observation.total, fewest)
+        if self._count == 1:
+            self._tell_if_too_few(trainer, observation.total)
         self._state, verdict = self.detector.judge(self._state, observation, mode=self.mode)
         lr = current_lr(trainer)
         record = Record(self._count, self._step, observation.value, observation.training_loss, lr, verdict)

@@ -4,7 +4,7 @@ The LRs of torch's schedulers follow from their base LRs. Those of others are to
 attributes; whether they follow is checked by running them ahead.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ __all__ = [
     "rescale_schedulers",
     "rescaled_one_cycle",
     "scaled",
+    "scales_by_group",
     "start_again",
 ]
 
@@ -49,14 +50,43 @@ def scaled(lr: Any, old: float, new: float) -> Any:
     return lr / old * new
 
 
-def rescale_schedulers(schedulers: Iterable[Any], *, old: float, new: float) -> None:
-    """Multiply the LRs that schedulers hold, apart from floors, by `new / old`."""
+def rescale_schedulers(
+    schedulers: Iterable[Any], *, old: float, new: float, groups: Container[int] | None = None
+) -> None:
+    """Multiply the LRs that schedulers hold, apart from floors, by `new / old`.
+
+    Args:
+        schedulers: Those of the run.
+        old: What becomes `new`.
+        new: The new LR.
+        groups: The ids of the groups whose LRs are multiplied, for schedulers that `scales_by_group`; None
+            for all groups.
+    """
     for scheduler in nested_schedulers(schedulers):
-        if _is_of_timm(scheduler):
+        if groups is None and _is_of_timm(scheduler):
             _rescale_timm(scheduler, old, new)
-        else:
-            for name in _names_of_lrs(scheduler):
-                setattr(scheduler, name, scaled(vars(scheduler)[name], old, new))
+            continue
+        for name in _names_of_lrs(scheduler):
+            lrs = vars(scheduler)[name]
+            setattr(
+                scheduler,
+                name,
+                scaled(lrs, old, new)
+                if groups is None
+                else type(lrs)(
+                    scaled(lr, old, new) if id(group) in groups else lr
+                    for lr, group in zip(lrs, scheduler.optimizer.param_groups, strict=True)
+                ),
+            )
+
+
+def scales_by_group(scheduler: Any) -> bool:
+    """Tell whether a scheduler holds one LR for each group, so that some can be multiplied and others not."""
+    if _is_of_timm(scheduler):
+        return False
+    groups = len(scheduler.optimizer.param_groups)
+    lrs = [vars(scheduler)[name] for name in _names_of_lrs(scheduler)]
+    return all(isinstance(each, list | tuple) and len(each) == groups for each in lrs)
 
 
 def rescaled_one_cycle(group: Mapping[str, Any], old: float, new: float) -> dict[str, float | Tensor]:

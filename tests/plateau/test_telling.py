@@ -9,6 +9,7 @@ import torch
 from helpers.judged import SCHEDULERS, judged, scheduled, sgd
 from helpers.scripted import Stalling, Verdicts
 from helpers.toy import Toy, fit, scalars
+from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningCLI
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.optim import AdamW
@@ -79,6 +80,33 @@ def test_a_run_too_short_for_a_plateau_says_so_once(caplog):
     [said] = [line for line in caplog.messages if "The run has" in line]
     assert "The run has 4 validations, and a plateau of val_loss takes at least 7 to be seen." in said
     assert "PlateauDetector(detector=Progress(patience=...))" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "judge", "total"),
+    [
+        ({"max_epochs": 4}, {}, 4),
+        ({"max_epochs": 3, "val_check_interval": 0.5}, {}, 6),
+        ({"max_epochs": 6, "check_val_every_n_epoch": 2}, {}, 3),
+        ({"max_epochs": 5, "check_val_every_n_epoch": None, "val_check_interval": 6}, {}, 3),
+        ({"max_epochs": -1, "max_steps": 12}, {}, 3),
+        ({"max_epochs": 4}, {"every_n_steps": 5}, 3),
+        ({"max_epochs": 7}, {}, None),
+        ({"max_epochs": 4, "val_check_interval": 0.5}, {}, None),
+    ],
+)
+def test_too_few_validations_are_told_before_the_first_step(options, judge, total, caplog):
+    class Early(Callback):
+        said = None
+
+        def on_train_batch_start(self, *args):
+            if self.said is None:
+                self.said = [line for line in caplog.messages if "The run has" in line]
+
+    early = Early()
+    judge = PlateauDetector("loss/train" if judge else "val_loss", **judge)
+    judged(early, judge=judge, **options)
+    assert [f"The run has {total} validations" in line for line in early.said] == [True] * (total is not None)
 
 
 def test_tensorboard_shows_verdicts_numbers_and_a_figure(tmp_path):

@@ -1,6 +1,6 @@
 """Lowers the learning rates, whatever schedule they follow."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from lightning_lr.checks import check_count, check_number
 from lightning_lr.fit.neighbors import schedulers_of
 from lightning_lr.fit.saved_state import Read, count, flag, read_entries
 from lightning_lr.plateau.actions.base import Action, Effect, Situation
+from lightning_lr.plateau.actions.by_group import check_by_group, multiply_by_group
+from lightning_lr.plateau.detectors.base import Mode
 from lightning_lr.rates import base_lr, current_lr, rescale
 
 __all__ = ["ReduceLR", "change_lr", "multiply_lr"]
@@ -33,30 +35,46 @@ class ReduceLR(Action):
 
     Args:
         factor: The factor for the LR, in (0, 1).
-        min_lr: The lowest base LR of the group with the highest one, in [0, inf).
+        min_lr: The lowest base LR, in [0, inf): of the group with the highest one, the others keep their
+            ratios to it; or of each group, by its name in LRLogger (`head`, or `AdamW/head`).
         cooldown: For how many validations after a reduction not to reduce again, at least 0.
         final_decay: The last share of the run in which the LR falls to the end, in [0, 1].
+        groups: The names of the groups to reduce; None for all.
 
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: An argument is out of range.
+        MisconfigurationException: At fit start: no group has such a name, or a scheduler or a tensor holds
+            one LR for groups that are to have different ones.
 
     Example:
         >>> ReduceLR(0.1)
-        ReduceLR(factor=0.1, min_lr=0.0, cooldown=0, final_decay=0.2)
+        ReduceLR(factor=0.1, min_lr=0.0, cooldown=0, final_decay=0.2, groups=None)
+        >>> ReduceLR(0.1, min_lr={"head": 1e-4, "backbone": 1e-6}).min_lr["head"]
+        0.0001
     """
 
     factor: float = 0.3
     _: KW_ONLY
-    min_lr: float = 0.0
+    min_lr: float | Mapping[str, float] = 0.0
     cooldown: int = 0
     final_decay: float = 0.2
+    groups: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         check_number("ReduceLR(factor=...)", self.factor, "(0, 1)")
-        check_number("ReduceLR(min_lr=...)", self.min_lr, "[0, inf)")
+        lowest = self.min_lr if isinstance(self.min_lr, Mapping) else {"": self.min_lr}
+        for name, lr in lowest.items():
+            check_number(f"ReduceLR(min_lr={f'{{{name!r}: ...}}' if name else '...'})", lr, "[0, inf)")
         check_count("ReduceLR(cooldown=...)", self.cooldown, minimum=0)
         check_number("ReduceLR(final_decay=...)", self.final_decay, "[0, 1]")
+        if isinstance(self.groups, str):
+            raise TypeError(f"`ReduceLR(groups=...)` must be a list of names, got {self.groups!r}.")
+
+    @override
+    def check(self, trainer: Trainer, *, monitor: str, mode: Mode) -> None:
+        if self._is_by_group:
+            check_by_group(trainer, (*(self.groups or ()), *self._lowest), "ReduceLR")
 
     @override
     def check_memory(self, memory: Mapping[str, Any]) -> None:
@@ -73,20 +91,35 @@ class ReduceLR(Action):
             return None
         announced = situation.memory.get("ending", False)
         situation.memory["ending"] = True
-        effect = multiply_lr(situation.trainer, left / (left + 1), min_lr=self.min_lr)
+        effect = self._multiply(situation.trainer, left / (left + 1))
         if effect is None:
             return None
-        text = f"{effect.text}, and on to {self.min_lr:g} with the {left:g} validations that are left"
+        end = "the lowest" if isinstance(self.min_lr, Mapping) else f"{self.min_lr:g}"
+        text = f"{effect.text}, and on to {end} with the {left:g} validations that are left"
         return Effect(text, is_announced=announced)
 
     @override
     def act(self, situation: Situation) -> Effect | None:
         if "resting" in situation.memory or "ending" in situation.memory:
             return None
-        effect = multiply_lr(situation.trainer, self.factor, min_lr=self.min_lr)
+        effect = self._multiply(situation.trainer, self.factor)
         if effect is not None:
             situation.memory["resting"] = self.cooldown + 1
         return effect
+
+    @property
+    def _is_by_group(self) -> bool:
+        return self.groups is not None or isinstance(self.min_lr, Mapping)
+
+    @property
+    def _lowest(self) -> Mapping[str, float]:
+        return self.min_lr if isinstance(self.min_lr, Mapping) else {}
+
+    def _multiply(self, trainer: Trainer, factor: float) -> Effect | None:
+        if not isinstance(self.min_lr, Mapping) and self.groups is None:
+            return multiply_lr(trainer, factor, min_lr=self.min_lr)
+        lowest = 0.0 if isinstance(self.min_lr, Mapping) else self.min_lr
+        return multiply_by_group(trainer, factor, self.groups, self._lowest, lowest=lowest)
 
 
 def multiply_lr(trainer: Trainer, factor: float, *, min_lr: float = 0.0) -> Effect | None:
