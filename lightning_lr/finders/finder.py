@@ -12,9 +12,9 @@ from typing_extensions import override
 
 from lightning_lr.checks import as_tuple, check_count, check_flag
 from lightning_lr.finders.doubts import tell_doubts, tell_no_test, told_of_schedule
-from lightning_lr.finders.first_steps import FirstSteps
 from lightning_lr.finders.report import Finding, report, tell_traces
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, decision_from_dict
+from lightning_lr.first_steps import FirstSteps
 from lightning_lr.fit.internals import keep_swa_lrs
 from lightning_lr.fit.lightnings import (
     BaseCallback,

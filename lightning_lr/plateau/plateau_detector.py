@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
+from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count
+from lightning_lr.first_steps import FirstSteps
 from lightning_lr.fit.internals import keep_swa_lrs, state_key
 from lightning_lr.fit.lightnings import (
     BaseCallback,
@@ -20,6 +22,7 @@ from lightning_lr.fit.neighbors import Charts, callbacks_of, write_schedules
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.saved_state import Read, count, each_of, one_of
 from lightning_lr.output.points import logged_step, next_step
+from lightning_lr.peaks import check_schedules_follow
 from lightning_lr.plateau.actions.base import ActionSpec, Effect
 from lightning_lr.plateau.detectors.base import Detector, Mode, Observation, State, Verdict, VerdictState
 from lightning_lr.plateau.detectors.progress import Progress
@@ -189,6 +192,7 @@ class PlateauDetector(BaseCallback):
         self._records: list[Record] = []
         self._step = 0
         self._run_length: RunLength | None = None
+        self._first_steps = FirstSteps("PlateauDetector")
 
     @property
     @override
@@ -249,6 +253,10 @@ class PlateauDetector(BaseCallback):
         """
         if self.every_n_steps is None:
             check_validations(trainer)
+        if self._reactions.rescales:
+            check_schedules_follow(
+                trainer, "PlateauDetector", otherwise="PlateauDetector(on_plateau=[], ...)"
+            )
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -257,6 +265,8 @@ class PlateauDetector(BaseCallback):
         self.check_fit(trainer, pl_module)
         self._run_length = RunLength(trainer, pl_module)
         if next_step(trainer) > 0:
+            if any(record.effects for record in self._records):
+                self._first_steps.begin(trainer)
             return
         self._tell_if_too_few(trainer, self._run_length.planned(trainer, self.every_n_steps))
         if None in (self.on_plateau, self.on_overfitting, self.on_divergence):
@@ -276,6 +286,12 @@ class PlateauDetector(BaseCallback):
         if self._reactions.has_acted:
             effects = self._reactions.before_batch(trainer, pl_module, self._records[-1])
             self._follow_up(trainer, effects)
+
+    @override
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        self._first_steps.before_step(trainer, optimizer)
 
     @override
     def on_train_batch_end(
@@ -320,6 +336,7 @@ class PlateauDetector(BaseCallback):
     def _note(
         self, trainer: Trainer, pl_module: LightningModule, value: float | None, names: list[str]
     ) -> None:
+        self._first_steps.flush(trainer)
         training_loss = self._training_loss.take(trainer)
         if value is not None:
             length = self._run_length
@@ -393,3 +410,5 @@ class PlateauDetector(BaseCallback):
             self._state = self.detector.after_change(self._state)
         if effects:
             write_schedules(trainer)
+            # Schedulers may step between a validation and the next step.
+            self._first_steps.begin(trainer, before_schedulers=True)

@@ -81,6 +81,11 @@ class Reactions:
         return done
 
     @property
+    def rescales(self) -> bool:
+        """Whether an action of this fit multiplies the base LR."""
+        return any(action.rescales for _, action in self._all())
+
+    @property
     def has_acted(self) -> bool:
         """Whether an action has acted since the last batch."""
         return self._has_acted

@@ -110,6 +110,11 @@ class Action(ABC):
         """Whether the weights of the best validation have to be kept in memory."""
         return False
 
+    @property
+    def rescales(self) -> bool:
+        """Whether it multiplies the base LR, which the schedulers then have to follow."""
+        return False
+
     def check(self, trainer: Trainer, *, monitor: str, mode: Mode) -> None:  # noqa: B027 (most can always act)
         """Refuse a fit in which this action could not act; called when the fit starts.
 

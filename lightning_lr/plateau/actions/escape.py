@@ -63,6 +63,11 @@ class Escape(Action):
         check_count("Escape(patience=...)", self.patience, minimum=self.duration)
         check_count("Escape(attempts=...)", self.attempts, minimum=1)
 
+    @property
+    @override
+    def rescales(self) -> bool:
+        return self.quantity == "lr"
+
     @override
     def check(self, trainer: Trainer, *, monitor: str, mode: Mode) -> None:
         check_weights_can_be_kept(trainer, self)

@@ -71,6 +71,11 @@ class ReduceLR(Action):
         if isinstance(self.groups, str):
             raise TypeError(f"`ReduceLR(groups=...)` must be a list of names, got {self.groups!r}.")
 
+    @property
+    @override
+    def rescales(self) -> bool:
+        return True
+
     @override
     def check(self, trainer: Trainer, *, monitor: str, mode: Mode) -> None:
         if self._is_by_group:

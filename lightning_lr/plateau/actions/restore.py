@@ -64,6 +64,11 @@ class RestoreBest(Action):
     def keeps_best(self) -> bool:
         return self.source == "memory"
 
+    @property
+    @override
+    def rescales(self) -> bool:
+        return self.factor < 1
+
     @override
     def check(self, trainer: Trainer, *, monitor: str, mode: Mode) -> None:
         check_weights_can_be_kept(trainer, self)

@@ -33,13 +33,22 @@ class FirstSteps:
         self._left: dict[int, int] = {}
         self._pending: list[tuple[float, Tensor]] = []
 
-    def begin(self, trainer: Trainer) -> None:
-        """Remember the LRs of now."""
+    def begin(self, trainer: Trainer, *, before_schedulers: bool = False) -> None:
+        """Remember the LRs of now.
+
+        Args:
+            trainer: With its optimizers.
+            before_schedulers: Whether schedulers may step before the next step: then what counts is the LR
+                that they say they have set.
+        """
         self._pending = []
         if callbacks_of(trainer, Schedules) or own_lr(trainer.optimizers) is not None:
             self._left = {}
             return
-        self._left = dict.fromkeys(map(id, trainer.optimizers), _CHECKED_STEPS)
+        owned = [getattr(each, "optimizer", None) for each in schedulers_of(trainer) if before_schedulers]
+        self._left = {
+            id(each): _CHECKED_STEPS - any(each is other for other in owned) for each in trainer.optimizers
+        }
         self._expected = lrs_by_group(trainer.optimizers)
 
     def before_step(self, trainer: Trainer, optimizer: Optimizer) -> None:
