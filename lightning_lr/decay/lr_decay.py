@@ -6,8 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch import LightningModule, Trainer
 from torch.optim import Optimizer
 from typing_extensions import override
 
@@ -24,6 +23,7 @@ from lightning_lr.decay.report import (
     warn_of_new_horizon,
 )
 from lightning_lr.fit.horizon import Horizon
+from lightning_lr.fit.lightnings import BaseCallback, TrainerFn
 from lightning_lr.fit.neighbors import check_no_rival
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.run_length import REMEDY, check_epochs_end_together, run_length
@@ -46,7 +46,7 @@ _ENTRIES: dict[str, Read] = {
 }
 
 
-class LRDecay(Callback):
+class LRDecay(BaseCallback):
     """Set the LR of every parameter group to its base LR times a policy of time.
 
     LR = base LR x ramp(step) x policy(time). The base LR is the one the optimizer was created with

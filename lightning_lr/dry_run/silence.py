@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.profilers import PassThroughProfiler
 from torch import Tensor
 
 from lightning_lr.dry_run.snapshot.restores import refill
 from lightning_lr.fit.internals import callback_metrics_of
+from lightning_lr.fit.lightnings import lightning_of
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.fit.run_length import accumulation
 
@@ -73,7 +73,7 @@ def mute(stack: ExitStack, trainer: Trainer, pl_module: LightningModule) -> None
     replacements = {
         "callbacks": [silent for each in callbacks_of(trainer, Callback) if (silent := _silenced(each))],
         "loggers": [silent for each in trainer.loggers if (silent := _silenced(each))],
-        "profiler": PassThroughProfiler(),
+        "profiler": lightning_of(trainer).profilers.PassThroughProfiler(),
         "should_stop": trainer.should_stop,
         # GradientAccumulationScheduler sets it when the epoch starts.
         "accumulate_grad_batches": batches[max(start for start in batches if start <= epoch)],

@@ -11,11 +11,10 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.utilities.exceptions import SIGTERMException
-from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
 from lightning_lr.fit.internals import prepared
+from lightning_lr.fit.lightnings import is_param_in_hook_signature, lightning_of
 from lightning_lr.fit.losses import loss_in
 
 __all__ = ["optimizer_step", "validation_step"]
@@ -135,7 +134,7 @@ def _training_step(trainer: Trainer, pl_module: LightningModule, index: int, bat
 def _stop_if_terminated(trainer: Trainer) -> None:
     # Of several ranks none may go alone: they agree where they average their losses.
     if trainer.world_size == 1 and trainer.received_sigterm:
-        raise SIGTERMException
+        raise lightning_of(trainer).utilities.exceptions.SIGTERMException
 
 
 def _kept(loss: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.optim import Optimizer
 
+from lightning_lr.fit.lightnings import is_overridden
 from lightning_lr.fit.optimizers import is_same_lr, lrs_by_group
 
 __all__ = ["UsedLRs"]

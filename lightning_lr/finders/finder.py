@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.core.saving import save_hparams_to_yaml
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 from torch.optim import Optimizer
@@ -20,6 +19,7 @@ from lightning_lr.finders.first_steps import FirstSteps
 from lightning_lr.finders.report import Finding, report, tell_traces
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, decision_from_dict
 from lightning_lr.fit.internals import keep_swa_lrs
+from lightning_lr.fit.lightnings import BaseCallback, lightning_of
 from lightning_lr.fit.neighbors import check_fits, schedulers_of, write_schedules
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.saved_state import Read, count, each_of, mapping, number, optional, read_entries, text
@@ -34,7 +34,7 @@ __all__ = ["Finder"]
 _NAMES = ("lr", "learning_rate")
 
 
-class Finder(Callback):
+class Finder(BaseCallback):
     """Tests at the start of a fit and at the milestones, and trains with the LR found.
 
     A resumed fit is not tested again, and a `fast_dev_run` not at all.
@@ -259,7 +259,7 @@ def _log_again(trainer: Trainer, changed: dict[str, float]) -> None:
         path = Path(logger.log_dir) / logger.NAME_HPARAMS_FILE
         # TensorBoardLogger has saved them at fit start, and never overwrites the file.
         if trainer.is_global_zero and path.exists():
-            save_hparams_to_yaml(path, logger.hparams)
+            lightning_of(logger).core.saving.save_hparams_to_yaml(path, logger.hparams)
 
 
 def _read_point(value: object) -> Point:

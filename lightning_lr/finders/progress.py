@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
-from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+
+from lightning_lr.fit.lightnings import lightning_of
 
 __all__ = ["progress_bar"]
 
@@ -20,7 +22,8 @@ def progress_bar(trainer: Trainer, description: str, total: int) -> Iterator[Adv
     """
     bar = trainer.progress_bar_callback
     if isinstance(bar, TQDMProgressBar) and bar.is_enabled:
-        with Tqdm(total=total, desc=description, leave=False, dynamic_ncols=True) as tqdm:
+        kind = lightning_of(bar).callbacks.progress.tqdm_progress.Tqdm
+        with kind(total=total, desc=description, leave=False, dynamic_ncols=True) as tqdm:
             yield lambda: _advance_tqdm(tqdm)
     elif isinstance(bar, RichProgressBar) and bar.is_enabled:
         with _rich_bar(bar, description, total) as advance:
@@ -29,7 +32,7 @@ def progress_bar(trainer: Trainer, description: str, total: int) -> Iterator[Adv
         yield lambda: None
 
 
-def _advance_tqdm(tqdm: Tqdm) -> None:
+def _advance_tqdm(tqdm: Any) -> None:
     tqdm.total = max(tqdm.total, tqdm.n + 1)
     tqdm.update()
 

@@ -6,7 +6,6 @@ from functools import lru_cache, reduce
 from inspect import getattr_static
 from typing import Any
 
-import lightning
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -19,6 +18,7 @@ from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
+from lightning_lr.fit.lightnings import lightning_of
 from lightning_lr.fit.neighbors import callbacks_of
 
 __all__ = [
@@ -93,7 +93,9 @@ def check_private_names(**roots: Any) -> None:
                 getattr_static(owner, last)
         except AttributeError as error:
             if root in roots or root in of_torch:
-                raise MisconfigurationException(_gone(name, use, of_torch=root in of_torch)) from error
+                raise MisconfigurationException(
+                    _gone(name, use, None if root in of_torch else roots[root])
+                ) from error
 
 
 @lru_cache
@@ -113,9 +115,13 @@ def _of_torch() -> dict[str, object]:
     }
 
 
-def _gone(name: str, use: str, *, of_torch: bool) -> str:
-    library, tested = ("torch", "torch<2.14") if of_torch else ("lightning", "lightning~=2.6.0")
-    version = (torch if of_torch else lightning).__version__
+def _gone(name: str, use: str, root: object) -> str:
+    if root is None:
+        library, version, tested = "torch", torch.__version__, "torch<2.14"
+    else:
+        lightning = lightning_of(root)
+        library, version = lightning.__name__.removesuffix(".pytorch"), lightning.__version__
+        tested = f"{library}~=2.6.0"
     return (
         f"{library} {version} has no `{name}` any more, which lightning_lr uses: {use}. Nothing has been"
         f" changed in this run. Install a version that was tested, `pip install '{tested}'`, or a newer"

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
+
+from lightning_lr.fit.lightnings import lightning_of
 
 __all__ = [
     "epochs_are_in_step",
@@ -57,7 +58,7 @@ def mean_unless_terminated(trainer: Trainer, value: float | None) -> float | Non
     sums = sum_over_ranks(trainer, torch.tensor(values, dtype=torch.float64))
     total, count, terminated = sums.tolist()
     if terminated:
-        raise SIGTERMException
+        raise lightning_of(trainer).utilities.exceptions.SIGTERMException
     return total / count if count else None
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_lr.checks import check_flag
+from lightning_lr.fit.lightnings import BaseCallback, TrainerFn
 from lightning_lr.fit.losses import ValidationLoss, batch_size, missing_loss, training_loss
 from lightning_lr.fit.ranks import epochs_are_in_step, rank_sum, validations_are_in_step
 from lightning_lr.fit.resume import read_state
@@ -38,7 +38,7 @@ __all__ = ["LRLogger"]
 _MOST_BUFFERED = 1000
 
 
-class LRLogger(Callback):
+class LRLogger(BaseCallback):
     """Log every LR of every parameter group and every loss; nothing in the module has to call `self.log`.
 
     | tag | meaning | when |

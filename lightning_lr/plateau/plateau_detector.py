@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch import LightningModule, Trainer
 from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count
 from lightning_lr.fit.internals import keep_swa_lrs, state_key
+from lightning_lr.fit.lightnings import BaseCallback, TrainerFn
 from lightning_lr.fit.neighbors import Charts, callbacks_of, write_schedules
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.saved_state import Read, count, each_of, one_of
@@ -48,7 +48,7 @@ _DEFAULT_DETECTOR = Progress()
 _REMEMBERED = 1000
 
 
-class PlateauDetector(Callback):
+class PlateauDetector(BaseCallback):
     """Judge every validation as improving, plateau, overfitting, diverging or undecided, and act on it.
 
     On a plateau, improvement is too slow to be worth waiting for. The training loss, which the callback reads

@@ -16,18 +16,22 @@ import logging
 import runpy
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, suppress
 from functools import wraps
+from importlib import import_module
 from inspect import signature
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
+from pkgutil import resolve_name
+from types import ModuleType
 from typing import Any
 
+import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
 
+from lightning_lr.fit.lightnings import each_lightning, installed, lightning_of, misconfigurations
 from lightning_lr.preview.of_fit import preview_of_fit
 from lightning_lr.preview.planned import Preview
 
@@ -53,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("Give the script that trains with its arguments, or `--config RUN.YAML`.")
     try:
         planned = _plan_of(command)
-    except MisconfigurationException as error:
+    except misconfigurations() as error:
         parser.exit(1, f"{parser.prog}: {' '.join(str(error).split())}\n")
     sys.stdout.write(f"{planned.preview}\n")
     if planned.checkpoint is not None:
@@ -96,13 +100,19 @@ def _plan_of(command: list[str]) -> _Planned:
 
 def _check_files(script: Path | None, command: Sequence[str]) -> None:
     """Report a missing file in one line; the parsers would print all their options."""
-    configs = [value for option, value in pairwise(command) if option in {"--config", "-c"}]
-    configs += [each.removeprefix("--config=") for each in command if each.startswith("--config=")]
     # LightningCLI also accepts YAML as text, and another parser may accept anything.
-    files = [Path(each) for each in configs if each.endswith((".yaml", ".yml"))]
+    files = [Path(each) for each in _given(command, "--config", "-c") if each.endswith((".yaml", ".yml"))]
     for path in [*([script] if script else []), *files]:
         if not path.is_file():
             raise MisconfigurationException(f"There is no file `{path}`.")
+
+
+def _given(command: Sequence[str], *options: str) -> list[str]:
+    """Return the values of options, as `--config FILE` and `--config=FILE`."""
+    values = [value for option, value in pairwise(command) if option in options]
+    return values + [
+        each.partition("=")[2] for each in command if each.partition("=")[0] in options and "=" in each
+    ]
 
 
 @contextmanager
@@ -111,22 +121,31 @@ def _shown_instead_of_fit() -> Iterator[None]:
 
     The patched process is the preview's own, and no public hook runs before the log folder is created.
     """
-    fit = Trainer.fit
+    fits: dict[Any, Callable[..., None]] = {}
 
-    @wraps(fit)
-    def show(*args: Any, **kwargs: Any) -> None:
-        Trainer.fit = fit  # type: ignore[method-assign]
-        given = signature(fit).bind(*args, **kwargs).arguments
-        preview = preview_of_fit(
-            given["self"], given["model"], given.get("train_dataloaders"), given.get("datamodule")
-        )
-        raise _Planned(preview, given.get("ckpt_path"))
+    def restore() -> None:
+        for kind, fit in fits.items():
+            kind.fit = fit
 
-    Trainer.fit = show  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        Trainer.fit = fit  # type: ignore[method-assign]
+    def replace(lightning: ModuleType) -> None:
+        fit = fits[lightning.Trainer] = lightning.Trainer.fit
+
+        @wraps(fit)
+        def show(*args: Any, **kwargs: Any) -> None:
+            restore()
+            given = signature(fit).bind(*args, **kwargs).arguments
+            preview = preview_of_fit(
+                given["self"], given["model"], given.get("train_dataloaders"), given.get("datamodule")
+            )
+            raise _Planned(preview, given.get("ckpt_path"))
+
+        lightning.Trainer.fit = show
+
+    with each_lightning(replace):
+        try:
+            yield
+        finally:
+            restore()
 
 
 def _run_script(script: Path, arguments: list[str]) -> None:
@@ -137,13 +156,13 @@ def _run_script(script: Path, arguments: list[str]) -> None:
 
 def _run_cli(arguments: list[str]) -> None:
     # Imported here because LightningCLI needs jsonargparse, and a script may not.
-    from lightning.pytorch.cli import LightningCLI  # noqa: PLC0415
+    cli = import_module(f"{_lightning_of_model(arguments)}.cli")
 
     sys.argv = ["python -m lightning_lr.preview", "fit", *arguments]
     told = StringIO()
     try:
         with redirect_stderr(told):
-            LightningCLI(save_config_callback=None)
+            cli.LightningCLI(save_config_callback=None)
     except SystemExit as refusal:
         if not refusal.code:
             raise
@@ -155,15 +174,34 @@ def _run_cli(arguments: list[str]) -> None:
         sys.stderr.write(told.getvalue())
 
 
-def _be_quiet() -> None:
+def _lightning_of_model(arguments: Sequence[str]) -> str:
+    """Return the name of the Lightning that the model in the config is made for."""
+    paths = _given(arguments, "--model", "--model.class_path")
+    for config in _given(arguments, "--config", "-c"):
+        # What is not there or not of that form is for LightningCLI to tell.
+        with suppress(OSError, yaml.YAMLError, KeyError, TypeError):
+            paths.append(yaml.safe_load(Path(config).read_text(encoding="utf-8"))["model"]["class_path"])
+    for path in paths:
+        with suppress(ImportError, AttributeError, ValueError):
+            return lightning_of(resolve_name(path)).__name__
+    return installed()[0]
+
+
+def _be_quiet(lightning: ModuleType) -> None:
     """Silence Lightning's messages about hardware and loaders, since nothing is trained."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    raised = lightning.utilities.exceptions.MisconfigurationException
+    fabric = raised.__module__.removesuffix(".utilities.exceptions")
+    for package in (lightning.__name__, fabric):
+        logging.getLogger(package).setLevel(logging.WARNING)
+
+
+def _ignore_advice() -> None:
     warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers", UserWarning)
     # Lightning 2.6 uses a name that torch 2.13 deprecates.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
 
 
 if __name__ == "__main__":
-    _be_quiet()
-    main()
+    _ignore_advice()
+    with each_lightning(_be_quiet):
+        main()

@@ -9,16 +9,14 @@ from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
-from lightning.pytorch.loggers.logger import DummyLogger
-from lightning.pytorch.strategies import SingleDeviceStrategy
 from typing_extensions import override
 
 from lightning_lr.decay.lr_decay import LRDecay
 from lightning_lr.decay.plan import Plan
 from lightning_lr.finders.finder import Finder
 from lightning_lr.fit.internals import uses_distributed_sampler
+from lightning_lr.fit.lightnings import BaseCallback, lightning_of
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.fit.optimizers import group_names
 from lightning_lr.fit.run_length import accumulation
@@ -41,7 +39,7 @@ def preview_of_fit(
         MisconfigurationException: There is no LRDecay, it refuses the fit, or the run has no end.
     """
     reader = _Reader(fast=bool(trainer.fast_dev_run))  # type: ignore[attr-defined]
-    alone = _OneOfMany(trainer)
+    alone = _one_of_many(trainer)
     # The constructor would refuse checkpoint callbacks and progress bars, since they are disabled.
     alone.callbacks = [reader, *callbacks_of(trainer, Callback)]  # type: ignore[attr-defined]
     try:
@@ -83,43 +81,31 @@ def _base_lrs(trainer: Trainer) -> dict[str, float]:
     }
 
 
-class _OneOfMany(Trainer):
-    """A Trainer with the bounds of another one, which acts as one of its processes without the others."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        super().__init__(
-            strategy=_Alone(trainer.world_size),
-            max_epochs=trainer.max_epochs,
-            max_steps=trainer.max_steps,
-            limit_train_batches=trainer.limit_train_batches,
-            limit_val_batches=0,
-            accumulate_grad_batches=trainer.accumulate_grad_batches,
-            use_distributed_sampler=uses_distributed_sampler(trainer),
-            default_root_dir=trainer.default_root_dir,
-            logger=DummyLogger(),
-            log_every_n_steps=1,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-
-    @property
-    @override
-    def distributed_sampler_kwargs(self) -> dict[str, Any]:
-        return {"num_replicas": self.world_size, "rank": 0}
-
-
-class _Alone(SingleDeviceStrategy):
-    """The first of several processes, without the others."""
-
-    def __init__(self, world_size: int) -> None:
-        super().__init__("cpu", accelerator=CPUAccelerator())
-        self.world_size = world_size
-
-    @property
-    def is_distributed(self) -> bool:
-        """Whether each process gets a share of the data; Lightning reads this from custom strategies."""
-        return self.world_size > 1
+def _one_of_many(trainer: Trainer) -> Trainer:
+    """Return a Trainer with the bounds of another one, acting as one of its processes alone."""
+    own = lightning_of(trainer)
+    alone = own.strategies.SingleDeviceStrategy("cpu", accelerator=own.accelerators.CPUAccelerator())
+    alone.world_size = trainer.world_size
+    # Whether each process gets a share of the data; Lightning reads this from custom strategies.
+    alone.is_distributed = trainer.world_size > 1
+    shares = {"num_replicas": trainer.world_size, "rank": 0}
+    members = {"distributed_sampler_kwargs": property(lambda _: shares)}
+    one: Trainer = type("OneOfMany", (own.Trainer,), members)(
+        strategy=alone,
+        max_epochs=trainer.max_epochs,
+        max_steps=trainer.max_steps,
+        limit_train_batches=trainer.limit_train_batches,
+        limit_val_batches=0,
+        accumulate_grad_batches=trainer.accumulate_grad_batches,
+        use_distributed_sampler=uses_distributed_sampler(trainer),
+        default_root_dir=trainer.default_root_dir,
+        logger=own.loggers.logger.DummyLogger(),
+        log_every_n_steps=1,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    return one
 
 
 class _Read(Exception):  # noqa: N818 (no error: it ends the fit)
@@ -130,7 +116,7 @@ class _Read(Exception):  # noqa: N818 (no error: it ends the fit)
         self.preview = preview
 
 
-class _Reader(Callback):
+class _Reader(BaseCallback):
     """Keeps the other callbacks out of the fit and ends it before the first step."""
 
     def __init__(self, *, fast: bool) -> None:

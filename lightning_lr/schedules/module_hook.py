@@ -5,9 +5,9 @@ from contextlib import suppress
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.optim import Optimizer
 
+from lightning_lr.fit.lightnings import is_overridden
 from lightning_lr.schedules.copies import Copier, UncopyableError
 
 __all__ = ["Time", "hook_of"]

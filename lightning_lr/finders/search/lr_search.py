@@ -23,6 +23,7 @@ from lightning_lr.finders.search.refinement import Refinement
 from lightning_lr.finders.search.runner import START_STEPS, TrialRunner
 from lightning_lr.finders.search.trials import Trials
 from lightning_lr.finders.suggestion import Abstention, Decision
+from lightning_lr.fit.lightnings import misconfigurations
 from lightning_lr.fit.neighbors import Charts
 from lightning_lr.fit.run_length import run_length
 from lightning_lr.fit.saved_state import Read, optional
@@ -225,7 +226,7 @@ class LRSearch(Finder):
             validation.loss()
         except ReadOnceError:
             raise
-        except MisconfigurationException as error:
+        except misconfigurations() as error:
             if self.score == "auto":
                 return None, f"training loss ({error})"
             raise MisconfigurationException(
