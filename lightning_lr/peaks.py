@@ -6,10 +6,9 @@ Both are found by running copies of the schedulers ahead over the planned run, w
 from collections.abc import Sequence
 from typing import Any
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
 from torch.optim import Optimizer
 
+from lightning_lr.fit.lightnings import MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import schedulers_of
 from lightning_lr.rates import begin_again, nominal_lr, nominal_lrs, rescale
 from lightning_lr.schedules.clock import clock_of

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 from torch.optim.swa_utils import SWALR
 
 from lightning_lr.checks import check_number
+from lightning_lr.fit.lightnings import Trainer
 from lightning_lr.fit.neighbors import schedulers_of
 from lightning_lr.fit.optimizers import is_same_lr
 from lightning_lr.schedules.copies import UncopyableError

@@ -5,8 +5,6 @@ import re
 from dataclasses import asdict
 from typing import Any
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule, Trainer
 from torch.optim import Optimizer
 from typing_extensions import override
 
@@ -23,7 +21,13 @@ from lightning_lr.decay.report import (
     warn_of_new_horizon,
 )
 from lightning_lr.fit.horizon import Horizon
-from lightning_lr.fit.lightnings import BaseCallback, TrainerFn
+from lightning_lr.fit.lightnings import (
+    BaseCallback,
+    LightningModule,
+    MisconfigurationException,
+    Trainer,
+    TrainerFn,
+)
 from lightning_lr.fit.neighbors import check_no_rival
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.run_length import REMEDY, check_epochs_end_together, run_length

@@ -3,14 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import BaseFinetuning
-from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 
 from lightning_lr.decay.doubts import doubts
 from lightning_lr.decay.plan import Plan
 from lightning_lr.fit.horizon import Horizon
+from lightning_lr.fit.lightnings import BaseFinetuning, Trainer, rank_zero_warn
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.rates import adopt_groups, current_lr

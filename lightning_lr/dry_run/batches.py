@@ -5,13 +5,11 @@ from collections.abc import Generator, Iterator
 from itertools import islice
 from typing import Any
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
-from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from lightning_lr.dry_run.streams import Streams
 from lightning_lr.fit.internals import is_sequential, private_copy, train_loaders, validation_loaders
+from lightning_lr.fit.lightnings import CombinedLoader, MisconfigurationException, Trainer
 
 __all__ = ["endless_batches", "spread_batches"]
 

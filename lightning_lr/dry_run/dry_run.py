@@ -6,9 +6,6 @@ from contextlib import ExitStack
 from types import TracebackType
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -26,6 +23,13 @@ from lightning_lr.dry_run.streams import Streams
 from lightning_lr.dry_run.used_lrs import UsedLRs
 from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.fit.internals import check_private_names, train_loaders
+from lightning_lr.fit.lightnings import (
+    DDPStrategy,
+    LightningModule,
+    MisconfigurationException,
+    Strategy,
+    Trainer,
+)
 from lightning_lr.fit.ranks import mean_unless_terminated
 from lightning_lr.fit.step_hook import dry_run_of, happened
 from lightning_lr.peaks import peak_lrs

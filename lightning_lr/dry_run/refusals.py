@@ -1,12 +1,15 @@
 """Which fits allow no dry run, and what to do instead."""
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.strategies import DeepSpeedStrategy
 from torch.nn.parameter import is_lazy
 
 from lightning_lr.dry_run.streams import LIVE
-from lightning_lr.fit.lightnings import is_param_in_hook_signature
+from lightning_lr.fit.lightnings import (
+    DeepSpeedStrategy,
+    LightningModule,
+    MisconfigurationException,
+    Trainer,
+    is_param_in_hook_signature,
+)
 
 __all__ = ["check_dry_run_possible"]
 

@@ -7,13 +7,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from lightning_lr.dry_run.snapshot.restores import refill
 from lightning_lr.fit.internals import callback_metrics_of
-from lightning_lr.fit.lightnings import lightning_of
+from lightning_lr.fit.lightnings import Callback, LightningModule, Logger, Trainer, lightning_of
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.fit.run_length import accumulation
 

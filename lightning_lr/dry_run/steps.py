@@ -9,12 +9,16 @@ from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from lightning_lr.fit.internals import prepared
-from lightning_lr.fit.lightnings import is_param_in_hook_signature, lightning_of
+from lightning_lr.fit.lightnings import (
+    LightningModule,
+    LightningOptimizer,
+    Trainer,
+    is_param_in_hook_signature,
+    lightning_of,
+)
 from lightning_lr.fit.losses import loss_in
 
 __all__ = ["optimizer_step", "validation_step"]

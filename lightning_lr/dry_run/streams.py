@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 from torch.utils.data import IterableDataset
@@ -23,6 +22,7 @@ from torch.utils.data import IterableDataset
 from lightning_lr.dry_run.snapshot.parts import ITERATORS, is_left_alone, parts_of
 from lightning_lr.dry_run.snapshot.watches import Watch, watches_of
 from lightning_lr.fit.internals import batches_taken
+from lightning_lr.fit.lightnings import MisconfigurationException
 
 __all__ = ["LIVE", "ReadOnceError", "Streams"]
 

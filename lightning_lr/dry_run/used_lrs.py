@@ -4,11 +4,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule
 from torch.optim import Optimizer
 
-from lightning_lr.fit.lightnings import is_overridden
+from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, is_overridden
 from lightning_lr.fit.optimizers import is_same_lr, lrs_by_group
 
 __all__ = ["UsedLRs"]

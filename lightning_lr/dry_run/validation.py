@@ -6,15 +6,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_lr.dry_run.batches import spread_batches
 from lightning_lr.dry_run.steps import validation_step
 from lightning_lr.fit.internals import is_sequential, validation_loaders
-from lightning_lr.fit.lightnings import is_param_in_hook_signature
+from lightning_lr.fit.lightnings import (
+    LightningModule,
+    MisconfigurationException,
+    Trainer,
+    is_param_in_hook_signature,
+)
 from lightning_lr.fit.losses import ValidationLoss
 from lightning_lr.fit.ranks import mean_unless_terminated
 

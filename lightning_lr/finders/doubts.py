@@ -2,10 +2,7 @@
 
 import math
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateFinder
-from lightning.pytorch.utilities import rank_zero_warn
-
+from lightning_lr.fit.lightnings import Callback, LearningRateFinder, LightningModule, Trainer, rank_zero_warn
 from lightning_lr.fit.neighbors import Finds, Schedules, callbacks_of, schedulers_of
 from lightning_lr.fit.run_length import run_length
 from lightning_lr.output.decisions import Entry, tell

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_info
 from torch.optim import Optimizer
 from typing_extensions import override
 
@@ -19,7 +16,14 @@ from lightning_lr.finders.first_steps import FirstSteps
 from lightning_lr.finders.report import Finding, report, tell_traces
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, decision_from_dict
 from lightning_lr.fit.internals import keep_swa_lrs
-from lightning_lr.fit.lightnings import BaseCallback, lightning_of
+from lightning_lr.fit.lightnings import (
+    BaseCallback,
+    LightningModule,
+    TensorBoardLogger,
+    Trainer,
+    lightning_of,
+    rank_zero_info,
+)
 from lightning_lr.fit.neighbors import check_fits, schedulers_of, write_schedules
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.saved_state import Read, count, each_of, mapping, number, optional, read_entries, text

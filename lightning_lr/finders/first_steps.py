@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from lightning.pytorch import Trainer
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lightning_lr.fit.lightnings import Trainer, rank_zero_warn
 from lightning_lr.fit.neighbors import Schedules, callbacks_of, schedulers_of
 from lightning_lr.fit.optimizers import is_same_lr, lrs_by_group
 from lightning_lr.output.decisions import Entry, tell

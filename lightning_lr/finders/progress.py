@@ -4,10 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
-
-from lightning_lr.fit.lightnings import lightning_of
+from lightning_lr.fit.lightnings import RichProgressBar, TQDMProgressBar, Trainer, lightning_of
 
 __all__ = ["progress_bar"]
 

@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lightning.pytorch import Trainer
-from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import Self
 
 from lightning_lr.dry_run.dry_run import DryRun
 from lightning_lr.finders.suggestion import Decision
+from lightning_lr.fit.lightnings import Trainer, rank_zero_warn
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.output.drawing import draw
 from lightning_lr.output.points import Point, logged_step, write_points, write_text

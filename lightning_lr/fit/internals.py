@@ -7,18 +7,22 @@ from inspect import getattr_static
 from typing import Any
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import StochasticWeightAveraging
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR, StepLR
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from lightning_lr.fit.lightnings import lightning_of
+from lightning_lr.fit.lightnings import (
+    Callback,
+    CombinedLoader,
+    LightningModule,
+    MisconfigurationException,
+    StochasticWeightAveraging,
+    TensorBoardLogger,
+    Trainer,
+    lightning_of,
+)
 from lightning_lr.fit.neighbors import callbacks_of
 
 __all__ = [

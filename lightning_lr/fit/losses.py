@@ -6,8 +6,9 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor
+
+from lightning_lr.fit.lightnings import Trainer
 
 __all__ = ["ValidationLoss", "batch_size", "loss_in", "missing_loss", "returned_loss", "training_loss"]
 

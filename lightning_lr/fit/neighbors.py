@@ -9,11 +9,16 @@ from itertools import chain
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import StochasticWeightAveraging
 from torch import Tensor, nn
 from torchmetrics import Metric
+
+from lightning_lr.fit.lightnings import (
+    Callback,
+    LightningModule,
+    MisconfigurationException,
+    StochasticWeightAveraging,
+    Trainer,
+)
 
 __all__ = [
     "Charted",

@@ -9,10 +9,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor
 
-from lightning_lr.fit.lightnings import lightning_of
+from lightning_lr.fit.lightnings import Trainer, lightning_of
 
 __all__ = [
     "epochs_are_in_step",

@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
-
+from lightning_lr.fit.lightnings import (
+    BatchSizeFinder,
+    Callback,
+    LearningRateFinder,
+    MisconfigurationException,
+    Trainer,
+)
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.fit.saved_state import Read, read_entries
 

@@ -2,12 +2,13 @@
 
 import math
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
-from lightning.pytorch.utilities import rank_zero_warn
-
 from lightning_lr.fit.horizon import Horizon, horizon
+from lightning_lr.fit.lightnings import (
+    GradientAccumulationScheduler,
+    MisconfigurationException,
+    Trainer,
+    rank_zero_warn,
+)
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.fit.ranks import gather_from_ranks
 

@@ -1,7 +1,6 @@
 """The charts of TensorBoard's Custom Scalars tab."""
 
-from lightning.pytorch import Trainer
-
+from lightning_lr.fit.lightnings import Trainer
 from lightning_lr.fit.neighbors import Charted, Charts, callbacks_of
 from lightning_lr.output.faults import write_to_tensorboard
 

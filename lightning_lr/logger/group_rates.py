@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lightning_lr.fit.lightnings import MisconfigurationException, rank_zero_warn
 from lightning_lr.fit.optimizers import group_names
 
 __all__ = ["GroupRates"]

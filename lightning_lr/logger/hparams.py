@@ -5,13 +5,12 @@ import time
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.suggestion import Suggestion
 from lightning_lr.fit.internals import makes_hp_metric
+from lightning_lr.fit.lightnings import Callback, LightningModule, TensorBoardLogger, Trainer
 from lightning_lr.fit.neighbors import Listed, callbacks_of, schedulers_of
 from lightning_lr.output.event_file import append_events
 from lightning_lr.output.faults import write_to_tensorboard

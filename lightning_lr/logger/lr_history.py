@@ -5,9 +5,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from lightning.pytorch import Trainer
-
 from lightning_lr.decay.lr_decay import LRDecay
+from lightning_lr.fit.lightnings import Trainer
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.fit.saved_state import Read, count, each_of, number, positive, read_entries, text
 from lightning_lr.logger.step_buffer import StepRecord

@@ -6,14 +6,18 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_lr.checks import check_flag
-from lightning_lr.fit.lightnings import BaseCallback, TrainerFn
+from lightning_lr.fit.lightnings import (
+    BaseCallback,
+    LightningModule,
+    MisconfigurationException,
+    Trainer,
+    TrainerFn,
+    rank_zero_warn,
+)
 from lightning_lr.fit.losses import ValidationLoss, batch_size, missing_loss, training_loss
 from lightning_lr.fit.ranks import epochs_are_in_step, rank_sum, validations_are_in_step
 from lightning_lr.fit.resume import read_state

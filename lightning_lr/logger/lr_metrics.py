@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor
 
 from lightning_lr.fit.internals import bar_metrics_of, callback_metrics_of
+from lightning_lr.fit.lightnings import Trainer
 
 __all__ = ["LRMetrics"]
 

@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
-
 from lightning_lr.finders.finder import Finder
+from lightning_lr.fit.lightnings import TensorBoardLogger, Trainer
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.output.faults import write_to_tensorboard

@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_info
-
+from lightning_lr.fit.lightnings import CSVLogger, TensorBoardLogger, Trainer, rank_zero_info
 from lightning_lr.output.plain import plain
 from lightning_lr.output.points import logged_step, write_text
 from lightning_lr.output.story import Story

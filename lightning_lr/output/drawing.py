@@ -7,11 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
+from lightning_lr.fit.lightnings import Logger, TensorBoardLogger, Trainer, rank_zero_warn
 from lightning_lr.output.event_file import append_events
 from lightning_lr.output.faults import write_or_warn
 

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lightning.pytorch.loggers import TensorBoardLogger
-
+from lightning_lr.fit.lightnings import TensorBoardLogger
 from lightning_lr.output.packed import records_of
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning_lr.fit.lightnings import CSVLogger, Logger, TensorBoardLogger, rank_zero_info, rank_zero_warn
 
 __all__ = ["write_or_warn", "write_to_tensorboard"]
 

@@ -5,9 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
-
+from lightning_lr.fit.lightnings import Logger, TensorBoardLogger, Trainer
 from lightning_lr.output.event_file import append_events, append_serialized
 from lightning_lr.output.faults import write_or_warn, write_to_tensorboard
 from lightning_lr.output.packed import packed

@@ -5,10 +5,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.losses import ValidationLoss, training_loss
 from lightning_lr.fit.ranks import gather_from_ranks, mean_over_ranks, rank_sum, sum_over_ranks
 from lightning_lr.fit.run_length import check_epochs_end_together, run_length

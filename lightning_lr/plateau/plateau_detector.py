@@ -5,13 +5,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule, Trainer
 from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count
 from lightning_lr.fit.internals import keep_swa_lrs, state_key
-from lightning_lr.fit.lightnings import BaseCallback, TrainerFn
+from lightning_lr.fit.lightnings import (
+    BaseCallback,
+    LightningModule,
+    MisconfigurationException,
+    Trainer,
+    TrainerFn,
+)
 from lightning_lr.fit.neighbors import Charts, callbacks_of, write_schedules
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.saved_state import Read, count, each_of, one_of

@@ -9,8 +9,7 @@ from itertools import pairwise
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from lightning.pytorch import Trainer
-
+from lightning_lr.fit.lightnings import Trainer
 from lightning_lr.fit.neighbors import Charts
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.output.drawing import draw

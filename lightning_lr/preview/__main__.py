@@ -29,9 +29,14 @@ from types import ModuleType
 from typing import Any
 
 import yaml
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from lightning_lr.fit.lightnings import each_lightning, installed, lightning_of, misconfigurations
+from lightning_lr.fit.lightnings import (
+    MisconfigurationException,
+    each_lightning,
+    installed,
+    lightning_of,
+    misconfigurations,
+)
 from lightning_lr.preview.of_fit import preview_of_fit
 from lightning_lr.preview.planned import Preview
 

@@ -7,16 +7,21 @@ plan is the one that LRDecay itself makes there, so the preview cannot differ fr
 import math
 from typing import Any
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from typing_extensions import override
 
 from lightning_lr.decay.lr_decay import LRDecay
 from lightning_lr.decay.plan import Plan
 from lightning_lr.finders.finder import Finder
 from lightning_lr.fit.internals import uses_distributed_sampler
-from lightning_lr.fit.lightnings import BaseCallback, lightning_of
+from lightning_lr.fit.lightnings import (
+    BaseCallback,
+    Callback,
+    GradientAccumulationScheduler,
+    LightningModule,
+    MisconfigurationException,
+    Trainer,
+    lightning_of,
+)
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.fit.optimizers import group_names
 from lightning_lr.fit.run_length import accumulation

@@ -4,8 +4,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 
-from lightning.pytorch import Trainer
-
+from lightning_lr.fit.lightnings import Trainer
 from lightning_lr.fit.ranks import gather_from_ranks
 from lightning_lr.fit.run_length import accumulation, run_length
 

@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, LightningDataModule, Trainer
-from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
+from lightning_lr.fit.lightnings import Callback, LightningDataModule, Logger, Trainer
 from lightning_lr.fit.objects import globals_of, slots_of
 
 __all__ = ["Copier", "StandIn", "UncopyableError"]

@@ -15,11 +15,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from lightning.pytorch import Trainer
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, ReduceLROnPlateau, SequentialLR
 
 from lightning_lr.fit.internals import inner_schedulers, milestones_of
+from lightning_lr.fit.lightnings import Trainer
 from lightning_lr.schedules.clock import Clock
 from lightning_lr.schedules.copies import Copier, UncopyableError
 from lightning_lr.schedules.module_hook import Time, hook_of

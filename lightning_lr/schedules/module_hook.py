@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
 from torch.optim import Optimizer
 
-from lightning_lr.fit.lightnings import is_overridden
+from lightning_lr.fit.lightnings import LightningModule, Trainer, is_overridden
 from lightning_lr.schedules.copies import Copier, UncopyableError
 
 __all__ = ["Time", "hook_of"]

@@ -27,13 +27,12 @@ from weakref import ReferenceType, WeakKeyDictionary
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from lightning_lr.fit.internals import LIVE_ITERATOR
+from lightning_lr.fit.lightnings import LightningDataModule, Logger, Trainer
 from lightning_lr.fit.objects import slots_of
 
 __all__ = [

@@ -1,9 +1,9 @@
 """What must be the same after a test, whatever else could not be put back: weights, buffers and LRs."""
 
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_lr.dry_run.snapshot.snapshot import PutBackError, Snapshot
+from lightning_lr.fit.lightnings import LightningModule, Trainer
 from lightning_lr.fit.neighbors import schedulers_of
 from lightning_lr.schedules.rescaling import nested_schedulers
 

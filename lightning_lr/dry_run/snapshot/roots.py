@@ -1,12 +1,11 @@
 """Where the snapshot of a fit begins: module, optimizers, schedulers, scaler, loaders and datamodule."""
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from lightning_lr.dry_run.snapshot.snapshot import MOST_OBJECTS, MOST_PARTS, Snapshot, tensor_bytes
 from lightning_lr.fit.internals import train_loaders, validation_loaders
+from lightning_lr.fit.lightnings import DDPStrategy, LightningModule, Trainer
 from lightning_lr.fit.neighbors import schedulers_of
 from lightning_lr.schedules.rescaling import nested_schedulers
 

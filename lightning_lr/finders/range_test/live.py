@@ -5,12 +5,12 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_lr.dry_run.snapshot.snapshot import Snapshot
 from lightning_lr.dry_run.used_lrs import UsedLRs
 from lightning_lr.finders.range_test.ramp import Ramp
+from lightning_lr.fit.lightnings import LightningModule, Trainer
 from lightning_lr.fit.losses import training_loss
 from lightning_lr.fit.neighbors import schedulers_of
 from lightning_lr.peaks import peak_lrs

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
-from lightning.pytorch import LightningModule, Trainer
 from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count, check_flag
@@ -20,6 +19,7 @@ from lightning_lr.finders.range_test.ramp import Ramp, ramp
 from lightning_lr.finders.range_test.rules import Basin, Rule
 from lightning_lr.finders.report import Finding
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, combine
+from lightning_lr.fit.lightnings import LightningModule, Trainer
 from lightning_lr.fit.neighbors import Charts
 from lightning_lr.fit.saved_state import Read, flag, optional
 from lightning_lr.schedules.own_lrs import own_lr

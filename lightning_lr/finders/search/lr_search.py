@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule, Trainer
 from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count, check_number
@@ -23,7 +21,7 @@ from lightning_lr.finders.search.refinement import Refinement
 from lightning_lr.finders.search.runner import START_STEPS, TrialRunner
 from lightning_lr.finders.search.trials import Trials
 from lightning_lr.finders.suggestion import Abstention, Decision
-from lightning_lr.fit.lightnings import misconfigurations
+from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer, misconfigurations
 from lightning_lr.fit.neighbors import Charts
 from lightning_lr.fit.run_length import run_length
 from lightning_lr.fit.saved_state import Read, optional

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from lightning.pytorch import LightningModule, Trainer
 from typing_extensions import override
 
+from lightning_lr.fit.lightnings import LightningModule, Trainer
 from lightning_lr.plateau.detectors.base import Mode, Verdict, is_better
 from lightning_lr.plateau.record import Record
 from lightning_lr.plateau.weights import Weights

@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
 from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count, check_number
+from lightning_lr.fit.lightnings import MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import averages_of
 from lightning_lr.fit.saved_state import Read, count, each_of, flag, number, optional, read_entries
 from lightning_lr.plateau.actions.base import Action, Effect, Situation

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from lightning.pytorch import Trainer
 from typing_extensions import override
 
 from lightning_lr.checks import check_count, check_number
+from lightning_lr.fit.lightnings import Trainer
 from lightning_lr.fit.neighbors import schedulers_of
 from lightning_lr.fit.saved_state import Read, count, flag, read_entries
 from lightning_lr.plateau.actions.base import Action, Effect, Situation

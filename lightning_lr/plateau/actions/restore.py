@@ -3,13 +3,18 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_number
+from lightning_lr.fit.lightnings import (
+    DeepSpeedStrategy,
+    FSDPStrategy,
+    MisconfigurationException,
+    ModelCheckpoint,
+    ModelParallelStrategy,
+    Trainer,
+    WeightAveraging,
+)
 from lightning_lr.fit.neighbors import averages_of, callbacks_of
 from lightning_lr.plateau.actions.base import Action, Effect, Situation
 from lightning_lr.plateau.actions.reduce import multiply_lr

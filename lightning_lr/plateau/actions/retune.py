@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
 from typing_extensions import override
 
+from lightning_lr.fit.lightnings import MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import Finds, callbacks_of
 from lightning_lr.fit.saved_state import flag, read_entries
 from lightning_lr.plateau.actions.base import Action, Effect, Situation

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
 from typing_extensions import override
 
+from lightning_lr.fit.lightnings import MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import Schedules, callbacks_of
 from lightning_lr.plateau.actions.base import Action, Effect, Situation
 from lightning_lr.plateau.detectors.base import Mode
