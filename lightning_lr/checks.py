@@ -6,6 +6,7 @@ ranges of its fields as `Annotated[float, In("[0, 1]")]` or `Annotated[int, AtLe
 """
 
 import math
+import sys
 from collections import abc
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ __all__ = [
     "check_fields",
     "check_flag",
     "check_number",
+    "out_of_hydra",
 ]
 
 # From here on floats, which formulas are made of, no longer tell one count from the next.
@@ -161,6 +163,18 @@ def as_tuple(name: str, values: object, content: str) -> tuple[Any, ...]:
         Traceback (most recent call last):
         TypeError: `MultiStep(milestones=...)` must be a list of whole numbers, got 30.
     """
+    values = out_of_hydra(values)
     if isinstance(values, str) or not isinstance(values, abc.Sequence):
         raise TypeError(f"`{name}` must be a list of {content}, got {values!r}.")
     return tuple(map(as_number, values))
+
+
+def out_of_hydra(value: Any) -> Any:
+    """Return a list as Python's own, with the objects in it, if Hydra has made a config of it.
+
+    Its `instantiate` does so with lists of dataclasses, unless the config says `_convert_: object`.
+    """
+    omegaconf = sys.modules.get("omegaconf")
+    if omegaconf is None or not omegaconf.OmegaConf.is_config(value):
+        return value
+    return omegaconf.OmegaConf.to_object(value)

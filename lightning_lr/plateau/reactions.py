@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from lightning_lr.checks import out_of_hydra
 from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import averages_of, lowering_schedule
 from lightning_lr.fit.saved_state import (
@@ -197,6 +198,7 @@ def tell_default(trainer: Trainer) -> None:
 
 def checked_actions(name: str, actions: ActionSpec) -> tuple[Action, ...] | None:
     """Return one or several actions as a tuple, None as None; raises TypeError for anything else."""
+    actions = out_of_hydra(actions)
     if actions is None:
         return None
     several: Sequence[Any] = actions if isinstance(actions, list | tuple) else (actions,)
