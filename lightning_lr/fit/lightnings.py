@@ -171,7 +171,7 @@ def _do_after_import(loader: Any) -> None:
 
     def exec_module(module: ModuleType) -> None:
         # The loader is its own again.
-        del loader.exec_module
+        vars(loader).pop("exec_module", None)
         execute(module)
         for task in tuple(_tasks):
             task(module)

@@ -3,6 +3,7 @@
 import math
 import re
 
+import numpy as np
 import pytest
 
 from lightning_lr import policies as p
@@ -255,6 +256,12 @@ def test_floor_is_the_old_name_of_end(policy, others):
         ),
     ):
         policy(**others, end=0.2, floor=0.1)
+    # numpy compares a list with its number element by element.
+    with (
+        pytest.warns(FutureWarning, match="old name"),
+        pytest.raises(ValueError, match=r"differ: \[\] and 0.1"),
+    ):
+        policy(**others, end=[], floor=np.float64(0.1))
     with (
         pytest.warns(FutureWarning, match="old name"),
         pytest.raises(ValueError, match=re.escape(f"`{name}(end=...)` must be in [0, 1], got 2.")),
