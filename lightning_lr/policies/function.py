@@ -36,9 +36,6 @@ class Function(Policy):
     The function must be pure. One with two parameters is called for every epoch from 0 on, once each if time
     only goes forward.
 
-    In a list of a Hydra config, such as that of `Sequence`, it needs `_convert_: object` beside the list:
-    Hydra would put it into a config, which holds no functions.
-
     Args:
         function: A callable, or its import path like `"package.module.name"`. It is called with the epoch
             as an int numbered from 0, or with the epoch and the current factor, and returns the factor as a
