@@ -1,6 +1,6 @@
 """Lowers the learning rates, whatever schedule they follow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -35,11 +35,12 @@ class ReduceLR(Action):
 
     Args:
         factor: The factor for the LR, in (0, 1).
-        min_lr: The lowest base LR, in [0, inf): of the group with the highest one, the others keep their
-            ratios to it; or of each group, by its name in LRLogger (`head`, or `AdamW/head`).
+        min_lr: The lowest base LR, in [0, inf), of the group with the highest one; the others keep their
+            ratios to it. With `groups` or `min_lrs`, of each group by itself.
         cooldown: For how many validations after a reduction not to reduce again, at least 0.
         final_decay: The last share of the run in which the LR falls to the end, in [0, 1].
-        groups: The names of the groups to reduce; None for all.
+        groups: The names in LRLogger (`head`, or `AdamW/head`) of the groups to reduce; None for all.
+        min_lrs: The lowest base LRs of groups by their names, in [0, inf), in the place of `min_lr`.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -49,23 +50,24 @@ class ReduceLR(Action):
 
     Example:
         >>> ReduceLR(0.1)
-        ReduceLR(factor=0.1, min_lr=0.0, cooldown=0, final_decay=0.2, groups=None)
-        >>> ReduceLR(0.1, min_lr={"head": 1e-4, "backbone": 1e-6}).min_lr["head"]
-        0.0001
+        ReduceLR(factor=0.1, min_lr=0.0, cooldown=0, final_decay=0.2, groups=None, min_lrs=None)
+        >>> by_group = ReduceLR(0.1, min_lrs={"head": 1e-4, "backbone": 1e-6})
     """
 
     factor: float = 0.3
     _: KW_ONLY
-    min_lr: float | Mapping[str, float] = 0.0
+    min_lr: float = 0.0
     cooldown: int = 0
     final_decay: float = 0.2
-    groups: Sequence[str] | None = None
+    # Types that OmegaConf has fields for.
+    groups: list[str] | None = None
+    min_lrs: dict[str, float] | None = None
 
     def __post_init__(self) -> None:
         check_number("ReduceLR(factor=...)", self.factor, "(0, 1)")
-        lowest = self.min_lr if isinstance(self.min_lr, Mapping) else {"": self.min_lr}
-        for name, lr in lowest.items():
-            check_number(f"ReduceLR(min_lr={f'{{{name!r}: ...}}' if name else '...'})", lr, "[0, inf)")
+        check_number("ReduceLR(min_lr=...)", self.min_lr, "[0, inf)")
+        for name, lr in (self.min_lrs or {}).items():
+            check_number(f"ReduceLR(min_lrs={{{name!r}: ...}})", lr, "[0, inf)")
         check_count("ReduceLR(cooldown=...)", self.cooldown, minimum=0)
         check_number("ReduceLR(final_decay=...)", self.final_decay, "[0, 1]")
         if isinstance(self.groups, str):
@@ -79,7 +81,7 @@ class ReduceLR(Action):
     @override
     def check(self, trainer: Trainer, *, monitor: str, mode: Mode) -> None:
         if self._is_by_group:
-            check_by_group(trainer, (*(self.groups or ()), *self._lowest), "ReduceLR")
+            check_by_group(trainer, (*(self.groups or ()), *(self.min_lrs or {})), "ReduceLR")
 
     @override
     def check_memory(self, memory: Mapping[str, Any]) -> None:
@@ -99,7 +101,7 @@ class ReduceLR(Action):
         effect = self._multiply(situation.trainer, left / (left + 1))
         if effect is None:
             return None
-        end = "the lowest" if isinstance(self.min_lr, Mapping) else f"{self.min_lr:g}"
+        end = "the lowest" if self.min_lrs else f"{self.min_lr:g}"
         text = f"{effect.text}, and on to {end} with the {left:g} validations that are left"
         return Effect(text, is_announced=announced)
 
@@ -114,17 +116,12 @@ class ReduceLR(Action):
 
     @property
     def _is_by_group(self) -> bool:
-        return self.groups is not None or isinstance(self.min_lr, Mapping)
-
-    @property
-    def _lowest(self) -> Mapping[str, float]:
-        return self.min_lr if isinstance(self.min_lr, Mapping) else {}
+        return self.groups is not None or bool(self.min_lrs)
 
     def _multiply(self, trainer: Trainer, factor: float) -> Effect | None:
-        if not isinstance(self.min_lr, Mapping) and self.groups is None:
+        if not self._is_by_group:
             return multiply_lr(trainer, factor, min_lr=self.min_lr)
-        lowest = 0.0 if isinstance(self.min_lr, Mapping) else self.min_lr
-        return multiply_by_group(trainer, factor, self.groups, self._lowest, lowest=lowest)
+        return multiply_by_group(trainer, factor, self.groups, self.min_lrs or {}, lowest=self.min_lr)
 
 
 def multiply_lr(trainer: Trainer, factor: float, *, min_lr: float = 0.0) -> Effect | None:

@@ -47,7 +47,7 @@ def test_only_the_named_groups_are_reduced(name):
 
 
 def test_every_group_has_a_lowest_lr_of_its_own_as_in_torch():
-    action = ReduceLR(0.1, final_decay=0, min_lr={"body": 1e-3, "head": 5e-3})
+    action = ReduceLR(0.1, final_decay=0, min_lrs={"body": 1e-3, "head": 5e-3})
     _, lrs, end = run(action, "pppp")
     optimizer = named([torch.nn.Parameter(torch.zeros(1)) for _ in range(2)])
     plateau = schedulers.ReduceLROnPlateau(optimizer, factor=0.1, patience=0, min_lr=[1e-3, 5e-3])
@@ -59,7 +59,7 @@ def test_every_group_has_a_lowest_lr_of_its_own_as_in_torch():
 
 
 def test_the_end_of_the_run_leaves_every_group_at_its_lowest_lr():
-    action = ReduceLR(min_lr={"head": 0.004}, final_decay=0.5)
+    action = ReduceLR(min_lrs={"head": 0.004}, final_decay=0.5)
     judge, _, lrs = run(action, "iiiiiiiiii")
     assert lrs == pytest.approx([0.1 / 5, 0.004])
     [said] = [effect for record in judge.records for effect in record.effects]
@@ -107,7 +107,7 @@ def test_a_name_that_no_group_has_is_refused_at_fit_start():
     ):
         run(ReduceLR(groups=["had"]), "p")
     with pytest.raises(MisconfigurationException, match="no parameter group is called 'tail'"):
-        run(ReduceLR(min_lr={"tail": 1e-3}), "p")
+        run(ReduceLR(min_lrs={"tail": 1e-3}), "p")
 
 
 def test_groups_that_share_one_tensor_are_refused():
@@ -136,8 +136,8 @@ def test_a_scheduler_with_one_lr_for_all_groups_is_refused():
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        ({"min_lr": {"head": -1.0}}, ValueError, r"min_lr=\{'head': ...\}"),
-        ({"min_lr": {"head": "low"}}, TypeError, r"min_lr=\{'head': ...\}"),
+        ({"min_lrs": {"head": -1.0}}, ValueError, r"min_lrs=\{'head': ...\}"),
+        ({"min_lrs": {"head": "low"}}, TypeError, r"min_lrs=\{'head': ...\}"),
         ({"groups": "head"}, TypeError, "must be a list of names, got 'head'"),
     ],
 )
