@@ -49,11 +49,16 @@ def _rises(factors: Sequence[float]) -> bool:
 def _of_warmup(plan: Plan, factors: Sequence[float]) -> Iterator[str]:
     ramp, steps = plan.ramp_steps, plan.horizon.steps
     if not ramp:
+        if (plan.warmup_start, plan.warmup_shape) != (0, "linear"):
+            yield (
+                "`warmup_start` and `warmup_shape` say how a warm-up rises, and this run has none. Give its"
+                " length too, for example `warmup=0.05`."
+            )
         return
     if ramp >= steps:
         yield (
             f"The warm-up takes {ramp:,} steps and the run {steps:,.0f}: the LR reaches no more than"
-            f" {(steps - 1) / plan.warmup_steps:.0%} of what it should. Give `warmup` a smaller count, or a"
+            f" {plan.ramp(int(steps) - 1):.0%} of what it should. Give `warmup` a smaller count, or a"
             " share of the run such as `warmup=0.05`."
         )
     if _rises(factors):
@@ -73,6 +78,8 @@ def _of_policy(plan: Plan, factors: Sequence[float]) -> Iterator[str]:
             " Use `interval='step'`."
         )
         return
+    if plan.min_lr:
+        return  # It keeps the LR up.
     tiny = [factor < _TINY for factor in factors]
     if sum(tiny) > len(tiny) / 2:
         unit = plan.interval

@@ -8,29 +8,29 @@ from typing import Any
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
-from torch.optim import Optimizer
 from typing_extensions import override
 
-from lightning_lr.checks import check_choice
+from lightning_lr.checks import check_choice, check_number
+from lightning_lr.decay.clock import StepClock
 from lightning_lr.decay.doubts import warms_up
 from lightning_lr.decay.plan import Cooldown, Interval, Plan
+from lightning_lr.decay.ramp import RampShape, check_ramp
 from lightning_lr.decay.report import (
-    has_new_groups,
-    take_in_added,
     tell_change,
     tell_doubts,
+    tell_floor,
     tell_new_plan,
     tell_warmup_end,
     warn_of_new_horizon,
 )
+from lightning_lr.decay.writer import LRWriter
 from lightning_lr.fit.horizon import Horizon
 from lightning_lr.fit.neighbors import check_no_rival
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.run_length import REMEDY, check_epochs_end_together, run_length
 from lightning_lr.fit.saved_state import Read, count, length, number, optional, positive, read_entries, text
-from lightning_lr.fit.step_hook import StepHook
 from lightning_lr.policies import Constant, Linear, Policy, WarmupStableDecay, check_policy, check_span
-from lightning_lr.rates import adopt_groups, are_lent, set_factor
+from lightning_lr.rates import adopt_groups, are_lent
 
 __all__ = ["LRDecay"]
 
@@ -49,9 +49,9 @@ _ENTRIES: dict[str, Read] = {
 class LRDecay(Callback):
     """Set the LR of every parameter group to its base LR times a policy of time.
 
-    LR = base LR x ramp(step) x policy(time). The base LR is the one the optimizer was created with
-    (`group["initial_lr"]`, torch's convention), so the groups keep their ratios. The LR of a step is written
-    before the `on_train_batch_start` of any callback sees that step.
+    LR = base LR x ramp(step) x policy(time), and no lower than `min_lr` after the ramp. The base LR is the
+    one the optimizer was created with (`group["initial_lr"]`, torch's convention), so the groups keep their
+    ratios. The LR of a step is written before the `on_train_batch_start` of any callback sees that step.
 
     **Time** is counted in completed epochs or in optimizer steps, as the Trainer counts them: a batch that
     only accumulates gradients does not count, and an `optimizer_step` that steps twice, or only on every
@@ -71,14 +71,20 @@ class LRDecay(Callback):
     Args:
         policy: The decay: a policy of `lightning_lr.policies`, or a subclass of `Policy`.
         interval: Whether the policy's time is counted in epochs or in optimizer steps.
-        warmup: Length of a linear ramp from 0 at the start of the run, as a count of optimizer steps (int) or
-            a share of the run in [0, 1] (float), Lightning's convention for `limit_train_batches`. Step s of
+        warmup: Length of a ramp at the start of the run, as a count of optimizer steps (int) or a share of
+            the run in [0, 1] (float), Lightning's convention for `limit_train_batches`. By default, step s of
             W runs at s / W, as in transformers, so the first step runs at zero. With `interval="step"`, the
             policy's clock starts when the ramp ends.
+        warmup_start: Factor of the first step of the ramp, in [0, 1], like `start_factor` of torch's
+            `LinearLR`. With `warmup=W - 1, warmup_start=1 / W`, step s of W runs at (s + 1) / W.
+        warmup_shape: The curve of the ramp: `"linear"`, `"cosine"`, `"exponential"` (which needs a
+            `warmup_start` above 0) or `"1-sqrt"`.
+        min_lr: The LR below which the policy does not go, in [0, inf), for every group; a lower base LR stays
+            as it is. It is absolute, for the base LR may be unknown before a range test.
 
     Raises:
-        TypeError: `policy` is not a Policy, or `warmup` not a number.
-        ValueError: `interval` or `warmup` is out of range.
+        TypeError: `policy` is not a Policy, or a number is none.
+        ValueError: An argument is out of range.
         MisconfigurationException: At fit start: there is an LR scheduler or SWA, or the policy or a `warmup`
             share needs an end that the Trainer does not set.
 
@@ -110,27 +116,34 @@ class LRDecay(Callback):
     hparams_column = "lr_schedule"
 
     def __init__(
-        self, policy: Policy = _DEFAULT_POLICY, *, interval: Interval = "epoch", warmup: int | float = 0
+        self,
+        policy: Policy = _DEFAULT_POLICY,
+        *,
+        interval: Interval = "epoch",
+        warmup: int | float = 0,
+        warmup_start: float = 0.0,
+        warmup_shape: RampShape = "linear",
+        min_lr: float = 0.0,
     ) -> None:
         check_policy("LRDecay(policy=...)", policy)
         check_choice("LRDecay(interval=...)", interval, ("epoch", "step"))
         check_span("LRDecay(warmup=...)", warmup)
+        check_ramp("LRDecay", warmup_start, warmup_shape)
+        check_number("LRDecay(min_lr=...)", min_lr, "[0, inf)")
         self.policy = policy
         self.interval: Interval = interval
         self.warmup = warmup
+        self.warmup_start = warmup_start
+        self.warmup_shape: RampShape = warmup_shape
+        self.min_lr = min_lr
         self._plan: Plan | None = None
-        self._step = 0
+        self._clock = StepClock()
         self._epoch = 0
+        self._writer = LRWriter()
         self._loaded: dict[str, Any] = {}
         self._saved: dict[str, Any] = {}
-        self._factor: float | None = None
-        self._counts_batches = False
         self._is_warming_up = False
-        # The Trainer's count of steps when this one was last raised.
-        self._seen = 0
-        # Tells which steps the AMP scaler does not skip; None if there is no scaler.
-        self._unskipped: StepHook | None = None
-        self._happened = False
+        self._floor_is_due = False
         self._warned = False
 
     @property
@@ -159,26 +172,22 @@ class LRDecay(Callback):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         check_not_restarted(trainer, self, loaded=self._loaded.get("step", 0) > 0)
-        manual = not pl_module.automatic_optimization
-        self._counts_batches = manual and trainer.max_steps == -1
         self._plan = self.check_fit(trainer, pl_module)
-        batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
-        self._step = self._loaded.get("step", batches if self._counts_batches else trainer.global_step)
+        self._clock.begin(trainer, pl_module, saved=self._loaded.get("step"))
         # `current_epoch` lags behind if the checkpoint was saved at the end of an epoch.
         self._epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
-        self._factor = None
-        self._is_warming_up = self._step < self._plan.warmup_steps
+        self._writer = LRWriter()
+        step = self._clock.step
+        self._is_warming_up = step < self._plan.warmup_steps
+        self._floor_is_due = step == 0
         old = self._loaded.get("horizon", self._plan.horizon)
-        warn_of_new_horizon(self._plan, old, step=self._step, epoch=self._epoch)
+        warn_of_new_horizon(self._plan, old, step=step, epoch=self._epoch)
         was, now = self._loaded.get("plan"), self._written()
         if was not in (None, now):
             tell_new_plan(trainer, was, now)
-        elif self._step == 0:
+        elif step == 0:
             tell_doubts(trainer, self._plan)
         self._update(trainer)
-        self._seen, self._happened = trainer.global_step, False
-        if getattr(trainer.precision_plugin, "scaler", None) is not None and not manual:
-            self._unskipped = StepHook(self._note_step)
 
     def check_fit(self, trainer: Trainer, pl_module: LightningModule) -> Plan:
         """Return the plan of a fit whose loaders are set up; all ranks call it.
@@ -199,21 +208,21 @@ class LRDecay(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        optimizers = trainer.optimizers
-        if self._unskipped is not None:
-            # The fit may have got new ones.
-            self._unskipped.attach(optimizers)
-            self._unskipped.in_batch = True
-        if has_new_groups(optimizers):
+        self._clock.begin_batch(trainer)
+        if self._floor_is_due and not are_lent(trainer.optimizers):
+            # Only now has every callback found its base LR.
+            self._floor_is_due = False
+            tell_floor(trainer, self.min_lr)
+        if self._writer.lacks_bases(trainer.optimizers):
             self.write(trainer)
 
     @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._step += 1 if self._counts_batches else self._steps_since(trainer)
+        self._clock.end_batch(trainer)
         self._update(trainer)
-        if self._is_warming_up and self._step >= self.plan.warmup_steps:
+        if self._is_warming_up and self._clock.step >= self.plan.warmup_steps:
             self._is_warming_up = False
             tell_warmup_end(trainer, self.plan)
 
@@ -225,11 +234,11 @@ class LRDecay(Callback):
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._forget_hook()
+        self._clock.stop()
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._forget_hook()
+        self._clock.stop()
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -237,7 +246,7 @@ class LRDecay(Callback):
             return self._saved
         cooldown = self._plan.cooldown
         return {
-            "step": self._step,
+            "step": self._clock.step,
             "horizon": asdict(self._plan.horizon),
             "cooldown": asdict(cooldown) if cooldown else None,
             "plan": self._written(),
@@ -252,7 +261,10 @@ class LRDecay(Callback):
 
     @override
     def __repr__(self) -> str:
-        return f"LRDecay({self.policy!r}, interval={self.interval!r}, warmup={self.warmup!r})"
+        # Without settings of later versions that were not given: checkpoints hold this text.
+        later = {"warmup_start": 0.0, "warmup_shape": "linear", "min_lr": 0.0}
+        given = [f", {name}={getattr(self, name)!r}" for name in later if getattr(self, name) != later[name]]
+        return f"LRDecay({self.policy!r}, interval={self.interval!r}, warmup={self.warmup!r}{''.join(given)})"
 
     def warms_up(self, trainer: Trainer, pl_module: LightningModule) -> bool:
         """Return whether the LR of a fit whose loaders are set up begins low and rises; all ranks call it."""
@@ -286,7 +298,7 @@ class LRDecay(Callback):
             raise RuntimeError(f"`LRDecay(policy={self.policy!r})` has no cooldown: use `WarmupStableDecay`.")
         epochs = self._epoch + (self.interval == "epoch" and trainer.is_last_batch)
         try:
-            self._plan = self.plan.cooled_from(step=self._step, epoch=epochs, keeps_length=keeps_length)
+            self._plan = self.plan.cooled_from(step=self._clock.step, epoch=epochs, keeps_length=keeps_length)
         except ValueError:
             return None
         length = math.ceil(self._plan.cooldown.length) if self._plan.cooldown else 0
@@ -299,23 +311,18 @@ class LRDecay(Callback):
         LRDecay calls this at every step. Code that changes base LRs between steps calls it too, so that the
         LRs are right before the next step.
         """
-        optimizers = trainer.optimizers
-        if self._plan is None or are_lent(optimizers):
+        if self._plan is None or are_lent(trainer.optimizers):
             return
-        factor = self.plan.factor(step=self._step, epoch=self._epoch)
-        if self._factor is not None and has_new_groups(optimizers):
-            take_in_added(trainer, self._factor)
-        changes = set_factor(optimizers, factor, previous=self._factor)
-        self._factor = factor
+        changes = self._writer.write(trainer, self._plan.target(step=self._clock.step, epoch=self._epoch))
         if changes and not self._warned:
             self._warned = True
             expected, found = changes[0]
-            tell_change(trainer, self._step, expected=expected, found=found)
+            tell_change(trainer, self._clock.step, expected=expected, found=found)
 
     def _update(self, trainer: Trainer) -> None:
         """Write the LRs of the new time, and stop the fit if an early cooldown has ended."""
         self.write(trainer)
-        if self.plan.is_over(step=self._step, epoch=self._epoch):
+        if self.plan.is_over(step=self._clock.step, epoch=self._epoch):
             trainer.should_stop = True
 
     def _make_plan(self, trainer: Trainer, *, manual: bool) -> Plan:
@@ -325,7 +332,16 @@ class LRDecay(Callback):
             # A cooldown continues as it began, whatever the Trainer's bounds are now.
             length = self._loaded["horizon"]
         try:
-            plan = Plan(self.policy, self.interval, self.warmup, length, cooldown)
+            plan = Plan(
+                self.policy,
+                self.interval,
+                self.warmup,
+                length,
+                cooldown,
+                self.warmup_start,
+                self.warmup_shape,
+                self.min_lr,
+            )
         except ValueError as error:
             raise MisconfigurationException(f"LRDecay: {error} {REMEDY[self.interval]}") from error
         plan.check()
@@ -334,22 +350,3 @@ class LRDecay(Callback):
     def _written(self) -> str:
         """Return the arguments as text that is the same in another process."""
         return re.sub(" at 0x[0-9a-f]+", "", repr(self))
-
-    def _steps_since(self, trainer: Trainer) -> int:
-        """Return how many steps the Trainer has made since the last call, without those that AMP skipped."""
-        made, self._seen = trainer.global_step - self._seen, trainer.global_step
-        hook = self._unskipped
-        if hook is not None:
-            hook.in_batch = False
-            if made and hook.follows_all and not self._happened:
-                return 0
-            self._happened = False
-        return made
-
-    def _note_step(self, optimizer: Optimizer) -> None:
-        self._happened = True
-
-    def _forget_hook(self) -> None:
-        if self._unskipped is not None:
-            self._unskipped.detach()
-            self._unskipped = None

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
+from lightning_lr.decay.ramp import RampShape, ramped
 from lightning_lr.fit.horizon import Horizon
+from lightning_lr.fit.target import Target
 from lightning_lr.policies import Policy, WarmupStableDecay, span
 
 __all__ = ["Cooldown", "Interval", "Plan"]
@@ -36,9 +38,10 @@ class Cooldown:
 class Plan:
     """The factor of every step of a run.
 
-    With W warm-up steps and step s counted from 0, the ramp is r(s) = min(1, s / W). The factor is
-    r(s) policy(epoch) per epoch, and r(s) policy(max(0, s - W)) per step, where the policy's clock starts
-    when the ramp ends. Once an early cooldown has begun, its cooldown curve replaces the policy.
+    With W warm-up steps and step s counted from 0, the ramp r(s) goes from `warmup_start` at s = 0 to 1 at
+    s = W; by default it is min(1, s / W). The factor is r(s) policy(epoch) per epoch, and
+    r(s) policy(max(0, s - W)) per step, where the policy's clock starts when the ramp ends. Once an early
+    cooldown has begun, its cooldown curve replaces the policy.
 
     Args:
         policy: The decay.
@@ -46,6 +49,9 @@ class Plan:
         warmup: The length of the ramp, a count of steps (int) or a share of the run (float).
         horizon: The length of the run.
         cooldown: The cooldown of a `WarmupStableDecay`, if it began early.
+        warmup_start: Where the ramp starts, in [0, 1].
+        warmup_shape: Its curve.
+        min_lr: The LR below which the policy does not go; the ramp may.
 
     Raises:
         ValueError: `policy` needs an end, or `warmup` is a share of the run, and the run has no end.
@@ -62,6 +68,9 @@ class Plan:
     warmup: float
     horizon: Horizon
     cooldown: Cooldown | None = None
+    warmup_start: float = 0.0
+    warmup_shape: RampShape = "linear"
+    min_lr: float = 0.0
 
     def __post_init__(self) -> None:
         if self.policy.needs_end and math.isinf(self.total):
@@ -102,7 +111,27 @@ class Plan:
             factor = policy.cooldown_factor(max(0.0, 1 - (time - early.start) / early.length))
         else:
             factor = policy.factor(time, self.total)
-        return factor if step >= self.warmup_steps else factor * step / self.warmup_steps
+        return self._ramped(factor, step)
+
+    def target(self, *, step: int, epoch: int) -> Target:
+        """Return what a step makes of the base LR: the factor and the floor.
+
+        Example:
+            >>> from lightning_lr.policies import Linear
+            >>> plan = Plan(Linear(), "epoch", 0, Horizon(steps=40, epochs=4), min_lr=0.04)
+            >>> [plan.target(step=10 * epoch, epoch=epoch).lr(0.1) for epoch in range(4)]
+            [0.1, 0.07500000000000001, 0.05, 0.04]
+        """
+        factor = self.factor(step=step, epoch=epoch)
+        return Target(factor, self.min_lr, self.ramp(step)) if self.min_lr else Target(factor)
+
+    def ramp(self, step: int) -> float:
+        """Return the factor of the ramp alone, 1 after the warm-up."""
+        return self._ramped(1.0, step)
+
+    def _ramped(self, factor: float, step: int) -> float:
+        start, shape = self.warmup_start, self.warmup_shape
+        return ramped(factor, step=step, length=self.warmup_steps, start=start, shape=shape)
 
     def cooled_from(self, *, step: int, epoch: int, keeps_length: bool = True) -> "Plan":
         """Return the plan whose cooldown begins now, after `step` steps and `epoch` epochs.

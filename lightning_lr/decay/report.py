@@ -1,25 +1,23 @@
 """Reports what happens to the LRs of LRDecay: the warm-up ends, a group joins, other code changes an LR."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import BaseFinetuning
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.optim import Optimizer
 
 from lightning_lr.decay.doubts import doubts
 from lightning_lr.decay.plan import Plan
 from lightning_lr.fit.horizon import Horizon
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.output.decisions import Entry, tell
-from lightning_lr.rates import adopt_groups, current_lr
+from lightning_lr.rates import adopt_groups, base_lr, current_lr
 
 __all__ = [
-    "has_new_groups",
     "take_in_added",
     "tell_change",
     "tell_doubts",
+    "tell_floor",
     "tell_new_plan",
     "tell_warmup_end",
     "warn_of_new_horizon",
@@ -39,6 +37,16 @@ def tell_doubts(trainer: Trainer, plan: Plan) -> None:
     """Tell which settings can hardly have the effect that they were given for; all ranks call it."""
     if found := doubts(plan):
         tell(trainer, Entry("LRDecay", "settings", " ".join(found), f"LR by {plan.policy!r} all the same"))
+
+
+def tell_floor(trainer: Trainer, min_lr: float) -> None:
+    """Tell that no LR can fall below its base, if so; all ranks call it."""
+    if min_lr and (base := base_lr(trainer)) <= min_lr:
+        summary = (
+            f"`min_lr={min_lr:.4g}` is not below the base LR {base:.4g}, so the policy lowers no LR. Give a"
+            " smaller one."
+        )
+        tell(trainer, Entry("LRDecay", "settings", summary, f"LR stays {base:.4g} after a warm-up"))
 
 
 def tell_new_plan(trainer: Trainer, old: str, new: str) -> None:
@@ -78,11 +86,6 @@ def warn_of_new_horizon(plan: Plan, old: Horizon, *, step: int, epoch: int) -> N
         f" was saved it was to be {old.epochs:g} epochs ({old.steps:g} steps). LRDecay continues on the"
         f" plan of the new length: here its factor of the base LR is {after:.4g}{before}."
     )
-
-
-def has_new_groups(optimizers: Iterable[Optimizer]) -> bool:
-    """Tell whether a parameter group has no base LR yet."""
-    return any("initial_lr" not in group for each in optimizers for group in each.param_groups)
 
 
 def take_in_added(trainer: Trainer, factor: float) -> None:

@@ -12,6 +12,7 @@ from typing_extensions import override
 from lightning_lr.checks import check_choice, check_count, check_number
 from lightning_lr.decay.doubts import doubts
 from lightning_lr.decay.plan import Interval, Plan
+from lightning_lr.decay.ramp import RampShape, check_ramp
 from lightning_lr.fit.horizon import horizon
 from lightning_lr.policies import Policy, check_policy, check_span
 from lightning_lr.preview.figure import Curve, planned_figure
@@ -40,7 +41,7 @@ class PlannedStep:
     Args:
         step: Optimizer steps made before; None if only epochs are known.
         epoch: Epochs completed before; None if only steps are known.
-        factor: LR = base LR x factor; at least 0.
+        factor: LR = base LR x factor, except below `min_lr`; at least 0.
         lrs: The LR of each parameter group by its name; empty if the base LRs are not known yet.
     """
 
@@ -154,10 +155,10 @@ class Preview:
         Groups with the same base LR share a curve.
         """
         indices = sorted(self.timeline.spread(_DRAWN_POINTS) | self._turn())
-        factors = [self._at(index).factor for index in indices]
-        bases = {label: self.base_lrs[name] for label, name in shortened(self.known_lrs).items()}
-        bases = bases or {"factor": 1.0}
-        return {label: (indices, [base * factor for factor in factors]) for label, base in bases.items()}
+        steps = [self._at(index) for index in indices]
+        labels = shortened(self.known_lrs)
+        curves = [{"factor": step.factor} if not labels else _labeled(step.lrs, labels) for step in steps]
+        return {label: (indices, [curve[label] for curve in curves]) for label in curves[0]}
 
     @property
     def title(self) -> str:
@@ -172,9 +173,13 @@ class Preview:
 
     @cached_property
     def _text(self) -> str:
+        labels = shortened(self.known_lrs)
         table = as_text(
             self.title,
-            [(row.epoch, row.step, row.factor) for row in self.table()],
+            [
+                (row.epoch, row.step, {"factor": row.factor} | _labeled(row.lrs, labels))
+                for row in self.table()
+            ],
             self.base_lrs,
             unit=self.unit.split()[-1],
             found_by=self.found_by,
@@ -187,13 +192,18 @@ class Preview:
 
     def _at(self, index: int) -> PlannedStep:
         step, epoch = self.timeline.moment(index)
-        factor = self.plan.factor(step=step or 0, epoch=epoch or 0)
-        return PlannedStep(step, epoch, factor, {key: base * factor for key, base in self.known_lrs.items()})
+        target = self.plan.target(step=step or 0, epoch=epoch or 0)
+        lrs = {name: target.lr(base) for name, base in self.known_lrs.items()}
+        return PlannedStep(step, epoch, target.factor, lrs)
 
     def _turn(self) -> set[int]:
         """Return the moments that are always shown: the first one, and the end of the warm-up."""
         end = self.plan.ramp_steps
         return {0, end} if end < self.timeline.length else {0}
+
+
+def _labeled(lrs: Mapping[str, float], labels: Mapping[str, str]) -> dict[str, float]:
+    return {label: lrs[name] for label, name in labels.items()}
 
 
 def preview(
@@ -204,6 +214,9 @@ def preview(
     steps_per_epoch: int | None = None,
     interval: Interval = "epoch",
     warmup: int | float = 0,
+    warmup_start: float = 0.0,
+    warmup_shape: RampShape = "linear",
+    min_lr: float = 0.0,
     base_lr: float | Mapping[str, float] = 1.0,
 ) -> Preview:
     """Show the LRs that `LRDecay(policy, interval=..., warmup=...)` will write, before training.
@@ -220,6 +233,9 @@ def preview(
             for `interval="step"` or a warm-up with `max_epochs`, and for `interval="epoch"` with `max_steps`.
         interval: The unit of the policy's time, as for LRDecay.
         warmup: Length of the ramp, a count of steps (int) or a share of the run (float), as for LRDecay.
+        warmup_start: Factor of the first step of the ramp, in [0, 1].
+        warmup_shape: The curve of the ramp, as for LRDecay.
+        min_lr: The LR below which the policy does not go, in [0, inf).
         base_lr: The base LR in [0, inf), or the base LR of each parameter group by its name.
 
     Returns:
@@ -243,6 +259,8 @@ def preview(
     check_policy("preview(policy=...)", policy)
     check_choice("preview(interval=...)", interval, ("epoch", "step"))
     check_span("preview(warmup=...)", warmup)
+    check_ramp("preview", warmup_start, warmup_shape)
+    check_number("preview(min_lr=...)", min_lr, "[0, inf)")
     lengths = {"max_epochs": max_epochs, "max_steps": max_steps, "steps_per_epoch": steps_per_epoch}
     for name, value in lengths.items():
         if value is not None:
@@ -258,7 +276,7 @@ def preview(
         accumulation={0: 1},
     )
     try:
-        plan = Plan(policy, interval, warmup, length)
+        plan = Plan(policy, interval, warmup, length, None, warmup_start, warmup_shape, min_lr)
         timeline = lay_out(length, batches_per_epoch=batches, accumulation={0: 1})
         return Preview(plan, timeline, base_lrs)
     except ValueError as error:

@@ -9,23 +9,24 @@ _MOST_COLUMNS = 6
 
 def as_text(
     title: str,
-    rows: Sequence[tuple[int | None, int | None, float]],
+    rows: Sequence[tuple[int | None, int | None, Mapping[str, float]]],
     base_lrs: Mapping[str, float],
     *,
     unit: str = "step",
     found_by: str = "",
 ) -> str:
-    """Return a table with one column per base LR, below the title and the base LRs.
+    """Return a table of factors and LRs, below the title and the base LRs.
 
     Args:
         title: The first line.
-        rows: Epoch, step and factor; a column of None is left out.
+        rows: Epoch, step, and factors and LRs by the headers of their columns; a column of None is left out.
         base_lrs: The base LR of each parameter group by its name.
         unit: The header of the column of steps.
-        found_by: The callback that is going to find other base LRs, if any; there are no columns of LRs then.
+        found_by: The callback that is going to find other base LRs, if any.
 
     Example:
-        >>> print(as_text("Two steps", [(0, 0, 1.0), (0, 1, 0.5)], {"lr/SGD": 0.1}, found_by="LRRangeTest"))
+        >>> rows = [(0, 0, {"factor": 1.0}), (0, 1, {"factor": 0.5})]
+        >>> print(as_text("Two steps", rows, {"lr/SGD": 0.1}, found_by="LRRangeTest"))
         Two steps
         base LR: found at fit start by LRRangeTest, in place of 0.1
         <BLANKLINE>
@@ -33,12 +34,11 @@ def as_text(
             0     0       1
             0     1     0.5
     """
-    lrs = {} if found_by else shortened(base_lrs)
+    headers = list(rows[0][2]) if rows else []
     columns = [
         ("epoch", [str(epoch) for epoch, _, _ in rows if epoch is not None]),
         (unit, [str(step) for _, step, _ in rows if step is not None]),
-        ("factor", [f"{factor:.4g}" for _, _, factor in rows]),
-        *((label, [f"{base_lrs[name] * factor:.4g}" for *_, factor in rows]) for label, name in lrs.items()),
+        *((header, [f"{values[header]:.4g}" for *_, values in rows]) for header in headers),
     ]
     lines = [title, *_base_lines(base_lrs, found_by), "", *_aligned([each for each in columns if each[1]])]
     return "\n".join(lines)

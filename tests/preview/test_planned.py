@@ -22,7 +22,7 @@ from lightning_lr.policies import (
     Repeat,
     WarmupStableDecay,
 )
-from lightning_lr.preview.table import as_text, shortened
+from lightning_lr.preview.table import shortened
 from lightning_lr.preview.timeline import lay_out
 
 RUNS = {
@@ -30,6 +30,8 @@ RUNS = {
     "cosine": (Cosine(end=0.01), {"warmup": 5}),
     "restarts": (CosineRestarts(period=2), {"warmup": 0.25}),
     "one cycle": (OneCycle(), {}),
+    "ramp from a start": (Linear(), {"warmup": 6, "warmup_start": 0.1, "warmup_shape": "exponential"}),
+    "floor": (Linear(), {"warmup": 6, "warmup_start": 0.5, "min_lr": 0.05}),
     "waves": (Cosine(0.1, exponent=2, num_cycles=1.5), {"warmup": 0.1}),
     "cycles by number": (Repeat(Linear(0.1), num_cycles=3, height_mult=0.5), {"warmup": 3}),
     "points": (Piecewise([0, 0.5, 1.0], [0.5, 1, 0], shape="cosine"), {}),
@@ -139,7 +141,8 @@ def test_a_warmup_longer_than_the_run_has_no_end_to_show():
 
 
 def test_the_text_lists_groups_by_their_base_lr():
-    text = as_text("T", [(0, 0, 0.5)], {"a": 0.1, "b": 0.1, "head": 1.0}).splitlines()
+    bases = {"a": 0.1, "b": 0.1, "head": 1.0}
+    text = str(preview(Constant(0.5), max_epochs=1, base_lr=bases)).splitlines()
     assert text[1:3] == ["base LR 0.1: a, b", "base LR 1: head"]
     assert text[4].split("  ")[-2:] == ["a (+1)", "head"]
     assert text[5].split()[-2:] == ["0.05", "0.5"]
