@@ -52,11 +52,12 @@ _lent: set[Optimizer] = set()
 
 
 def adopt_groups(
-    optimizers: Iterable[Optimizer], *, factor: float = 1.0, as_base: bool = True
+    optimizers: Iterable[Optimizer], *, factor: float | Sequence[float] = 1.0, as_base: bool = True
 ) -> list[tuple[float, float]]:
     """Give every group without a base LR one, and set LR = base LR x factor.
 
     The group's `lr` is its base LR or, with `as_base=False`, already includes the factor (unless that is 0).
+    The factor is one for all groups, or a list with one for each group of all optimizers in order.
 
     Returns:
         For each such group its old LR and its base LR.
@@ -75,17 +76,18 @@ def adopt_groups(
     optimizers = list(optimizers)
     _separate_bases(optimizers)
     shared = _bases_by_tensor(optimizers)
+    factors = iter(factor) if isinstance(factor, Sequence) else repeat(factor)
     for optimizer in optimizers:
-        for group in optimizer.param_groups:
+        for group, now in zip(optimizer.param_groups, factors, strict=False):
             if "initial_lr" not in group:
                 lr = _checked_lr(optimizer, group)
-                base = shared.get(id(group["lr"]), lr if as_base else lr / (factor or 1.0))
+                base = shared.get(id(group["lr"]), lr if as_base else lr / (now or 1.0))
                 adopted.append((float(lr), float(base)))
-                new.append((group, base))
+                new.append((group, base, now))
     # Only now, since the LR of several groups may be one tensor.
-    for group, base in new:
+    for group, base, now in new:
         group["initial_lr"] = base
-        _write(group, "lr", base * factor)
+        _write(group, "lr", base * now)
     return adopted
 
 

@@ -1,9 +1,10 @@
 """Settings of a plan that can hardly have the effect that they were given for, as sentences."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from lightning_lr.decay.plan import Plan
+from lightning_lr.decay.schedule import Schedule
 from lightning_lr.policies import Constant
 
 __all__ = ["doubts", "warms_up"]
@@ -16,30 +17,40 @@ _TINY = 1e-3
 _LOW_START = 0.5
 
 
-def doubts(plan: Plan) -> list[str]:
-    """Return what of a plan its user will hardly expect, with both numbers and what to do.
+def doubts(schedule: Schedule, names: Iterable[str] = ()) -> list[str]:
+    """Return what of the plans of groups their user will hardly expect, with both numbers and what to do.
+
+    Args:
+        schedule: The plans.
+        names: The names of the groups; without, all plans are looked at.
 
     Example:
         >>> from lightning_lr.fit.horizon import Horizon
         >>> from lightning_lr.policies import Linear
-        >>> [doubt] = doubts(Plan(Linear(), "step", 1000, Horizon(steps=48, epochs=2)))
+        >>> [doubt] = doubts(Schedule(Plan(Linear(), "step", 1000, Horizon(steps=48, epochs=2))))
         >>> doubt[:58]
         'The warm-up takes 1,000 steps and the run 48: the LR reach'
     """
-    factors = _factors(plan)
-    return [*_of_warmup(plan, factors), *_of_policy(plan, factors)]
+    found: list[str] = []
+    for key, plan in schedule.plans(names).items():
+        factors = _factors(plan)
+        for doubt in (*_of_warmup(plan, factors), *_of_policy(plan, factors)):
+            if not any(each.endswith(doubt) for each in found):
+                found.append(doubt if key is None else f"Of the group `{key}`: {doubt}")
+    return found
 
 
-def warms_up(plan: Plan) -> bool:
-    """Tell whether the LR begins low and rises: by the ramp, or because the policy does so.
+def warms_up(schedule: Schedule, names: Iterable[str] = ()) -> bool:
+    """Tell whether the LRs of all groups begin low and rise: by the ramp, or because their policies do so.
 
     Example:
         >>> from lightning_lr.fit.horizon import Horizon
         >>> from lightning_lr.policies import Linear, OneCycle
-        >>> [warms_up(Plan(each, "step", 0, Horizon(steps=48, epochs=2))) for each in (Linear(), OneCycle())]
+        >>> plans = [Plan(each, "step", 0, Horizon(steps=48, epochs=2)) for each in (Linear(), OneCycle())]
+        >>> [warms_up(Schedule(plan)) for plan in plans]
         [False, True]
     """
-    return plan.ramp_steps > 0 or _rises(_factors(plan))
+    return all(plan.ramp_steps > 0 or _rises(_factors(plan)) for plan in schedule.plans(names).values())
 
 
 def _rises(factors: Sequence[float]) -> bool:

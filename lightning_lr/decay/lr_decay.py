@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -20,30 +21,56 @@ from lightning_lr.decay.report import (
     tell_doubts,
     tell_floor,
     tell_new_plan,
+    tell_unmatched,
     tell_warmup_end,
     warn_of_new_horizon,
 )
-from lightning_lr.decay.writer import LRWriter
+from lightning_lr.decay.schedule import Schedule
+from lightning_lr.decay.writer import LRWriter, check_names, names_of
 from lightning_lr.fit.horizon import Horizon
 from lightning_lr.fit.neighbors import check_no_rival
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.run_length import REMEDY, check_epochs_end_together, run_length
-from lightning_lr.fit.saved_state import Read, count, length, number, optional, positive, read_entries, text
-from lightning_lr.policies import Constant, Linear, Policy, WarmupStableDecay, check_policy, check_span
+from lightning_lr.fit.saved_state import (
+    Read,
+    count,
+    length,
+    mapping,
+    number,
+    optional,
+    positive,
+    read_entries,
+    text,
+)
+from lightning_lr.policies import (
+    Constant,
+    Linear,
+    Policy,
+    WarmupStableDecay,
+    check_policies,
+    check_policy,
+    check_span,
+)
 from lightning_lr.rates import adopt_groups, are_lent
 
 __all__ = ["LRDecay"]
 
 _DEFAULT_POLICY = Linear()
 
+
+def _read_cooldown(values: object) -> Cooldown:
+    return Cooldown(**read_entries(values, {"start": number, "length": positive}))
+
+
 _ENTRIES: dict[str, Read] = {
     "step": count,
     "plan": optional(text),
     "horizon": lambda values: Horizon(**read_entries(values, {"steps": length, "epochs": length})),
-    "cooldown": optional(
-        lambda values: Cooldown(**read_entries(values, {"start": number, "length": positive}))
-    ),
+    "cooldown": optional(_read_cooldown),
+    "cooldowns": lambda values: {text(key): _read_cooldown(each) for key, each in mapping(values).items()},
 }
+# What states of version 0.1.0 lack.
+_NEWER: dict[str, Any] = {"plan": None, "cooldowns": {}}
 
 
 class LRDecay(Callback):
@@ -63,6 +90,13 @@ class LRDecay(Callback):
     that of the uninterrupted run bit for bit. A run resumed with another `max_epochs` or `max_steps`
     continues on the plan of the new length, with a warning.
 
+    **Groups.** `policies` gives named groups a policy of their own: a slower or frozen backbone, one decay
+    per layer. A group is named as LRLogger shows it, `lr/AdamW/head`: by `head` (the `name` of the group
+    beside its `params`, or `pg2` for a second one without), `AdamW/head`, or `AdamW` for all of an optimizer,
+    or by a pattern such as `encoder.*`. All policies have the same clock, ramp and floor. A name that no
+    group has is refused, with the names that there are; a pattern may wait for a group that joins during the
+    run, and so may a name if a finetuning callback of Lightning thaws one.
+
     **Other code.** The `lr` of a group added during the run is its base LR; if a finetuning callback of
     Lightning thaws the group, it is the current LR. A warning says which. If other code changes an LR, the
     change is kept as a change of the base LR, with a warning. A fit with an LR scheduler in
@@ -70,6 +104,7 @@ class LRDecay(Callback):
 
     Args:
         policy: The decay: a policy of `lightning_lr.policies`, or a subclass of `Policy`.
+        policies: The decay of parameter groups by name or pattern, in place of `policy`.
         interval: Whether the policy's time is counted in epochs or in optimizer steps.
         warmup: Length of a ramp at the start of the run, as a count of optimizer steps (int) or a share of
             the run in [0, 1] (float), Lightning's convention for `limit_train_batches`. By default, step s of
@@ -95,6 +130,12 @@ class LRDecay(Callback):
         >>> decay = LRDecay(Cosine(end=0.01), interval="step", warmup=0.05)
         >>> trainer = Trainer(max_epochs=30, callbacks=[decay], logger=False, enable_checkpointing=False)
 
+        A backbone that is frozen for 5 epochs of 30, and a head that is not:
+
+        >>> from lightning_lr.policies import Constant, Sequence
+        >>> frozen_first = Sequence([Constant(0.0), Cosine()], durations=[5])
+        >>> decay = LRDecay(Cosine(), policies={"backbone": frozen_first})
+
         The same in YAML:
 
         ```yaml
@@ -119,6 +160,7 @@ class LRDecay(Callback):
         self,
         policy: Policy = _DEFAULT_POLICY,
         *,
+        policies: Mapping[str, Policy] | None = None,
         interval: Interval = "epoch",
         warmup: int | float = 0,
         warmup_start: float = 0.0,
@@ -126,17 +168,19 @@ class LRDecay(Callback):
         min_lr: float = 0.0,
     ) -> None:
         check_policy("LRDecay(policy=...)", policy)
+        check_policies("LRDecay(policies=...)", policies)
         check_choice("LRDecay(interval=...)", interval, ("epoch", "step"))
         check_span("LRDecay(warmup=...)", warmup)
         check_ramp("LRDecay", warmup_start, warmup_shape)
         check_number("LRDecay(min_lr=...)", min_lr, "[0, inf)")
         self.policy = policy
+        self.policies = None if policies is None else dict(policies)
         self.interval: Interval = interval
         self.warmup = warmup
         self.warmup_start = warmup_start
         self.warmup_shape: RampShape = warmup_shape
         self.min_lr = min_lr
-        self._plan: Plan | None = None
+        self._schedule: Schedule | None = None
         self._clock = StepClock()
         self._epoch = 0
         self._writer = LRWriter()
@@ -148,21 +192,30 @@ class LRDecay(Callback):
 
     @property
     def plan(self) -> Plan:
-        """The plan of the running fit, or of the last one.
+        """The plan of the running fit, or of the last one, for groups that are not in `policies`.
 
         Raises:
             RuntimeError: No fit has started yet, or the next one is being set up.
         """
-        if self._plan is None:
+        return self.schedule.plan
+
+    @property
+    def schedule(self) -> Schedule:
+        """The plans of all groups of that fit.
+
+        Raises:
+            RuntimeError: No fit has started yet, or the next one is being set up.
+        """
+        if self._schedule is None:
             raise RuntimeError("LRDecay has no plan before `Trainer.fit` has started.")
-        return self._plan
+        return self._schedule
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._loaded, self._saved = {}, {}
         self._warned = False
         if stage == TrainerFn.FITTING:
-            self._plan = None
+            self._schedule = None
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -172,25 +225,25 @@ class LRDecay(Callback):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         check_not_restarted(trainer, self, loaded=self._loaded.get("step", 0) > 0)
-        self._plan = self.check_fit(trainer, pl_module)
+        self._schedule = self.check_fit(trainer, pl_module)
         self._clock.begin(trainer, pl_module, saved=self._loaded.get("step"))
         # `current_epoch` lags behind if the checkpoint was saved at the end of an epoch.
         self._epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
         self._writer = LRWriter()
         step = self._clock.step
-        self._is_warming_up = step < self._plan.warmup_steps
+        self._is_warming_up = step < self.plan.warmup_steps
         self._floor_is_due = step == 0
-        old = self._loaded.get("horizon", self._plan.horizon)
-        warn_of_new_horizon(self._plan, old, step=step, epoch=self._epoch)
+        old = self._loaded.get("horizon", self.plan.horizon)
+        warn_of_new_horizon(self.plan, old, step=step, epoch=self._epoch)
         was, now = self._loaded.get("plan"), self._written()
         if was not in (None, now):
             tell_new_plan(trainer, was, now)
         elif step == 0:
-            tell_doubts(trainer, self._plan)
+            tell_doubts(trainer, self._schedule, self._names(trainer))
         self._update(trainer)
 
-    def check_fit(self, trainer: Trainer, pl_module: LightningModule) -> Plan:
-        """Return the plan of a fit whose loaders are set up; all ranks call it.
+    def check_fit(self, trainer: Trainer, pl_module: LightningModule) -> Schedule:
+        """Return the plans of a fit whose loaders are set up; all ranks call it.
 
         Raises:
             MisconfigurationException: There is none.
@@ -202,7 +255,9 @@ class LRDecay(Callback):
                 otherwise="it trains with another LR than the others for a while",
                 remedy="Use `LRDecay(interval='step')`",
             )
-        return self._make_plan(trainer, manual=not pl_module.automatic_optimization)
+        schedule = self._make_schedule(trainer, manual=not pl_module.automatic_optimization)
+        check_names(trainer, schedule)
+        return schedule
 
     @override
     def on_train_batch_start(
@@ -224,13 +279,18 @@ class LRDecay(Callback):
         self._update(trainer)
         if self._is_warming_up and self._clock.step >= self.plan.warmup_steps:
             self._is_warming_up = False
-            tell_warmup_end(trainer, self.plan)
+            tell_warmup_end(trainer, self.schedule)
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Set and not incremented: the hook runs again if a run resumes from the end of an epoch.
         self._epoch = trainer.current_epoch + 1
         self._update(trainer)
+
+    @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if unmatched := [key for key in self.schedule.others if key not in self._writer.keys]:
+            tell_unmatched(trainer, unmatched, names_of(trainer.optimizers))
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -242,13 +302,14 @@ class LRDecay(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        if self._plan is None:
+        if self._schedule is None:
             return self._saved
-        cooldown = self._plan.cooldown
+        plan, others = self._schedule.plan, self._schedule.others
         return {
             "step": self._clock.step,
-            "horizon": asdict(self._plan.horizon),
-            "cooldown": asdict(cooldown) if cooldown else None,
+            "horizon": asdict(plan.horizon),
+            "cooldown": asdict(plan.cooldown) if plan.cooldown else None,
+            "cooldowns": {key: asdict(each.cooldown) for key, each in others.items() if each.cooldown},
             "plan": self._written(),
         }
 
@@ -256,37 +317,38 @@ class LRDecay(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         # Empty if it was saved before the first step.
         is_empty = state_dict == {}
-        self._loaded = {} if is_empty else read_state(self, state_dict, _ENTRIES, newer={"plan": None})
+        self._loaded = {} if is_empty else read_state(self, state_dict, _ENTRIES, newer=_NEWER)
         self._saved = dict(state_dict)
 
     @override
     def __repr__(self) -> str:
         # Without settings of later versions that were not given: checkpoints hold this text.
-        later = {"warmup_start": 0.0, "warmup_shape": "linear", "min_lr": 0.0}
+        later = {"policies": None, "warmup_start": 0.0, "warmup_shape": "linear", "min_lr": 0.0}
         given = [f", {name}={getattr(self, name)!r}" for name in later if getattr(self, name) != later[name]]
         return f"LRDecay({self.policy!r}, interval={self.interval!r}, warmup={self.warmup!r}{''.join(given)})"
 
     def warms_up(self, trainer: Trainer, pl_module: LightningModule) -> bool:
         """Return whether the LR of a fit whose loaders are set up begins low and rises; all ranks call it."""
-        return warms_up(self._plan or self.check_fit(trainer, pl_module))
+        return warms_up(self._schedule or self.check_fit(trainer, pl_module), self._names(trainer))
 
     @property
     def schedule_name(self) -> str | None:
         """The plan as sentences name it; None if it keeps the LR."""
-        return None if isinstance(self.policy, Constant) else f"LRDecay({type(self.policy).__name__})"
+        kinds = {type(policy).__name__: None for policy in self._all() if not isinstance(policy, Constant)}
+        return f"LRDecay({', '.join(kinds)})" if kinds else None
 
     @property
     def has_cooldown(self) -> bool:
-        """Whether `start_cooldown` can be used: the policy is `WarmupStableDecay`."""
-        return isinstance(self.policy, WarmupStableDecay)
+        """Whether `start_cooldown` can be used: a policy is `WarmupStableDecay`."""
+        return any(isinstance(policy, WarmupStableDecay) for policy in self._all())
 
     def start_cooldown(self, trainer: Trainer, *, keeps_length: bool = True) -> str | None:
         """Begin the cooldown of `WarmupStableDecay` now and end the run with it.
 
         The cooldown keeps its planned length, even if that is a share of the run; with `keeps_length=False`,
-        it takes the rest of a run whose end is known. At its end, LRDecay stops
-        the fit by `trainer.should_stop`, which `min_epochs` and `min_steps` can delay. Start and length are
-        saved in checkpoints; the LR remains a closed form of time.
+        it takes the rest of a run whose end is known. Groups with another policy stay on it. At its end,
+        LRDecay stops the fit by `trainer.should_stop`, which `min_epochs` and `min_steps` can delay. Start
+        and length are saved in checkpoints; the LR remains a closed form of time.
 
         Returns:
             A text that says what happens; None if the LR is still warming up or already cooling down.
@@ -298,10 +360,12 @@ class LRDecay(Callback):
             raise RuntimeError(f"`LRDecay(policy={self.policy!r})` has no cooldown: use `WarmupStableDecay`.")
         epochs = self._epoch + (self.interval == "epoch" and trainer.is_last_batch)
         try:
-            self._plan = self.plan.cooled_from(step=self._clock.step, epoch=epochs, keeps_length=keeps_length)
+            self._schedule = self.schedule.cooled_from(
+                step=self._clock.step, epoch=epochs, keeps_length=keeps_length
+            )
         except ValueError:
             return None
-        length = math.ceil(self._plan.cooldown.length) if self._plan.cooldown else 0
+        length = math.ceil(max(self._schedule.cooldown_lengths()))
         self.write(trainer)
         return f"LR cools down over {length} {self.interval}s, and the run ends with that"
 
@@ -311,9 +375,9 @@ class LRDecay(Callback):
         LRDecay calls this at every step. Code that changes base LRs between steps calls it too, so that the
         LRs are right before the next step.
         """
-        if self._plan is None or are_lent(trainer.optimizers):
+        if self._schedule is None or are_lent(trainer.optimizers):
             return
-        changes = self._writer.write(trainer, self._plan.target(step=self._clock.step, epoch=self._epoch))
+        changes = self._writer.write(trainer, self._schedule, step=self._clock.step, epoch=self._epoch)
         if changes and not self._warned:
             self._warned = True
             expected, found = changes[0]
@@ -322,30 +386,34 @@ class LRDecay(Callback):
     def _update(self, trainer: Trainer) -> None:
         """Write the LRs of the new time, and stop the fit if an early cooldown has ended."""
         self.write(trainer)
-        if self.plan.is_over(step=self._clock.step, epoch=self._epoch):
+        if self.schedule.is_over(step=self._clock.step, epoch=self._epoch):
             trainer.should_stop = True
 
-    def _make_plan(self, trainer: Trainer, *, manual: bool) -> Plan:
+    def _make_schedule(self, trainer: Trainer, *, manual: bool) -> Schedule:
         length = run_length(trainer, manual=manual)
-        cooldown = self._loaded.get("cooldown")
-        if cooldown is not None:
+        cooldown, cooldowns = self._loaded.get("cooldown"), self._loaded.get("cooldowns", {})
+        if cooldown is not None or cooldowns:
             # A cooldown continues as it began, whatever the Trainer's bounds are now.
             length = self._loaded["horizon"]
+        shared = {name: getattr(self, name) for name in ("warmup_start", "warmup_shape", "min_lr")}
+
+        def plan_of(policy: Policy, cooldown: Cooldown | None) -> Plan:
+            return Plan(policy, self.interval, self.warmup, length, cooldown, **shared)
+
         try:
-            plan = Plan(
-                self.policy,
-                self.interval,
-                self.warmup,
-                length,
-                cooldown,
-                self.warmup_start,
-                self.warmup_shape,
-                self.min_lr,
-            )
+            others = {key: plan_of(each, cooldowns.get(key)) for key, each in (self.policies or {}).items()}
+            schedule = Schedule(plan_of(self.policy, cooldown), others)
         except ValueError as error:
             raise MisconfigurationException(f"LRDecay: {error} {REMEDY[self.interval]}") from error
-        plan.check()
-        return plan
+        schedule.check()
+        return schedule
+
+    def _all(self) -> list[Policy]:
+        return [self.policy, *(self.policies or {}).values()]
+
+    def _names(self, trainer: Trainer) -> list[str]:
+        """Return the names of the groups; none if no policy depends on them, so that they may be anything."""
+        return names_of(trainer.optimizers) if self.policies else []
 
     def _written(self) -> str:
         """Return the arguments as text that is the same in another process."""

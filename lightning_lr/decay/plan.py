@@ -4,6 +4,7 @@ It is separate from the callback so that a plan can be computed, checked and dra
 """
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -159,6 +160,12 @@ class Plan:
         rest = self.total - time
         stretched = not keeps_length and math.isfinite(rest)
         return replace(self, cooldown=Cooldown(time, rest if stretched else cooldown))
+
+    def can_cool_from(self, *, step: int, epoch: int) -> bool:
+        """Tell whether `cooled_from` would return a plan."""
+        with suppress(ValueError):
+            return self.cooled_from(step=step, epoch=epoch) is not None
+        return False
 
     def is_over(self, *, step: int, epoch: int) -> bool:
         """Tell whether a cooldown that began early has ended."""

@@ -44,16 +44,23 @@ def as_text(
     return "\n".join(lines)
 
 
-def shortened(base_lrs: Mapping[str, float]) -> dict[str, str]:
+def shortened(base_lrs: Mapping[str, float], keys: Mapping[str, str | None] | None = None) -> dict[str, str]:
     """Return label and name of one group per base LR; of more than 6 base LRs, only the highest and lowest.
+
+    Args:
+        base_lrs: The base LR of each group by its name.
+        keys: What else tells groups apart, by their names.
 
     Example:
         >>> shortened({"lr/SGD/pg1": 0.1, "lr/SGD/pg2": 0.1, "lr/SGD/head": 1.0})
         {'lr/SGD/pg1 (+1)': 'lr/SGD/pg1', 'lr/SGD/head': 'lr/SGD/head'}
     """
-    names = _names_by_base(base_lrs)
+    names: dict[tuple[float, str | None], list[str]] = {}
+    for name, base in base_lrs.items():
+        names.setdefault((base, (keys or {}).get(name)), []).append(name)
     if len(names) > _MOST_COLUMNS:
-        names = {base: names[base] for base in (max(names), min(names))}
+        by_base = sorted(names, key=lambda each: each[0])
+        names = {each: names[each] for each in (by_base[-1], by_base[0])}
     return {f"{first} (+{len(more)})" if more else first: first for first, *more in names.values()}
 
 

@@ -20,6 +20,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning_lr import LRDecay, LRRangeTest
 from lightning_lr.decay.doubts import doubts
 from lightning_lr.decay.plan import Plan
+from lightning_lr.decay.schedule import Schedule
 from lightning_lr.fit.horizon import Horizon
 from lightning_lr.fit.neighbors import write_schedules
 from lightning_lr.plateau.actions.reduce import change_lr
@@ -641,9 +642,9 @@ def test_a_floor_that_is_not_below_the_base_is_told(tmp_path):
 
 
 def test_the_settings_of_a_ramp_without_a_length_are_told():
-    told = list(doubts(Plan(Linear(), "step", 0, Horizon(10, 1), warmup_start=0.1)))
+    told = list(doubts(Schedule(Plan(Linear(), "step", 0, Horizon(10, 1), warmup_start=0.1))))
     assert told[0].startswith(
         "`warmup_start` and `warmup_shape` say how a warm-up rises, and this run has none"
     )
     longer = Plan(Linear(), "step", 20, Horizon(11, 1), warmup_start=0.5)
-    assert "reaches no more than 75% of what it should" in doubts(longer)[0]
+    assert "reaches no more than 75% of what it should" in doubts(Schedule(longer))[0]

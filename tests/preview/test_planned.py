@@ -31,6 +31,7 @@ RUNS = {
     "restarts": (CosineRestarts(period=2), {"warmup": 0.25}),
     "one cycle": (OneCycle(), {}),
     "ramp from a start": (Linear(), {"warmup": 6, "warmup_start": 0.1, "warmup_shape": "exponential"}),
+    "group": (Linear(), {"policies": {"bias": Constant(0.5), "pg*": Cosine(0.1)}, "warmup": 3}),
     "floor": (Linear(), {"warmup": 6, "warmup_start": 0.5, "min_lr": 0.05}),
     "waves": (Cosine(0.1, exponent=2, num_cycles=1.5), {"warmup": 0.1}),
     "cycles by number": (Repeat(Linear(0.1), num_cycles=3, height_mult=0.5), {"warmup": 3}),
@@ -153,3 +154,20 @@ def test_the_text_lists_groups_by_their_base_lr():
 def test_the_name_is_the_function_also_when_the_module_is_run():
     assert lightning_lr.preview is preview
     assert callable(lightning_lr.preview)
+
+
+def test_groups_with_policies_have_columns_of_their_own():
+    groups = {"policies": {"head": Constant(0.5)}, "base_lr": {"backbone": 0.1, "head": 0.1}}
+    lines = str(preview(Linear(), max_epochs=2, **groups)).splitlines()
+    assert lines[0].startswith("Linear(end=0.0, start=1.0), `head` by Constant(value=0.5) per epoch")
+    assert lines[-3].split("  ")[1:] == ["factor", "factor of head", "backbone", "head"]
+    assert lines[-1].split() == ["1", "0.5", "0.5", "0.05", "0.05"]
+    curves = preview(Linear(), max_epochs=2, **groups).curves()
+    assert {name: lrs for name, (_, lrs) in curves.items()} == {"backbone": [0.1, 0.05], "head": [0.05, 0.05]}
+
+
+def test_a_policy_for_a_group_that_is_not_there_is_refused():
+    with pytest.raises(
+        ValueError, match=r"`preview\(policies=...\)` names 'hed'.*The groups are backbone, head"
+    ):
+        preview(Linear(), max_epochs=2, policies={"hed": Cosine()}, base_lr={"backbone": 0.1, "head": 0.1})
