@@ -1,7 +1,6 @@
 """LRDecay: the learning rate of every step as a closed form of time."""
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -11,11 +10,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
-from lightning_lr.checks import check_choice, check_number
 from lightning_lr.decay.clock import StepClock
 from lightning_lr.decay.doubts import warms_up
+from lightning_lr.decay.other_values import OtherValues, check_others
 from lightning_lr.decay.plan import Cooldown, Interval, Plan
-from lightning_lr.decay.ramp import RampShape, check_ramp
+from lightning_lr.decay.ramp import RampShape
 from lightning_lr.decay.report import (
     tell_change,
     tell_doubts,
@@ -26,9 +25,10 @@ from lightning_lr.decay.report import (
     warn_of_new_horizon,
 )
 from lightning_lr.decay.schedule import Schedule
+from lightning_lr.decay.settings import Settings
 from lightning_lr.decay.writer import LRWriter, check_names, names_of
 from lightning_lr.fit.horizon import Horizon
-from lightning_lr.fit.neighbors import check_no_rival
+from lightning_lr.fit.neighbors import Charts, check_no_rival
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.run_length import REMEDY, check_epochs_end_together, run_length
 from lightning_lr.fit.saved_state import (
@@ -42,15 +42,7 @@ from lightning_lr.fit.saved_state import (
     read_entries,
     text,
 )
-from lightning_lr.policies import (
-    Constant,
-    Linear,
-    Policy,
-    WarmupStableDecay,
-    check_policies,
-    check_policy,
-    check_span,
-)
+from lightning_lr.policies import Linear, Policy
 from lightning_lr.rates import adopt_groups, are_lent
 
 __all__ = ["LRDecay"]
@@ -116,6 +108,11 @@ class LRDecay(Callback):
             `warmup_start` above 0) or `"1-sqrt"`.
         min_lr: The LR below which the policy does not go, in [0, inf), for every group; a lower base LR stays
             as it is. It is absolute, for the base LR may be unknown before a range test.
+        momentum: The momentum itself (the first of Adam's `betas`) as a policy with values in [0, 1), for all
+            groups that have one. `Piecewise([0.0, 0.3, 1.0], [0.95, 0.85, 0.95], shape="cosine")` is the
+            opposite cycle of torch's `OneCycleLR` beside `OneCycle(0.3)`. No ramp multiplies it.
+        weight_decay: The factor of each group's own weight decay as a policy; groups without any stay so.
+            No ramp multiplies it.
 
     Raises:
         TypeError: `policy` is not a Policy, or a number is none.
@@ -151,7 +148,8 @@ class LRDecay(Callback):
                 warmup: 0.05
         ```
 
-    It logs no values itself: `LRLogger` and `LearningRateMonitor` show the LRs.
+    It logs no values itself: `LRLogger` shows the LRs, and momentum and weight decay if they are scheduled;
+    `LearningRateMonitor` does so with `log_momentum=True, log_weight_decay=True`.
     """
 
     hparams_column = "lr_schedule"
@@ -166,24 +164,34 @@ class LRDecay(Callback):
         warmup_start: float = 0.0,
         warmup_shape: RampShape = "linear",
         min_lr: float = 0.0,
+        momentum: Policy | None = None,
+        weight_decay: Policy | None = None,
     ) -> None:
-        check_policy("LRDecay(policy=...)", policy)
-        check_policies("LRDecay(policies=...)", policies)
-        check_choice("LRDecay(interval=...)", interval, ("epoch", "step"))
-        check_span("LRDecay(warmup=...)", warmup)
-        check_ramp("LRDecay", warmup_start, warmup_shape)
-        check_number("LRDecay(min_lr=...)", min_lr, "[0, inf)")
+        self._settings = Settings(
+            policy=policy,
+            policies=policies,
+            interval=interval,
+            warmup=warmup,
+            warmup_start=warmup_start,
+            warmup_shape=warmup_shape,
+            min_lr=min_lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
+        )
         self.policy = policy
-        self.policies = None if policies is None else dict(policies)
+        self.policies = policies
         self.interval: Interval = interval
         self.warmup = warmup
         self.warmup_start = warmup_start
         self.warmup_shape: RampShape = warmup_shape
         self.min_lr = min_lr
+        self.momentum = momentum
+        self.weight_decay = weight_decay
         self._schedule: Schedule | None = None
         self._clock = StepClock()
         self._epoch = 0
         self._writer = LRWriter()
+        self._others = OtherValues()
         self._loaded: dict[str, Any] = {}
         self._saved: dict[str, Any] = {}
         self._is_warming_up = False
@@ -216,6 +224,7 @@ class LRDecay(Callback):
         self._warned = False
         if stage == TrainerFn.FITTING:
             self._schedule = None
+            self._others = OtherValues()
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -235,7 +244,7 @@ class LRDecay(Callback):
         self._floor_is_due = step == 0
         old = self._loaded.get("horizon", self.plan.horizon)
         warn_of_new_horizon(self.plan, old, step=step, epoch=self._epoch)
-        was, now = self._loaded.get("plan"), self._written()
+        was, now = self._loaded.get("plan"), self._settings.text
         if was not in (None, now):
             tell_new_plan(trainer, was, now)
         elif step == 0:
@@ -257,7 +266,13 @@ class LRDecay(Callback):
             )
         schedule = self._make_schedule(trainer, manual=not pl_module.automatic_optimization)
         check_names(trainer, schedule)
+        check_others(trainer.optimizers, schedule)
         return schedule
+
+    def prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set momentum and weight decay of the first step, for a test before it; all ranks call it."""
+        if self._schedule is None:
+            self._others.write(trainer, self.check_fit(trainer, pl_module), step=0, epoch=0)
 
     @override
     def on_train_batch_start(
@@ -310,7 +325,7 @@ class LRDecay(Callback):
             "horizon": asdict(plan.horizon),
             "cooldown": asdict(plan.cooldown) if plan.cooldown else None,
             "cooldowns": {key: asdict(each.cooldown) for key, each in others.items() if each.cooldown},
-            "plan": self._written(),
+            "plan": self._settings.text,
         }
 
     @override
@@ -322,10 +337,7 @@ class LRDecay(Callback):
 
     @override
     def __repr__(self) -> str:
-        # Without settings of later versions that were not given: checkpoints hold this text.
-        later = {"policies": None, "warmup_start": 0.0, "warmup_shape": "linear", "min_lr": 0.0}
-        given = [f", {name}={getattr(self, name)!r}" for name in later if getattr(self, name) != later[name]]
-        return f"LRDecay({self.policy!r}, interval={self.interval!r}, warmup={self.warmup!r}{''.join(given)})"
+        return str(self._settings)
 
     def warms_up(self, trainer: Trainer, pl_module: LightningModule) -> bool:
         """Return whether the LR of a fit whose loaders are set up begins low and rises; all ranks call it."""
@@ -334,13 +346,23 @@ class LRDecay(Callback):
     @property
     def schedule_name(self) -> str | None:
         """The plan as sentences name it; None if it keeps the LR."""
-        kinds = {type(policy).__name__: None for policy in self._all() if not isinstance(policy, Constant)}
-        return f"LRDecay({', '.join(kinds)})" if kinds else None
+        return self._settings.schedule_name
 
     @property
     def has_cooldown(self) -> bool:
         """Whether `start_cooldown` can be used: a policy is `WarmupStableDecay`."""
-        return any(isinstance(policy, WarmupStableDecay) for policy in self._all())
+        return self._settings.has_cooldown
+
+    @property
+    def scheduled_keys(self) -> tuple[str, ...]:
+        """The values of parameter groups that are set beside the LRs: `momentum`, `weight_decay`."""
+        return tuple(name for name in ("momentum", "weight_decay") if getattr(self, name) is not None)
+
+    def charts(self) -> Charts:
+        """Return the charts of momentum and weight decay, if they are set."""
+        tags = {f"{name.replace('_', ' ').capitalize()}, every group": name for name in self.scheduled_keys}
+        charts = {title: ("Multiline", [f"{name}/"]) for title, name in tags.items()}
+        return {"Momentum and weight decay": charts} if charts else {}
 
     def start_cooldown(self, trainer: Trainer, *, keeps_length: bool = True) -> str | None:
         """Begin the cooldown of `WarmupStableDecay` now and end the run with it.
@@ -377,6 +399,7 @@ class LRDecay(Callback):
         """
         if self._schedule is None or are_lent(trainer.optimizers):
             return
+        self._others.write(trainer, self._schedule, step=self._clock.step, epoch=self._epoch)
         changes = self._writer.write(trainer, self._schedule, step=self._clock.step, epoch=self._epoch)
         if changes and not self._warned:
             self._warned = True
@@ -395,26 +418,13 @@ class LRDecay(Callback):
         if cooldown is not None or cooldowns:
             # A cooldown continues as it began, whatever the Trainer's bounds are now.
             length = self._loaded["horizon"]
-        shared = {name: getattr(self, name) for name in ("warmup_start", "warmup_shape", "min_lr")}
-
-        def plan_of(policy: Policy, cooldown: Cooldown | None) -> Plan:
-            return Plan(policy, self.interval, self.warmup, length, cooldown, **shared)
-
         try:
-            others = {key: plan_of(each, cooldowns.get(key)) for key, each in (self.policies or {}).items()}
-            schedule = Schedule(plan_of(self.policy, cooldown), others)
+            schedule = self._settings.schedule(length, cooldown, cooldowns)
         except ValueError as error:
             raise MisconfigurationException(f"LRDecay: {error} {REMEDY[self.interval]}") from error
         schedule.check()
         return schedule
 
-    def _all(self) -> list[Policy]:
-        return [self.policy, *(self.policies or {}).values()]
-
     def _names(self, trainer: Trainer) -> list[str]:
         """Return the names of the groups; none if no policy depends on them, so that they may be anything."""
         return names_of(trainer.optimizers) if self.policies else []
-
-    def _written(self) -> str:
-        """Return the arguments as text that is the same in another process."""
-        return re.sub(" at 0x[0-9a-f]+", "", repr(self))

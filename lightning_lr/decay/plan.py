@@ -106,13 +106,15 @@ class Plan:
             step: Optimizer steps made before this one.
             epoch: Epochs completed before this one.
         """
+        return self._ramped(self.without_ramp(step=step, epoch=epoch), step)
+
+    def without_ramp(self, *, step: int, epoch: int) -> float:
+        """Return the value of the policy alone; during a ramp per step, that of its start."""
         policy, early, time = self.policy, self.cooldown, self._time(step=step, epoch=epoch)
         if early is not None and isinstance(policy, WarmupStableDecay) and time >= early.start:
             # Exact at both ends.
-            factor = policy.cooldown_factor(max(0.0, 1 - (time - early.start) / early.length))
-        else:
-            factor = policy.factor(time, self.total)
-        return self._ramped(factor, step)
+            return policy.cooldown_factor(max(0.0, 1 - (time - early.start) / early.length))
+        return policy.factor(time, self.total)
 
     def target(self, *, step: int, epoch: int) -> Target:
         """Return what a step makes of the base LR: the factor and the floor.
@@ -175,11 +177,15 @@ class Plan:
     def _time(self, *, step: int, epoch: int) -> float:
         return epoch if self.interval == "epoch" else max(0, step - self.warmup_steps)
 
-    def check(self) -> None:
+    def check(self, *, name: str = "", below: float = math.inf) -> None:
         """Try the policy along the whole run, so that it fails before the first step and not in the middle.
 
+        Args:
+            name: What the policy is of.
+            below: What its values must be below.
+
         Raises:
-            Exception: Whatever the policy raises.
+            Exception: Whatever the policy raises; ValueError if a value is too high.
 
         Example:
             >>> from lightning_lr.policies import Constant
@@ -188,4 +194,10 @@ class Plan:
         length = self.total if math.isfinite(self.total) else _CHECKED_POINTS
         points = min(math.ceil(length), _CHECKED_POINTS)
         for index in range(points):
-            self.policy.factor(math.ceil(length * index / points), self.total)
+            time = math.ceil(length * index / points)
+            value = self.policy.factor(time, self.total)
+            if value >= below:
+                raise ValueError(
+                    f"`{name}` must stay in [0, {below:g}), and {self.policy!r} is {value:.4g} at {time} of"
+                    f" {self.total:g} {self.interval}s."
+                )

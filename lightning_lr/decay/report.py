@@ -21,6 +21,7 @@ __all__ = [
     "tell_doubts",
     "tell_floor",
     "tell_new_plan",
+    "tell_other_change",
     "tell_unmatched",
     "tell_warmup_end",
     "warn_of_new_horizon",
@@ -81,6 +82,23 @@ def tell_change(trainer: Trainer, step: int, *, expected: float, found: float) -
     summary = "Other code changed a learning rate. It is kept as a change of the base LR."
     evidence = {"expected": expected, "found": found}
     tell(trainer, Entry("LRDecay", "LR changed", summary, f"LR {expected:.4g} -> {found:.4g}", evidence))
+
+
+def tell_other_change(trainer: Trainer, name: str, step: int, *, expected: float, found: float) -> None:
+    """Tell, and warn, that other code changed a momentum or a weight decay; all ranks call it."""
+    kept = (
+        "LRDecay sets it to its own value again."
+        if name == "momentum"
+        else "The change is kept as a change of the group's own weight decay, which LRDecay multiplies."
+    )
+    rank_zero_warn(
+        f"Other code changed a {name} that LRDecay controls, from {expected:.6g} to {found:.6g} before step"
+        f" {step}. {kept} If that is not what you want, remove one of the two."
+    )
+    summary = f"Other code changed a {name}. {kept}"
+    evidence = {"expected": expected, "found": found}
+    effect = f"{name} {expected:.4g} -> {found:.4g}"
+    tell(trainer, Entry("LRDecay", f"{name} changed", summary, effect, evidence))
 
 
 def warn_of_new_horizon(plan: Plan, old: Horizon, *, step: int, epoch: int) -> None:

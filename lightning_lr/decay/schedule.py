@@ -30,6 +30,8 @@ class Schedule:
     Args:
         plan: The plan of the other groups.
         others: The plans of named groups, by name or pattern.
+        momentum: The plan of the momentum, or of the first beta, of all groups.
+        weight_decay: The plan of the factor of the weight decay of all groups.
 
     Example:
         >>> from lightning_lr.fit.horizon import Horizon
@@ -42,6 +44,8 @@ class Schedule:
 
     plan: Plan
     others: Mapping[str, Plan] = field(default_factory=lambda: MappingProxyType({}))
+    momentum: Plan | None = None
+    weight_decay: Plan | None = None
 
     def key_of(self, name: str) -> str | None:
         """Return the key of `others` that names a group of this name, or None."""
@@ -83,6 +87,10 @@ class Schedule:
         """Try all policies along the whole run."""
         for plan in self._all().values():
             plan.check()
+        if self.momentum is not None:
+            self.momentum.check(name="LRDecay(momentum=...)", below=1.0)
+        if self.weight_decay is not None:
+            self.weight_decay.check()
 
     def cooled_from(self, *, step: int, epoch: int, keeps_length: bool = True) -> "Schedule":
         """Return the schedule whose cooldowns begin now, where they can.
@@ -120,4 +128,4 @@ class Schedule:
 
     def _replaced(self, plans: Mapping[str | None, Plan]) -> "Schedule":
         others = {key: plans.get(key, plan) for key, plan in self.others.items()}
-        return Schedule(plans.get(None, self.plan), others)
+        return replace(self, plan=plans.get(None, self.plan), others=others)
