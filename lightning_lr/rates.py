@@ -7,6 +7,7 @@ callback that only sets the factor or rescales the base does not overwrite the w
 import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from typing import Any, TypeAlias
 
 import torch
@@ -19,6 +20,7 @@ from lightning_lr.checks import check_number
 from lightning_lr.fit.lightnings import Trainer
 from lightning_lr.fit.neighbors import schedulers_of
 from lightning_lr.fit.optimizers import is_same_lr
+from lightning_lr.fit.target import Target
 from lightning_lr.schedules.copies import UncopyableError
 from lightning_lr.schedules.evaluation import makes_no_difference
 from lightning_lr.schedules.rescaling import (
@@ -50,11 +52,12 @@ _lent: set[Optimizer] = set()
 
 
 def adopt_groups(
-    optimizers: Iterable[Optimizer], *, factor: float = 1.0, as_base: bool = True
+    optimizers: Iterable[Optimizer], *, factor: float | Sequence[float] = 1.0, as_base: bool = True
 ) -> list[tuple[float, float]]:
     """Give every group without a base LR one, and set LR = base LR x factor.
 
     The group's `lr` is its base LR or, with `as_base=False`, already includes the factor (unless that is 0).
+    The factor is one for all groups, or a list with one for each group of all optimizers in order.
 
     Returns:
         For each such group its old LR and its base LR.
@@ -73,17 +76,18 @@ def adopt_groups(
     optimizers = list(optimizers)
     _separate_bases(optimizers)
     shared = _bases_by_tensor(optimizers)
+    factors = iter(factor) if isinstance(factor, Sequence) else repeat(factor)
     for optimizer in optimizers:
-        for group in optimizer.param_groups:
+        for group, now in zip(optimizer.param_groups, factors, strict=False):
             if "initial_lr" not in group:
                 lr = _checked_lr(optimizer, group)
-                base = shared.get(id(group["lr"]), lr if as_base else lr / (factor or 1.0))
+                base = shared.get(id(group["lr"]), lr if as_base else lr / (now or 1.0))
                 adopted.append((float(lr), float(base)))
-                new.append((group, base))
+                new.append((group, base, now))
     # Only now, since the LR of several groups may be one tensor.
-    for group, base in new:
+    for group, base, now in new:
         group["initial_lr"] = base
-        _write(group, "lr", base * factor)
+        _write(group, "lr", base * now)
     return adopted
 
 
@@ -123,7 +127,10 @@ def _base_lr(optimizer: Optimizer, group: ParamGroup) -> float:
 
 
 def set_factor(
-    optimizers: Iterable[Optimizer], factor: float, *, previous: float | None = None
+    optimizers: Iterable[Optimizer],
+    factor: float | Sequence[Target],
+    *,
+    previous: float | Mapping[int, float] | None = None,
 ) -> list[tuple[float, float]]:
     """Set the LR of every group to its base LR x `factor`.
 
@@ -133,8 +140,10 @@ def set_factor(
 
     Args:
         optimizers: Those of the run.
-        factor: The new factor, finite and at least 0.
-        previous: The factor set last; None to keep the base LRs.
+        factor: The new factor, finite and at least 0; or what each group makes of its base LR, one for each
+            group of all optimizers in order.
+        previous: The factor set last, or those of the groups by their ids; None to keep the base LRs, also of
+            groups that are not listed.
 
     Returns:
         For each change by other code the expected LR and the LR found.
@@ -149,29 +158,38 @@ def set_factor(
         >>> optimizer.param_groups[0]["lr"]
         0.05
     """
-    changes, groups = [], []
+    changes, late = [], []
     optimizers = list(optimizers)
     if previous is None:
         _separate_bases(optimizers)
-    factor = float(factor)
+    targets = iter(factor) if isinstance(factor, Sequence) else repeat(Target(float(factor)))
+    by_group, of_all = (previous, None) if isinstance(previous, Mapping) else (None, previous)
     for optimizer in optimizers:
-        for group in optimizer.param_groups:
+        for group, target in zip(optimizer.param_groups, targets, strict=False):
             base, lr = group.get("initial_lr"), group.get("lr")
+            last = of_all if by_group is None else by_group.get(id(group))
             # At every step, and mostly so: floats that nobody has changed.
-            if type(base) is float and type(lr) is float and (previous is None or lr == base * previous):
-                group["lr"] = base * factor
+            if type(base) is float and type(lr) is float and (last is None or lr == base * last):
+                group["lr"] = target.lr(base) if target.min_lr else base * target.factor
                 continue
             if "initial_lr" not in group:
                 lr = _checked_lr(optimizer, group)
                 group["initial_lr"] = _bases_by_tensor(optimizers).get(id(group["lr"]), lr)
-            elif previous is not None and _differ(group["lr"], expected := group["initial_lr"] * previous):
+            elif last is not None and _differ(group["lr"], expected := group["initial_lr"] * last):
                 changes.append((float(expected), float(group["lr"])))
-                group["initial_lr"] = group["lr"] / (previous or 1.0)
-            groups.append(group)
+                group["initial_lr"] = group["lr"] / (last or 1.0)
+            late.append((group, target))
     # Only now, since the LR of several groups may be one tensor.
-    for group in groups:
-        _write(group, "lr", group["initial_lr"] * factor)
+    for group, target in late:
+        _write(group, "lr", _lr_of(target, group["initial_lr"]))
     return changes
+
+
+def _lr_of(target: Target, base: float | Tensor) -> float | Tensor:
+    if not isinstance(base, Tensor):
+        return target.lr(base)
+    lr = base * target.factor
+    return lr.maximum(base.clamp(max=target.min_lr) * target.ramp) if target.min_lr else lr
 
 
 def base_lr(trainer: Trainer) -> float:

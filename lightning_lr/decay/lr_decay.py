@@ -1,25 +1,29 @@
 """LRDecay: the learning rate of every step as a closed form of time."""
 
 import math
-import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from torch.optim import Optimizer
 from typing_extensions import override
 
-from lightning_lr.checks import check_choice
+from lightning_lr.decay.clock import StepClock
 from lightning_lr.decay.doubts import warms_up
+from lightning_lr.decay.other_values import OtherValues, check_others
 from lightning_lr.decay.plan import Cooldown, Interval, Plan
+from lightning_lr.decay.ramp import RampShape
 from lightning_lr.decay.report import (
-    has_new_groups,
-    take_in_added,
     tell_change,
     tell_doubts,
+    tell_floor,
     tell_new_plan,
+    tell_unmatched,
     tell_warmup_end,
     warn_of_new_horizon,
 )
+from lightning_lr.decay.schedule import Schedule
+from lightning_lr.decay.settings import Settings
+from lightning_lr.decay.writer import LRWriter, check_names, names_of
 from lightning_lr.fit.horizon import Horizon
 from lightning_lr.fit.lightnings import (
     BaseCallback,
@@ -28,34 +32,49 @@ from lightning_lr.fit.lightnings import (
     Trainer,
     TrainerFn,
 )
-from lightning_lr.fit.neighbors import check_no_rival
+from lightning_lr.fit.neighbors import Charts, check_no_rival
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.run_length import REMEDY, check_epochs_end_together, run_length
-from lightning_lr.fit.saved_state import Read, count, length, number, optional, positive, read_entries, text
-from lightning_lr.fit.step_hook import StepHook
-from lightning_lr.policies import Constant, Linear, Policy, WarmupStableDecay, check_policy, check_span
-from lightning_lr.rates import adopt_groups, are_lent, set_factor
+from lightning_lr.fit.saved_state import (
+    Read,
+    count,
+    length,
+    mapping,
+    number,
+    optional,
+    positive,
+    read_entries,
+    text,
+)
+from lightning_lr.policies import Linear, Policy
+from lightning_lr.rates import adopt_groups, are_lent
 
 __all__ = ["LRDecay"]
 
 _DEFAULT_POLICY = Linear()
 
+
+def _read_cooldown(values: object) -> Cooldown:
+    return Cooldown(**read_entries(values, {"start": number, "length": positive}))
+
+
 _ENTRIES: dict[str, Read] = {
     "step": count,
     "plan": optional(text),
     "horizon": lambda values: Horizon(**read_entries(values, {"steps": length, "epochs": length})),
-    "cooldown": optional(
-        lambda values: Cooldown(**read_entries(values, {"start": number, "length": positive}))
-    ),
+    "cooldown": optional(_read_cooldown),
+    "cooldowns": lambda values: {text(key): _read_cooldown(each) for key, each in mapping(values).items()},
 }
+# What states of version 0.1.0 lack.
+_NEWER: dict[str, Any] = {"plan": None, "cooldowns": {}}
 
 
 class LRDecay(BaseCallback):
     """Set the LR of every parameter group to its base LR times a policy of time.
 
-    LR = base LR x ramp(step) x policy(time). The base LR is the one the optimizer was created with
-    (`group["initial_lr"]`, torch's convention), so the groups keep their ratios. The LR of a step is written
-    before the `on_train_batch_start` of any callback sees that step.
+    LR = base LR x ramp(step) x policy(time), and no lower than `min_lr` after the ramp. The base LR is the
+    one the optimizer was created with (`group["initial_lr"]`, torch's convention), so the groups keep their
+    ratios. The LR of a step is written before the `on_train_batch_start` of any callback sees that step.
 
     **Time** is counted in completed epochs or in optimizer steps, as the Trainer counts them: a batch that
     only accumulates gradients does not count, and an `optimizer_step` that steps twice, or only on every
@@ -67,6 +86,13 @@ class LRDecay(BaseCallback):
     that of the uninterrupted run bit for bit. A run resumed with another `max_epochs` or `max_steps`
     continues on the plan of the new length, with a warning.
 
+    **Groups.** `policies` gives named groups a policy of their own: a slower or frozen backbone, one decay
+    per layer. A group is named as LRLogger shows it, `lr/AdamW/head`: by `head` (the `name` of the group
+    beside its `params`, or `pg2` for a second one without), `AdamW/head`, or `AdamW` for all of an optimizer,
+    or by a pattern such as `encoder.*`. All policies have the same clock, ramp and floor. A name that no
+    group has is refused, with the names that there are; a pattern may wait for a group that joins during the
+    run, and so may a name if a finetuning callback of Lightning thaws one.
+
     **Other code.** The `lr` of a group added during the run is its base LR; if a finetuning callback of
     Lightning thaws the group, it is the current LR. A warning says which. If other code changes an LR, the
     change is kept as a change of the base LR, with a warning. A fit with an LR scheduler in
@@ -74,15 +100,27 @@ class LRDecay(BaseCallback):
 
     Args:
         policy: The decay: a policy of `lightning_lr.policies`, or a subclass of `Policy`.
+        policies: The decay of parameter groups by name or pattern, in place of `policy`.
         interval: Whether the policy's time is counted in epochs or in optimizer steps.
-        warmup: Length of a linear ramp from 0 at the start of the run, as a count of optimizer steps (int) or
-            a share of the run in [0, 1] (float), Lightning's convention for `limit_train_batches`. Step s of
+        warmup: Length of a ramp at the start of the run, as a count of optimizer steps (int) or a share of
+            the run in [0, 1] (float), Lightning's convention for `limit_train_batches`. By default, step s of
             W runs at s / W, as in transformers, so the first step runs at zero. With `interval="step"`, the
             policy's clock starts when the ramp ends.
+        warmup_start: Factor of the first step of the ramp, in [0, 1], like `start_factor` of torch's
+            `LinearLR`. With `warmup=W - 1, warmup_start=1 / W`, step s of W runs at (s + 1) / W.
+        warmup_shape: The curve of the ramp: `"linear"`, `"cosine"`, `"exponential"` (which needs a
+            `warmup_start` above 0) or `"1-sqrt"`.
+        min_lr: The LR below which the policy does not go, in [0, inf), for every group; a lower base LR stays
+            as it is. It is absolute, for the base LR may be unknown before a range test.
+        momentum: The momentum itself (the first of Adam's `betas`) as a policy with values in [0, 1), for all
+            groups that have one. `Piecewise([0.0, 0.3, 1.0], [0.95, 0.85, 0.95], shape="cosine")` is the
+            opposite cycle of torch's `OneCycleLR` beside `OneCycle(0.3)`. No ramp multiplies it.
+        weight_decay: The factor of each group's own weight decay as a policy; groups without any stay so.
+            No ramp multiplies it.
 
     Raises:
-        TypeError: `policy` is not a Policy, or `warmup` not a number.
-        ValueError: `interval` or `warmup` is out of range.
+        TypeError: `policy` is not a Policy, or a number is none.
+        ValueError: An argument is out of range.
         MisconfigurationException: At fit start: there is an LR scheduler or SWA, or the policy or a `warmup`
             share needs an end that the Trainer does not set.
 
@@ -92,6 +130,12 @@ class LRDecay(BaseCallback):
         >>> from lightning_lr.policies import Cosine
         >>> decay = LRDecay(Cosine(end=0.01), interval="step", warmup=0.05)
         >>> trainer = Trainer(max_epochs=30, callbacks=[decay], logger=False, enable_checkpointing=False)
+
+        A backbone that is frozen for 5 epochs of 30, and a head that is not:
+
+        >>> from lightning_lr.policies import Constant, Sequence
+        >>> frozen_first = Sequence([Constant(0.0), Cosine()], durations=[5])
+        >>> decay = LRDecay(Cosine(), policies={"backbone": frozen_first})
 
         The same in YAML:
 
@@ -108,52 +152,83 @@ class LRDecay(BaseCallback):
                 warmup: 0.05
         ```
 
-    It logs no values itself: `LRLogger` and `LearningRateMonitor` show the LRs.
+    It logs no values itself: `LRLogger` shows the LRs, and momentum and weight decay if they are scheduled;
+    `LearningRateMonitor` does so with `log_momentum=True, log_weight_decay=True`.
     """
 
     hparams_column = "lr_schedule"
 
     def __init__(
-        self, policy: Policy = _DEFAULT_POLICY, *, interval: Interval = "epoch", warmup: int | float = 0
+        self,
+        policy: Policy = _DEFAULT_POLICY,
+        *,
+        policies: Mapping[str, Policy] | None = None,
+        interval: Interval = "epoch",
+        warmup: int | float = 0,
+        warmup_start: float = 0.0,
+        warmup_shape: RampShape = "linear",
+        min_lr: float = 0.0,
+        momentum: Policy | None = None,
+        weight_decay: Policy | None = None,
     ) -> None:
-        check_policy("LRDecay(policy=...)", policy)
-        check_choice("LRDecay(interval=...)", interval, ("epoch", "step"))
-        check_span("LRDecay(warmup=...)", warmup)
+        self._settings = Settings(
+            policy=policy,
+            policies=policies,
+            interval=interval,
+            warmup=warmup,
+            warmup_start=warmup_start,
+            warmup_shape=warmup_shape,
+            min_lr=min_lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
+        )
         self.policy = policy
+        self.policies = policies
         self.interval: Interval = interval
         self.warmup = warmup
-        self._plan: Plan | None = None
-        self._step = 0
+        self.warmup_start = warmup_start
+        self.warmup_shape: RampShape = warmup_shape
+        self.min_lr = min_lr
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self._schedule: Schedule | None = None
+        self._clock = StepClock()
         self._epoch = 0
+        self._writer = LRWriter()
+        self._others = OtherValues()
         self._loaded: dict[str, Any] = {}
         self._saved: dict[str, Any] = {}
-        self._factor: float | None = None
-        self._counts_batches = False
         self._is_warming_up = False
-        # The Trainer's count of steps when this one was last raised.
-        self._seen = 0
-        # Tells which steps the AMP scaler does not skip; None if there is no scaler.
-        self._unskipped: StepHook | None = None
-        self._happened = False
+        self._floor_is_due = False
         self._warned = False
 
     @property
     def plan(self) -> Plan:
-        """The plan of the running fit, or of the last one.
+        """The plan of the running fit, or of the last one, for groups that are not in `policies`.
 
         Raises:
             RuntimeError: No fit has started yet, or the next one is being set up.
         """
-        if self._plan is None:
+        return self.schedule.plan
+
+    @property
+    def schedule(self) -> Schedule:
+        """The plans of all groups of that fit.
+
+        Raises:
+            RuntimeError: No fit has started yet, or the next one is being set up.
+        """
+        if self._schedule is None:
             raise RuntimeError("LRDecay has no plan before `Trainer.fit` has started.")
-        return self._plan
+        return self._schedule
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._loaded, self._saved = {}, {}
         self._warned = False
         if stage == TrainerFn.FITTING:
-            self._plan = None
+            self._schedule = None
+            self._others = OtherValues()
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -163,29 +238,25 @@ class LRDecay(BaseCallback):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         check_not_restarted(trainer, self, loaded=self._loaded.get("step", 0) > 0)
-        manual = not pl_module.automatic_optimization
-        self._counts_batches = manual and trainer.max_steps == -1
-        self._plan = self.check_fit(trainer, pl_module)
-        batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
-        self._step = self._loaded.get("step", batches if self._counts_batches else trainer.global_step)
+        self._schedule = self.check_fit(trainer, pl_module)
+        self._clock.begin(trainer, pl_module, saved=self._loaded.get("step"))
         # `current_epoch` lags behind if the checkpoint was saved at the end of an epoch.
         self._epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
-        self._factor = None
-        self._is_warming_up = self._step < self._plan.warmup_steps
-        old = self._loaded.get("horizon", self._plan.horizon)
-        warn_of_new_horizon(self._plan, old, step=self._step, epoch=self._epoch)
-        was, now = self._loaded.get("plan"), self._written()
+        self._writer = LRWriter()
+        step = self._clock.step
+        self._is_warming_up = step < self.plan.warmup_steps
+        self._floor_is_due = step == 0
+        old = self._loaded.get("horizon", self.plan.horizon)
+        warn_of_new_horizon(self.plan, old, step=step, epoch=self._epoch)
+        was, now = self._loaded.get("plan"), self._settings.text
         if was not in (None, now):
             tell_new_plan(trainer, was, now)
-        elif self._step == 0:
-            tell_doubts(trainer, self._plan)
+        elif step == 0:
+            tell_doubts(trainer, self._schedule, self._names(trainer))
         self._update(trainer)
-        self._seen, self._happened = trainer.global_step, False
-        if getattr(trainer.precision_plugin, "scaler", None) is not None and not manual:
-            self._unskipped = StepHook(self._note_step)
 
-    def check_fit(self, trainer: Trainer, pl_module: LightningModule) -> Plan:
-        """Return the plan of a fit whose loaders are set up; all ranks call it.
+    def check_fit(self, trainer: Trainer, pl_module: LightningModule) -> Schedule:
+        """Return the plans of a fit whose loaders are set up; all ranks call it.
 
         Raises:
             MisconfigurationException: There is none.
@@ -197,29 +268,37 @@ class LRDecay(BaseCallback):
                 otherwise="it trains with another LR than the others for a while",
                 remedy="Use `LRDecay(interval='step')`",
             )
-        return self._make_plan(trainer, manual=not pl_module.automatic_optimization)
+        schedule = self._make_schedule(trainer, manual=not pl_module.automatic_optimization)
+        check_names(trainer, schedule)
+        check_others(trainer.optimizers, schedule)
+        return schedule
+
+    def prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set momentum and weight decay of the first step, for a test before it; all ranks call it."""
+        if self._schedule is None:
+            self._others.write(trainer, self.check_fit(trainer, pl_module), step=0, epoch=0)
 
     @override
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        optimizers = trainer.optimizers
-        if self._unskipped is not None:
-            # The fit may have got new ones.
-            self._unskipped.attach(optimizers)
-            self._unskipped.in_batch = True
-        if has_new_groups(optimizers):
+        self._clock.begin_batch(trainer)
+        if self._floor_is_due and not are_lent(trainer.optimizers):
+            # Only now has every callback found its base LR.
+            self._floor_is_due = False
+            tell_floor(trainer, self.min_lr)
+        if self._writer.lacks_bases(trainer.optimizers):
             self.write(trainer)
 
     @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._step += 1 if self._counts_batches else self._steps_since(trainer)
+        self._clock.end_batch(trainer)
         self._update(trainer)
-        if self._is_warming_up and self._step >= self.plan.warmup_steps:
+        if self._is_warming_up and self._clock.step >= self.plan.warmup_steps:
             self._is_warming_up = False
-            tell_warmup_end(trainer, self.plan)
+            tell_warmup_end(trainer, self.schedule)
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -228,57 +307,74 @@ class LRDecay(BaseCallback):
         self._update(trainer)
 
     @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if unmatched := [key for key in self.schedule.others if key not in self._writer.keys]:
+            tell_unmatched(trainer, unmatched, names_of(trainer.optimizers))
+
+    @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._forget_hook()
+        self._clock.stop()
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._forget_hook()
+        self._clock.stop()
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        if self._plan is None:
+        if self._schedule is None:
             return self._saved
-        cooldown = self._plan.cooldown
+        plan, others = self._schedule.plan, self._schedule.others
         return {
-            "step": self._step,
-            "horizon": asdict(self._plan.horizon),
-            "cooldown": asdict(cooldown) if cooldown else None,
-            "plan": self._written(),
+            "step": self._clock.step,
+            "horizon": asdict(plan.horizon),
+            "cooldown": asdict(plan.cooldown) if plan.cooldown else None,
+            "cooldowns": {key: asdict(each.cooldown) for key, each in others.items() if each.cooldown},
+            "plan": self._settings.text,
         }
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         # Empty if it was saved before the first step.
         is_empty = state_dict == {}
-        self._loaded = {} if is_empty else read_state(self, state_dict, _ENTRIES, newer={"plan": None})
+        self._loaded = {} if is_empty else read_state(self, state_dict, _ENTRIES, newer=_NEWER)
         self._saved = dict(state_dict)
 
     @override
     def __repr__(self) -> str:
-        return f"LRDecay({self.policy!r}, interval={self.interval!r}, warmup={self.warmup!r})"
+        return str(self._settings)
 
     def warms_up(self, trainer: Trainer, pl_module: LightningModule) -> bool:
         """Return whether the LR of a fit whose loaders are set up begins low and rises; all ranks call it."""
-        return warms_up(self._plan or self.check_fit(trainer, pl_module))
+        return warms_up(self._schedule or self.check_fit(trainer, pl_module), self._names(trainer))
 
     @property
     def schedule_name(self) -> str | None:
         """The plan as sentences name it; None if it keeps the LR."""
-        return None if isinstance(self.policy, Constant) else f"LRDecay({type(self.policy).__name__})"
+        return self._settings.schedule_name
 
     @property
     def has_cooldown(self) -> bool:
-        """Whether `start_cooldown` can be used: the policy is `WarmupStableDecay`."""
-        return isinstance(self.policy, WarmupStableDecay)
+        """Whether `start_cooldown` can be used: a policy is `WarmupStableDecay`."""
+        return self._settings.has_cooldown
+
+    @property
+    def scheduled_keys(self) -> tuple[str, ...]:
+        """The values of parameter groups that are set beside the LRs: `momentum`, `weight_decay`."""
+        return tuple(name for name in ("momentum", "weight_decay") if getattr(self, name) is not None)
+
+    def charts(self) -> Charts:
+        """Return the charts of momentum and weight decay, if they are set."""
+        tags = {f"{name.replace('_', ' ').capitalize()}, every group": name for name in self.scheduled_keys}
+        charts = {title: ("Multiline", [f"{name}/"]) for title, name in tags.items()}
+        return {"Momentum and weight decay": charts} if charts else {}
 
     def start_cooldown(self, trainer: Trainer, *, keeps_length: bool = True) -> str | None:
         """Begin the cooldown of `WarmupStableDecay` now and end the run with it.
 
         The cooldown keeps its planned length, even if that is a share of the run; with `keeps_length=False`,
-        it takes the rest of a run whose end is known. At its end, LRDecay stops
-        the fit by `trainer.should_stop`, which `min_epochs` and `min_steps` can delay. Start and length are
-        saved in checkpoints; the LR remains a closed form of time.
+        it takes the rest of a run whose end is known. Groups with another policy stay on it. At its end,
+        LRDecay stops the fit by `trainer.should_stop`, which `min_epochs` and `min_steps` can delay. Start
+        and length are saved in checkpoints; the LR remains a closed form of time.
 
         Returns:
             A text that says what happens; None if the LR is still warming up or already cooling down.
@@ -290,10 +386,12 @@ class LRDecay(BaseCallback):
             raise RuntimeError(f"`LRDecay(policy={self.policy!r})` has no cooldown: use `WarmupStableDecay`.")
         epochs = self._epoch + (self.interval == "epoch" and trainer.is_last_batch)
         try:
-            self._plan = self.plan.cooled_from(step=self._step, epoch=epochs, keeps_length=keeps_length)
+            self._schedule = self.schedule.cooled_from(
+                step=self._clock.step, epoch=epochs, keeps_length=keeps_length
+            )
         except ValueError:
             return None
-        length = math.ceil(self._plan.cooldown.length) if self._plan.cooldown else 0
+        length = math.ceil(max(self._schedule.cooldown_lengths()))
         self.write(trainer)
         return f"LR cools down over {length} {self.interval}s, and the run ends with that"
 
@@ -303,57 +401,34 @@ class LRDecay(BaseCallback):
         LRDecay calls this at every step. Code that changes base LRs between steps calls it too, so that the
         LRs are right before the next step.
         """
-        optimizers = trainer.optimizers
-        if self._plan is None or are_lent(optimizers):
+        if self._schedule is None or are_lent(trainer.optimizers):
             return
-        factor = self.plan.factor(step=self._step, epoch=self._epoch)
-        if self._factor is not None and has_new_groups(optimizers):
-            take_in_added(trainer, self._factor)
-        changes = set_factor(optimizers, factor, previous=self._factor)
-        self._factor = factor
+        self._others.write(trainer, self._schedule, step=self._clock.step, epoch=self._epoch)
+        changes = self._writer.write(trainer, self._schedule, step=self._clock.step, epoch=self._epoch)
         if changes and not self._warned:
             self._warned = True
             expected, found = changes[0]
-            tell_change(trainer, self._step, expected=expected, found=found)
+            tell_change(trainer, self._clock.step, expected=expected, found=found)
 
     def _update(self, trainer: Trainer) -> None:
         """Write the LRs of the new time, and stop the fit if an early cooldown has ended."""
         self.write(trainer)
-        if self.plan.is_over(step=self._step, epoch=self._epoch):
+        if self.schedule.is_over(step=self._clock.step, epoch=self._epoch):
             trainer.should_stop = True
 
-    def _make_plan(self, trainer: Trainer, *, manual: bool) -> Plan:
+    def _make_schedule(self, trainer: Trainer, *, manual: bool) -> Schedule:
         length = run_length(trainer, manual=manual)
-        cooldown = self._loaded.get("cooldown")
-        if cooldown is not None:
+        cooldown, cooldowns = self._loaded.get("cooldown"), self._loaded.get("cooldowns", {})
+        if cooldown is not None or cooldowns:
             # A cooldown continues as it began, whatever the Trainer's bounds are now.
             length = self._loaded["horizon"]
         try:
-            plan = Plan(self.policy, self.interval, self.warmup, length, cooldown)
+            schedule = self._settings.schedule(length, cooldown, cooldowns)
         except ValueError as error:
             raise MisconfigurationException(f"LRDecay: {error} {REMEDY[self.interval]}") from error
-        plan.check()
-        return plan
+        schedule.check()
+        return schedule
 
-    def _written(self) -> str:
-        """Return the arguments as text that is the same in another process."""
-        return re.sub(" at 0x[0-9a-f]+", "", repr(self))
-
-    def _steps_since(self, trainer: Trainer) -> int:
-        """Return how many steps the Trainer has made since the last call, without those that AMP skipped."""
-        made, self._seen = trainer.global_step - self._seen, trainer.global_step
-        hook = self._unskipped
-        if hook is not None:
-            hook.in_batch = False
-            if made and hook.follows_all and not self._happened:
-                return 0
-            self._happened = False
-        return made
-
-    def _note_step(self, optimizer: Optimizer) -> None:
-        self._happened = True
-
-    def _forget_hook(self) -> None:
-        if self._unskipped is not None:
-            self._unskipped.detach()
-            self._unskipped = None
+    def _names(self, trainer: Trainer) -> list[str]:
+        """Return the names of the groups; none if no policy depends on them, so that they may be anything."""
+        return names_of(trainer.optimizers) if self.policies else []

@@ -1,24 +1,25 @@
 """Reports what happens to the LRs of LRDecay: the warm-up ends, a group joins, other code changes an LR."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
-
-from torch.optim import Optimizer
 
 from lightning_lr.decay.doubts import doubts
 from lightning_lr.decay.plan import Plan
+from lightning_lr.decay.schedule import Schedule
 from lightning_lr.fit.horizon import Horizon
 from lightning_lr.fit.lightnings import BaseFinetuning, Trainer, rank_zero_warn
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.output.decisions import Entry, tell
-from lightning_lr.rates import adopt_groups, current_lr
+from lightning_lr.rates import adopt_groups, base_lr, current_lr
 
 __all__ = [
-    "has_new_groups",
     "take_in_added",
     "tell_change",
     "tell_doubts",
+    "tell_floor",
     "tell_new_plan",
+    "tell_other_change",
+    "tell_unmatched",
     "tell_warmup_end",
     "warn_of_new_horizon",
 ]
@@ -27,16 +28,35 @@ __all__ = [
 _ROUNDING = 1e-6
 
 
-def tell_warmup_end(trainer: Trainer, plan: Plan) -> None:
+def tell_warmup_end(trainer: Trainer, schedule: Schedule) -> None:
     """Tell that the warm-up has ended; all ranks call it."""
-    effect = f"LR {current_lr(trainer):.4g}, from here on by {plan.policy!r}"
-    tell(trainer, Entry("LRDecay", "warm-up end", f"The warm-up of {plan.ramp_steps} steps is over.", effect))
+    effect = f"LR {current_lr(trainer):.4g}, from here on by {schedule.text}"
+    summary = f"The warm-up of {schedule.plan.ramp_steps} steps is over."
+    tell(trainer, Entry("LRDecay", "warm-up end", summary, effect))
 
 
-def tell_doubts(trainer: Trainer, plan: Plan) -> None:
+def tell_doubts(trainer: Trainer, schedule: Schedule, names: Sequence[str]) -> None:
     """Tell which settings can hardly have the effect that they were given for; all ranks call it."""
-    if found := doubts(plan):
-        tell(trainer, Entry("LRDecay", "settings", " ".join(found), f"LR by {plan.policy!r} all the same"))
+    if found := doubts(schedule, names):
+        tell(trainer, Entry("LRDecay", "settings", " ".join(found), f"LR by {schedule.text} all the same"))
+
+
+def tell_unmatched(trainer: Trainer, unmatched: Sequence[str], names: Sequence[str]) -> None:
+    """Tell, and warn, that policies had no parameter group in this fit; all ranks call it."""
+    keys = " and ".join(map(repr, unmatched))
+    summary = f"No parameter group has been called {keys}: `policies` has had no effect there."
+    rank_zero_warn(f"LRDecay: {summary} The groups are {', '.join(names)}.")
+    tell(trainer, Entry("LRDecay", "settings", summary, "LR by the policies of the other groups"))
+
+
+def tell_floor(trainer: Trainer, min_lr: float) -> None:
+    """Tell that no LR can fall below its base, if so; all ranks call it."""
+    if min_lr and (base := base_lr(trainer)) <= min_lr:
+        summary = (
+            f"`min_lr={min_lr:.4g}` is not below the base LR {base:.4g}, so the policy lowers no LR. Give a"
+            " smaller one."
+        )
+        tell(trainer, Entry("LRDecay", "settings", summary, f"LR stays {base:.4g} after a warm-up"))
 
 
 def tell_new_plan(trainer: Trainer, old: str, new: str) -> None:
@@ -61,6 +81,23 @@ def tell_change(trainer: Trainer, step: int, *, expected: float, found: float) -
     tell(trainer, Entry("LRDecay", "LR changed", summary, f"LR {expected:.4g} -> {found:.4g}", evidence))
 
 
+def tell_other_change(trainer: Trainer, name: str, step: int, *, expected: float, found: float) -> None:
+    """Tell, and warn, that other code changed a momentum or a weight decay; all ranks call it."""
+    kept = (
+        "LRDecay sets it to its own value again."
+        if name == "momentum"
+        else "The change is kept as a change of the group's own weight decay, which LRDecay multiplies."
+    )
+    rank_zero_warn(
+        f"Other code changed a {name} that LRDecay controls, from {expected:.6g} to {found:.6g} before step"
+        f" {step}. {kept} If that is not what you want, remove one of the two."
+    )
+    summary = f"Other code changed a {name}. {kept}"
+    evidence = {"expected": expected, "found": found}
+    effect = f"{name} {expected:.4g} -> {found:.4g}"
+    tell(trainer, Entry("LRDecay", f"{name} changed", summary, effect, evidence))
+
+
 def warn_of_new_horizon(plan: Plan, old: Horizon, *, step: int, epoch: int) -> None:
     """Warn if a resumed run has another length than `old`, and say what that does to the current LR."""
     new = plan.horizon
@@ -78,20 +115,20 @@ def warn_of_new_horizon(plan: Plan, old: Horizon, *, step: int, epoch: int) -> N
     )
 
 
-def has_new_groups(optimizers: Iterable[Optimizer]) -> bool:
-    """Tell whether a parameter group has no base LR yet."""
-    return any("initial_lr" not in group for each in optimizers for group in each.param_groups)
+def take_in_added(trainer: Trainer, factors: Sequence[float]) -> None:
+    """Give groups without a base LR one at their current factor, and tell it; all ranks call it.
 
-
-def take_in_added(trainer: Trainer, factor: float) -> None:
-    """Give groups without a base LR one at the current factor, and tell it; all ranks call it.
+    `factors` has one for each group of all optimizers in order.
 
     A finetuning callback of Lightning derives the `lr` of a thawed group from the current LR of another one,
     or means it for the coming epoch, so the base is `lr / factor`. Any other `lr` is the base itself, as for
     the groups that an optimizer was created with.
     """
     thawed = next((type(each).__name__ for each in callbacks_of(trainer, BaseFinetuning)), None)
-    for lr, base in adopt_groups(trainer.optimizers, factor=factor, as_base=thawed is None):
+    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    new = [factor for group, factor in zip(groups, factors, strict=True) if "initial_lr" not in group]
+    adopted = adopt_groups(trainer.optimizers, factor=factors, as_base=thawed is None)
+    for factor, (lr, base) in zip(new, adopted, strict=True):
         _tell_added(trainer, thawed, lr=lr, base=base, factor=factor)
 
 

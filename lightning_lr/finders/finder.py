@@ -24,7 +24,7 @@ from lightning_lr.fit.lightnings import (
     lightning_of,
     rank_zero_info,
 )
-from lightning_lr.fit.neighbors import check_fits, schedulers_of, write_schedules
+from lightning_lr.fit.neighbors import check_fits, prepare_schedules, schedulers_of, write_schedules
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.saved_state import Read, count, each_of, mapping, number, optional, read_entries, text
 from lightning_lr.output.decisions import Entry, tell
@@ -122,6 +122,7 @@ class Finder(BaseCallback):
         if trainer.global_step == 0:
             # Whatever the order of the callbacks, a fit that one of them refuses costs no test.
             check_fits(trainer, pl_module)
+            prepare_schedules(trainer, pl_module)
             if own_lr(trainer.optimizers) is None:
                 tell_doubts(trainer, pl_module, self, steps=self.planned_steps)
             self._begin(trainer, pl_module)

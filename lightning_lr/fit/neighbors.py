@@ -33,6 +33,7 @@ __all__ = [
     "check_fits",
     "check_no_rival",
     "lowering_schedule",
+    "prepare_schedules",
     "schedulers_of",
     "write_schedules",
 ]
@@ -76,11 +77,18 @@ class Schedules(Protocol):
     def has_cooldown(self) -> bool:
         """Whether `start_cooldown` can be used."""
 
+    @property
+    def scheduled_keys(self) -> tuple[str, ...]:
+        """What it sets beside the LRs: `momentum`, `weight_decay`."""
+
     def start_cooldown(self, trainer: Trainer, *, keeps_length: bool = True) -> str | None:
         """Begin the cooldown and return what that means for the run; None if it has already begun."""
 
     def warms_up(self, trainer: Trainer, pl_module: LightningModule) -> bool:
         """Return whether the LR begins low and rises; all ranks call it."""
+
+    def prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set what is scheduled beside the LRs for a test before the first step; all ranks call it."""
 
     def write(self, trainer: Trainer) -> None:
         """Set the current LRs from the current base LRs."""
@@ -143,6 +151,12 @@ def averages_of(trainer: Trainer, pl_module: LightningModule) -> dict[str, Tenso
 def schedulers_of(trainer: Trainer) -> list[Any]:
     """Return the LR schedulers from `configure_optimizers` and from callbacks."""
     return [config.scheduler for config in trainer.lr_scheduler_configs]
+
+
+def prepare_schedules(trainer: Trainer, pl_module: LightningModule) -> None:
+    """Let callbacks set momentum and weight decay of the first step before a test; all ranks call it."""
+    for callback in callbacks_of(trainer, Schedules):
+        callback.prepare(trainer, pl_module)
 
 
 def write_schedules(trainer: Trainer) -> None:

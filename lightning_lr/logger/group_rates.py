@@ -1,6 +1,6 @@
 """Reads the LR and other values of parameter groups, each under the tag of its curve."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from lightning_lr.fit.lightnings import MisconfigurationException, rank_zero_warn
 from lightning_lr.fit.optimizers import group_names
+from lightning_lr.momentum import momentum_of
 
 __all__ = ["GroupRates"]
 
@@ -27,10 +28,14 @@ class GroupRates:
     """
 
     def __init__(self, keys: Sequence[str] = ()) -> None:
-        self._keys = tuple(keys)
+        self._asked = self._keys = tuple(keys)
         self._optimizers: Sequence[Optimizer] = ()
         self._scheduled: Sequence[tuple[Optimizer, str | None]] = ()
         self._names: dict[int, tuple[str, ...]] = {}
+
+    def add_keys(self, keys: Iterable[str]) -> None:
+        """Read these keys too in this fit."""
+        self._keys = tuple(dict.fromkeys([*self._asked, *keys]))
 
     def begin(
         self, optimizers: Sequence[Optimizer], scheduled: Sequence[tuple[Optimizer, str | None]]
@@ -87,7 +92,7 @@ class GroupRates:
                 " missing or None), since the optimizer sets it itself or has none. To see and control it,"
                 " give the optimizer an `lr`."
             )
-        for key in self._keys:
+        for key in self._asked:
             if names := self._lacking(key):
                 rank_zero_warn(f"`LRLogger(log_{key}=True)` has nothing to show for {names}.")
 
@@ -106,6 +111,5 @@ def _tags(curve: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _read(group: Mapping[str, Any], key: str) -> float | Tensor | None:
-    value: float | Tensor | None = group.get(key)
-    betas = group.get("betas") if key == "momentum" else None
-    return betas[0] if betas else value
+    value: float | Tensor | None = momentum_of(group) if key == "momentum" else group.get(key)
+    return value

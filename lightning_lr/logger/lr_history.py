@@ -137,7 +137,7 @@ def _plan_of(trainer: Trainer) -> Preview | None:
     if not decays or not draws(trainer):
         return None
     try:
-        planned = planned_run(trainer, replace(decays[0].plan, cooldown=None))
+        planned = planned_run(trainer, decays[0].schedule.without_cooldowns())
     except ValueError:  # The run has no end.
         return None
     return planned if planned.timeline.in_steps else None

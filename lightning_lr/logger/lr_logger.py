@@ -19,6 +19,7 @@ from lightning_lr.fit.lightnings import (
     rank_zero_warn,
 )
 from lightning_lr.fit.losses import ValidationLoss, batch_size, missing_loss, training_loss
+from lightning_lr.fit.neighbors import Schedules, callbacks_of
 from lightning_lr.fit.ranks import epochs_are_in_step, rank_sum, validations_are_in_step
 from lightning_lr.fit.resume import read_state
 from lightning_lr.fit.saved_state import Read, count, each_of, number, weight
@@ -50,8 +51,8 @@ class LRLogger(BaseCallback):
     | `lr/AdamW` | LR of the step, one curve per group | every optimizer step |
     | `lr_base/AdamW` | base LR; only with LRDecay or a scheduler, which define one | see below |
     | `lr_factor/AdamW` | LR / base LR | with the base LR |
-    | `momentum/AdamW` | momentum or beta1, with `log_momentum=True` | every optimizer step |
-    | `weight_decay/AdamW` | weight decay, with `log_weight_decay=True` | every optimizer step |
+    | `momentum/AdamW` | momentum or beta1, if scheduled or with `log_momentum=True` | every optimizer step |
+    | `weight_decay/AdamW` | the same with `log_weight_decay=True` | every optimizer step |
     | `loss/train` | training loss: mean over micro-batches and ranks | every optimizer step |
     | `loss/train_epoch` | mean of the training loss over the samples of an epoch | every epoch |
     | `loss/val` | mean validation loss over the samples | every validation |
@@ -96,8 +97,8 @@ class LRLogger(BaseCallback):
     ends the run.
 
     Args:
-        log_momentum: Also log the momentum of every group.
-        log_weight_decay: Also log the weight decay of every group.
+        log_momentum: Also log the momentum of every group if LRDecay does not schedule it.
+        log_weight_decay: The same for the weight decay.
         prog_bar: Also show every LR in the progress bar. An LR that is a tensor on an accelerator is not
             shown there, since that would wait for the device.
 
@@ -169,6 +170,8 @@ class LRLogger(BaseCallback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         scheduled = [(each.scheduler.optimizer, each.name) for each in trainer.lr_scheduler_configs]
         self._rates.begin(trainer.optimizers, scheduled)
+        planned = callbacks_of(trainer, Schedules)
+        self._rates.add_keys(key for each in planned for key in each.scheduled_keys)
         self._rates.warn_of_missing()
         self._hook.attach(trainer.optimizers)
         self._metrics.follow(trainer)

@@ -23,6 +23,7 @@ Weights: TypeAlias = dict[str, Any]
 # the counts of schedule-free optimizers and the distance of Prodigy.
 _SETTINGS = frozenset(
     {"params", "param_names", "lr", "initial_lr", "max_lr", "min_lr", "swa_lr", "weight_decay"}
+    | {"initial_weight_decay"}
     | {"momentum", "betas", "base_momentum", "max_momentum", "fused", "foreach", "capturable"}
 )
 

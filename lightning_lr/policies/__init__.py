@@ -4,7 +4,7 @@ They import neither torch nor Lightning: a schedule can be read, tested and draw
 """
 
 from lightning_lr.policies.anneal import Cosine, Linear, Polynomial, Rex
-from lightning_lr.policies.base import Policy, check_policy
+from lightning_lr.policies.base import Policy, check_policies, check_policy
 from lightning_lr.policies.combine import Product, Repeat, Sequence
 from lightning_lr.policies.cycles import CosineRestarts, Cyclic
 from lightning_lr.policies.decays import (
@@ -42,6 +42,7 @@ __all__ = [
     "Sequence",
     "Step",
     "WarmupStableDecay",
+    "check_policies",
     "check_policy",
     "check_span",
     "span",

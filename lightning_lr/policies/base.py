@@ -9,7 +9,7 @@ import inspect
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -17,7 +17,7 @@ from typing_extensions import final, override
 
 from lightning_lr.checks import LARGEST_COUNT, as_number, check_fields, check_number
 
-__all__ = ["Policy", "check_policy", "take_floor"]
+__all__ = ["Policy", "check_policies", "check_policy", "take_floor"]
 
 _PLAIN = (int, float)
 _ROOM = "lightning_lr.policies."
@@ -185,6 +185,25 @@ def check_policy(name: str, value: object, *, in_list: bool = False) -> None:
         mend = f"Write `{_constructor(kind)}`." if kind else f"The policies are {names}."
     wanted, place = ("a list of policies", " in it") if in_list else ("a Policy", "")
     raise TypeError(f"`{name}` must be {wanted}, got {value!r}{place}. {mend}")
+
+
+def check_policies(name: str, value: object) -> None:
+    """Check that `value` is a dict of policies by the names of parameter groups, or None.
+
+    Raises:
+        TypeError: It is not.
+
+    Example:
+        >>> check_policies("LRDecay(policies=...)", {"head": "cosine"})
+        Traceback (most recent call last):
+        TypeError: `LRDecay(policies=...)['head']` must be a Policy, got 'cosine'. Write `Cosine()`.
+    """
+    if value is None:
+        return
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise TypeError(f"`{name}` must be a dict of policies by names of parameter groups, got {value!r}.")
+    for key, policy in value.items():
+        check_policy(f"{name}[{key!r}]", policy)
 
 
 def take_floor(policy: Any) -> None:

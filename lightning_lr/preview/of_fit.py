@@ -10,7 +10,7 @@ from typing import Any
 from typing_extensions import override
 
 from lightning_lr.decay.lr_decay import LRDecay
-from lightning_lr.decay.plan import Plan
+from lightning_lr.decay.schedule import Schedule
 from lightning_lr.finders.finder import Finder
 from lightning_lr.fit.internals import uses_distributed_sampler
 from lightning_lr.fit.lightnings import (
@@ -56,12 +56,12 @@ def preview_of_fit(
     )
 
 
-def planned_run(trainer: Trainer, plan: Plan, *, found_by: str = "") -> Preview:
+def planned_run(trainer: Trainer, schedule: Schedule, *, found_by: str = "") -> Preview:
     """Return the LRs of a fit whose loaders are set up, from the current base LRs.
 
     Args:
         trainer: The Trainer of the fit.
-        plan: The plan of LRDecay.
+        schedule: The plans of LRDecay.
         found_by: The callback that is going to find other base LRs, if any.
 
     Raises:
@@ -71,9 +71,9 @@ def planned_run(trainer: Trainer, plan: Plan, *, found_by: str = "") -> Preview:
     # Then the module decides how many steps a batch makes.
     steps_unknown = manual and trainer.max_steps != -1
     batches = math.inf if steps_unknown else trainer.num_training_batches
-    timeline = lay_out(plan.horizon, batches_per_epoch=batches, accumulation=accumulation(trainer))
+    timeline = lay_out(schedule.plan.horizon, batches_per_epoch=batches, accumulation=accumulation(trainer))
     unit: Unit = "batch" if manual and not steps_unknown else "optimizer step"
-    return Preview(plan, timeline, _base_lrs(trainer), found_by, unit)
+    return Preview(schedule.plan, timeline, _base_lrs(trainer), found_by, unit, schedule.others)
 
 
 def _base_lrs(trainer: Trainer) -> dict[str, float]:
@@ -154,7 +154,7 @@ class _Reader(BaseCallback):
         decay.on_train_start(trainer, pl_module)
         decay.teardown(trainer, pl_module, "fit")
         try:
-            preview = planned_run(trainer, decay.plan, found_by=self._found_by)
+            preview = planned_run(trainer, decay.schedule, found_by=self._found_by)
         except ValueError as error:
             raise MisconfigurationException(
                 f"{error} Set `Trainer(max_epochs=...)` or `Trainer(max_steps=...)`; a stream without length"

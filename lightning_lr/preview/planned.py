@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -12,8 +12,10 @@ from typing_extensions import override
 from lightning_lr.checks import check_choice, check_count, check_number
 from lightning_lr.decay.doubts import doubts
 from lightning_lr.decay.plan import Interval, Plan
+from lightning_lr.decay.ramp import RampShape, check_ramp
+from lightning_lr.decay.schedule import Schedule, is_pattern
 from lightning_lr.fit.horizon import horizon
-from lightning_lr.policies import Policy, check_policy, check_span
+from lightning_lr.policies import Policy, check_policies, check_policy, check_span
 from lightning_lr.preview.figure import Curve, planned_figure
 from lightning_lr.preview.table import as_text, shortened
 from lightning_lr.preview.timeline import Timeline, lay_out
@@ -40,14 +42,16 @@ class PlannedStep:
     Args:
         step: Optimizer steps made before; None if only epochs are known.
         epoch: Epochs completed before; None if only steps are known.
-        factor: LR = base LR x factor; at least 0.
+        factor: LR = base LR x factor, except below `min_lr`; at least 0.
         lrs: The LR of each parameter group by its name; empty if the base LRs are not known yet.
+        factors: The factor of groups with a policy of their own, by their names in `policies`.
     """
 
     step: int | None
     epoch: int | None
     factor: float
     lrs: Mapping[str, float]
+    factors: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Preview:
         base_lrs: The base LR of each parameter group by its name.
         found_by: The callback that finds the base LRs when the fit starts; empty if they are known.
         unit: What a step counts; batches if manual optimization lets the Trainer count nothing else.
+        others: The plans of groups with a policy of their own, by their names in `policies`.
 
     Raises:
         ValueError: The plan combines steps and epochs, and how many steps an epoch makes is unknown.
@@ -70,6 +75,7 @@ class Preview:
     base_lrs: Mapping[str, float]
     found_by: str = ""
     unit: Unit = "optimizer step"
+    others: Mapping[str, Plan] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         by_epoch = self.plan.interval == "epoch" or not self.timeline.in_steps
@@ -78,6 +84,14 @@ class Preview:
             raise ValueError(
                 "This plan counts steps and epochs, and it is unknown how many steps an epoch makes."
             )
+
+    @cached_property
+    def _schedule(self) -> Schedule:
+        return Schedule(self.plan, self.others)
+
+    @cached_property
+    def _keys(self) -> dict[str, str | None]:
+        return {name: self._schedule.key_of(name) for name in self.base_lrs}
 
     @property
     def known_lrs(self) -> Mapping[str, float]:
@@ -133,7 +147,7 @@ class Preview:
             >>> preview(Cosine(), max_epochs=30).figure().axes[0].get_xlabel()
             'epoch'
         """
-        used, shown = used or {}, shortened(self.known_lrs)
+        used, shown = used or {}, shortened(self.known_lrs, self._keys)
         return planned_figure(
             self.curves(),
             {label: used[name] for label, name in shown.items() if name in used},
@@ -151,20 +165,20 @@ class Preview:
     def curves(self) -> dict[str, Curve]:
         """Return what the figure shows: the LRs of every group, or the factor, at up to 5,000 moments.
 
-        Groups with the same base LR share a curve.
+        Groups with the same base LR and policy share a curve.
         """
         indices = sorted(self.timeline.spread(_DRAWN_POINTS) | self._turn())
-        factors = [self._at(index).factor for index in indices]
-        bases = {label: self.base_lrs[name] for label, name in shortened(self.known_lrs).items()}
-        bases = bases or {"factor": 1.0}
-        return {label: (indices, [base * factor for factor in factors]) for label, base in bases.items()}
+        steps = [self._at(index) for index in indices]
+        labels = shortened(self.known_lrs, self._keys)
+        curves = [_labeled(step.lrs, labels) if labels else _factors(step) for step in steps]
+        return {label: (indices, [curve[label] for curve in curves]) for label in curves[0]}
 
     @property
     def title(self) -> str:
         """The plan in one line: `Cosine(end=0.01) per step, warm-up 50 of 1,000 steps`."""
         plan, length = self.plan, self.timeline.length
-        policy = repr(plan.policy)
-        policy = policy if len(policy) <= 60 else f"{type(plan.policy).__name__}(...)"
+        text = self._schedule.text
+        policy = text if len(text) <= 60 else self._schedule.short_text
         unit = self.unit.split()[-1] if self.timeline.in_steps else "epoch"
         run = f"{length:,} {unit}{'s' * (length != 1)}"
         warmup = f"warm-up {plan.ramp_steps:,} of {run}" if plan.ramp_steps else run
@@ -172,14 +186,15 @@ class Preview:
 
     @cached_property
     def _text(self) -> str:
+        labels = shortened(self.known_lrs, self._keys)
         table = as_text(
             self.title,
-            [(row.epoch, row.step, row.factor) for row in self.table()],
+            [(row.epoch, row.step, _factors(row) | _labeled(row.lrs, labels)) for row in self.table()],
             self.base_lrs,
             unit=self.unit.split()[-1],
             found_by=self.found_by,
         )
-        return "\n\n".join([table, *(f"Note: {doubt}" for doubt in doubts(self.plan))])
+        return "\n\n".join([table, *(f"Note: {doubt}" for doubt in doubts(self._schedule, self.base_lrs))])
 
     @override
     def __str__(self) -> str:
@@ -187,8 +202,11 @@ class Preview:
 
     def _at(self, index: int) -> PlannedStep:
         step, epoch = self.timeline.moment(index)
-        factor = self.plan.factor(step=step or 0, epoch=epoch or 0)
-        return PlannedStep(step, epoch, factor, {key: base * factor for key, base in self.known_lrs.items()})
+        plans = self._schedule.plans()
+        targets = {key: plan.target(step=step or 0, epoch=epoch or 0) for key, plan in plans.items()}
+        lrs = {name: targets[self._keys[name]].lr(base) for name, base in self.known_lrs.items()}
+        factors = {key: target.factor for key, target in targets.items() if key is not None}
+        return PlannedStep(step, epoch, targets[None].factor, lrs, factors)
 
     def _turn(self) -> set[int]:
         """Return the moments that are always shown: the first one, and the end of the warm-up."""
@@ -196,14 +214,26 @@ class Preview:
         return {0, end} if end < self.timeline.length else {0}
 
 
+def _labeled(lrs: Mapping[str, float], labels: Mapping[str, str]) -> dict[str, float]:
+    return {label: lrs[name] for label, name in labels.items()}
+
+
+def _factors(step: PlannedStep) -> dict[str, float]:
+    return {"factor": step.factor, **{f"factor of {key}": each for key, each in step.factors.items()}}
+
+
 def preview(
     policy: Policy,
     *,
+    policies: Mapping[str, Policy] | None = None,
     max_epochs: int | None = None,
     max_steps: int | None = None,
     steps_per_epoch: int | None = None,
     interval: Interval = "epoch",
     warmup: int | float = 0,
+    warmup_start: float = 0.0,
+    warmup_shape: RampShape = "linear",
+    min_lr: float = 0.0,
     base_lr: float | Mapping[str, float] = 1.0,
 ) -> Preview:
     """Show the LRs that `LRDecay(policy, interval=..., warmup=...)` will write, before training.
@@ -213,6 +243,7 @@ def preview(
 
     Args:
         policy: The decay, as for LRDecay.
+        policies: The decay of groups by the names in `base_lr`, as for LRDecay.
         max_epochs: The length of the run in epochs, at least 1, as for the Trainer.
         max_steps: The length of the run in optimizer steps, at least 1; the bound that is reached first ends
             the run.
@@ -220,6 +251,9 @@ def preview(
             for `interval="step"` or a warm-up with `max_epochs`, and for `interval="epoch"` with `max_steps`.
         interval: The unit of the policy's time, as for LRDecay.
         warmup: Length of the ramp, a count of steps (int) or a share of the run (float), as for LRDecay.
+        warmup_start: Factor of the first step of the ramp, in [0, 1].
+        warmup_shape: The curve of the ramp, as for LRDecay.
+        min_lr: The LR below which the policy does not go, in [0, inf).
         base_lr: The base LR in [0, inf), or the base LR of each parameter group by its name.
 
     Returns:
@@ -241,8 +275,11 @@ def preview(
             3  0.1464  0.01464
     """
     check_policy("preview(policy=...)", policy)
+    check_policies("preview(policies=...)", policies)
     check_choice("preview(interval=...)", interval, ("epoch", "step"))
     check_span("preview(warmup=...)", warmup)
+    check_ramp("preview", warmup_start, warmup_shape)
+    check_number("preview(min_lr=...)", min_lr, "[0, inf)")
     lengths = {"max_epochs": max_epochs, "max_steps": max_steps, "steps_per_epoch": steps_per_epoch}
     for name, value in lengths.items():
         if value is not None:
@@ -258,8 +295,16 @@ def preview(
         accumulation={0: 1},
     )
     try:
-        plan = Plan(policy, interval, warmup, length)
+        plan = Plan(policy, interval, warmup, length, None, warmup_start, warmup_shape, min_lr)
+        others = {key: replace(plan, policy=each) for key, each in (policies or {}).items()}
         timeline = lay_out(length, batches_per_epoch=batches, accumulation={0: 1})
-        return Preview(plan, timeline, base_lrs)
+        planned = Preview(plan, timeline, base_lrs, others=others)
     except ValueError as error:
         raise ValueError(f"{error} {_REMEDY}") from error
+    unknown = [key for key in Schedule(plan, others).unmatched(base_lrs) if not is_pattern(key)]
+    if unknown:
+        raise ValueError(
+            f"`preview(policies=...)` names {' and '.join(map(repr, unknown))}, and `base_lr` has no such"
+            f" group. The groups are {', '.join(base_lrs)}."
+        )
+    return planned

@@ -9,23 +9,24 @@ _MOST_COLUMNS = 6
 
 def as_text(
     title: str,
-    rows: Sequence[tuple[int | None, int | None, float]],
+    rows: Sequence[tuple[int | None, int | None, Mapping[str, float]]],
     base_lrs: Mapping[str, float],
     *,
     unit: str = "step",
     found_by: str = "",
 ) -> str:
-    """Return a table with one column per base LR, below the title and the base LRs.
+    """Return a table of factors and LRs, below the title and the base LRs.
 
     Args:
         title: The first line.
-        rows: Epoch, step and factor; a column of None is left out.
+        rows: Epoch, step, and factors and LRs by the headers of their columns; a column of None is left out.
         base_lrs: The base LR of each parameter group by its name.
         unit: The header of the column of steps.
-        found_by: The callback that is going to find other base LRs, if any; there are no columns of LRs then.
+        found_by: The callback that is going to find other base LRs, if any.
 
     Example:
-        >>> print(as_text("Two steps", [(0, 0, 1.0), (0, 1, 0.5)], {"lr/SGD": 0.1}, found_by="LRRangeTest"))
+        >>> rows = [(0, 0, {"factor": 1.0}), (0, 1, {"factor": 0.5})]
+        >>> print(as_text("Two steps", rows, {"lr/SGD": 0.1}, found_by="LRRangeTest"))
         Two steps
         base LR: found at fit start by LRRangeTest, in place of 0.1
         <BLANKLINE>
@@ -33,27 +34,33 @@ def as_text(
             0     0       1
             0     1     0.5
     """
-    lrs = {} if found_by else shortened(base_lrs)
+    headers = list(rows[0][2]) if rows else []
     columns = [
         ("epoch", [str(epoch) for epoch, _, _ in rows if epoch is not None]),
         (unit, [str(step) for _, step, _ in rows if step is not None]),
-        ("factor", [f"{factor:.4g}" for _, _, factor in rows]),
-        *((label, [f"{base_lrs[name] * factor:.4g}" for *_, factor in rows]) for label, name in lrs.items()),
+        *((header, [f"{values[header]:.4g}" for *_, values in rows]) for header in headers),
     ]
     lines = [title, *_base_lines(base_lrs, found_by), "", *_aligned([each for each in columns if each[1]])]
     return "\n".join(lines)
 
 
-def shortened(base_lrs: Mapping[str, float]) -> dict[str, str]:
+def shortened(base_lrs: Mapping[str, float], keys: Mapping[str, str | None] | None = None) -> dict[str, str]:
     """Return label and name of one group per base LR; of more than 6 base LRs, only the highest and lowest.
+
+    Args:
+        base_lrs: The base LR of each group by its name.
+        keys: What else tells groups apart, by their names.
 
     Example:
         >>> shortened({"lr/SGD/pg1": 0.1, "lr/SGD/pg2": 0.1, "lr/SGD/head": 1.0})
         {'lr/SGD/pg1 (+1)': 'lr/SGD/pg1', 'lr/SGD/head': 'lr/SGD/head'}
     """
-    names = _names_by_base(base_lrs)
+    names: dict[tuple[float, str | None], list[str]] = {}
+    for name, base in base_lrs.items():
+        names.setdefault((base, (keys or {}).get(name)), []).append(name)
     if len(names) > _MOST_COLUMNS:
-        names = {base: names[base] for base in (max(names), min(names))}
+        by_base = sorted(names, key=lambda each: each[0])
+        names = {each: names[each] for each in (by_base[-1], by_base[0])}
     return {f"{first} (+{len(more)})" if more else first: first for first, *more in names.values()}
 
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from helpers.finders import Learner
 from helpers.toy import LRTrace, ManualToy, Stream, Toy, loader, trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
@@ -16,8 +17,15 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.precision import MixedPrecision
 
-from lightning_lr import LRDecay
+from lightning_lr import LRDecay, LRRangeTest
+from lightning_lr.decay.doubts import doubts
+from lightning_lr.decay.plan import Plan
+from lightning_lr.decay.schedule import Schedule
+from lightning_lr.fit.horizon import Horizon
+from lightning_lr.fit.neighbors import write_schedules
+from lightning_lr.plateau.actions.reduce import change_lr
 from lightning_lr.policies import Constant, Cosine, Exponential, Function, Linear, MultiStep
+from lightning_lr.rates import base_lr
 
 # The resumed twin does without the ModelCheckpoint of the whole run, and Lightning tells.
 pytestmark = [
@@ -241,6 +249,11 @@ def test_a_table_with_one_entry_per_epoch_is_enough():
         ({"warmup": 1.5}, ValueError, r"`LRDecay\(warmup=...\)` must be"),
         ({"warmup": math.nan}, ValueError, r"`LRDecay\(warmup=...\)` must be"),
         ({"warmup": True}, TypeError, r"`LRDecay\(warmup=...\)` must be"),
+        ({"warmup_start": 1.1}, ValueError, r"`LRDecay\(warmup_start=...\)` must be in \[0, 1\], got 1.1"),
+        ({"warmup_shape": "exponential"}, ValueError, r"warmup_start=...\)` must be in \(0, 1\], got 0"),
+        ({"warmup_shape": "log"}, ValueError, r"`LRDecay\(warmup_shape=...\)` must be 'linear' or"),
+        ({"min_lr": -1}, ValueError, r"`LRDecay\(min_lr=...\)` must be in \[0, inf\)"),
+        ({"min_lr": math.inf}, ValueError, r"`LRDecay\(min_lr=...\)` must be in \[0, inf\)"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, error, message):
@@ -495,3 +508,143 @@ def test_validation_alone_needs_nothing():
 def test_a_class_or_a_name_is_answered_with_what_to_write(policy, answer):
     with pytest.raises(TypeError, match=answer):
         LRDecay(policy)
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted"),
+    [
+        ("linear", [0.2, 0.4, 0.6, 0.8, 1.0, 1.0]),
+        ("cosine", [0.2, 0.31715728752538104, 0.6, 0.882842712474619, 1.0, 1.0]),
+        ("exponential", [0.2, 0.2990697562442441, 0.447213595499958, 0.668740304976422, 1.0, 1.0]),
+        ("1-sqrt", [0.2, 0.3071796769724491, 0.4343145750507619, 0.6, 1.0, 1.0]),
+    ],
+)
+def test_a_warmup_starts_where_it_is_told_and_rises_in_its_shape(shape, wanted):
+    decay = LRDecay(Constant(), interval="step", warmup=4, warmup_start=0.2, warmup_shape=shape)
+    trace = fit(Toy(), decay, max_epochs=1)
+    assert trace.first_group()[:6] == pytest.approx([0.1 * factor for factor in wanted])
+
+
+def test_the_ramp_of_torchs_linear_lr():
+    class Scheduled(Toy):
+        def configure_optimizers(self):
+            optimizer = super().configure_optimizers()
+            scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.25, total_iters=5)
+            return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+    ours = fit(Toy(), LRDecay(Constant(), interval="step", warmup=5, warmup_start=0.25), max_epochs=1)
+    assert ours.first_group() == pytest.approx(fit(Scheduled(), max_epochs=1).first_group())
+
+
+def test_a_first_step_that_is_not_at_zero():
+    decay = LRDecay(Constant(), interval="step", warmup=4, warmup_start=1 / 5)
+    assert fit(Toy(), decay, max_epochs=1).first_group()[:6] == pytest.approx(
+        [0.1 * min(1, (step + 1) / 5) for step in range(6)]
+    )
+
+
+def two_groups_and_a_low_one(parameters):
+    weight, bias = parameters
+    return torch.optim.SGD([{"params": [weight], "lr": 0.1}, {"params": [bias], "lr": 0.001}])
+
+
+def test_an_absolute_floor_holds_for_each_group_after_the_ramp_and_raises_none_above_its_base():
+    decay = LRDecay(Linear(), interval="step", warmup=2, warmup_start=0.1, min_lr=0.03)
+    trace = fit(Toy(two_groups_and_a_low_one), decay, max_epochs=1)
+    first, second = zip(*trace.lrs.values(), strict=True)
+    factors = [Linear().factor(step, 8) for step in range(8)]
+    assert first == pytest.approx([0.01, 0.055, *(max(0.1 * factor, 0.03) for factor in factors)])
+    assert min(first[2:]) == 0.03
+    assert second == pytest.approx([0.0001, 0.00055, *[0.001] * 8])
+
+
+class Rescale(Callback):
+    """Halves the base LRs as an action of PlateauDetector does."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == self.step:
+            change_lr(trainer, base_lr(trainer) / 2)
+            write_schedules(trainer)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_base_that_is_rescaled_at_the_floor_is_no_change_by_other_code(first):
+    decay, rescaling = LRDecay(Linear(), interval="step", min_lr=0.03), Rescale(8)
+    trace = fit(Toy(), *((rescaling, decay) if first else (decay, rescaling)), max_epochs=1)
+    assert trace.first_group()[7:] == pytest.approx([0.03] * 3)
+    sooner = LRTrace()
+    run = trainer(LRDecay(Linear(), interval="step", min_lr=0.03), Rescale(2), sooner, max_epochs=1)
+    run.fit(Toy())
+    wanted = [0.1, 0.09, *(max(0.05 * (1 - step / 10), 0.03) for step in range(2, 10))]
+    assert sooner.first_group() == pytest.approx(wanted)
+    assert run.optimizers[0].param_groups[0]["initial_lr"] == 0.05
+
+
+def test_an_lr_that_other_code_sets_at_the_floor_is_kept_as_a_base_above_it():
+    class Set(Callback):
+        def on_train_batch_end(self, trainer, *args):
+            if trainer.global_step == 8:
+                trainer.optimizers[0].param_groups[0]["lr"] = 0.06
+
+    decay = LRDecay(Linear(), interval="step", min_lr=0.03)
+    with pytest.warns(UserWarning, match=r"Other code changed a learning rate.*from 0\.03 to 0\.06"):
+        trace = fit(Toy(), decay, Set(), max_epochs=1)
+    # Twice the LR is twice the base.
+    assert trace.first_group()[-1] == pytest.approx(max(0.2 * 0.1, 0.03))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_floor_is_absolute_whatever_base_a_range_test_finds(first):
+    test = LRRangeTest(40, min_lr=1e-4, max_lr=1.0)
+    decay = LRDecay(Linear(), interval="step", min_lr=0.002)
+    trace = fit(Learner(batches=40), *((test, decay) if first else (decay, test)), max_epochs=1)
+    found = test.suggestion.lr
+    assert found != 0.1
+    wanted = [max(found * (1 - step / 40), 0.002) for step in range(40)]
+    assert trace.first_group() == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("tensor", [False, True])
+def test_a_run_with_a_floor_and_a_ramp_of_another_shape_resumes_exactly(tensor, tmp_path):
+    def module():
+        lr = torch.tensor(0.1) if tensor else 0.1
+        return Toy(lambda parameters: torch.optim.Adam(parameters, lr=lr), batches=5)
+
+    def decay():
+        ramp = {"warmup": 0.3, "warmup_start": 0.01, "warmup_shape": "exponential"}
+        return LRDecay(Cosine(), interval="step", min_lr=0.03, **ramp)
+
+    whole = fit(module(), decay(), checkpoints(tmp_path), **checkpointed({"max_epochs": 3}))
+    assert min(whole.first_group()[5:]) == pytest.approx(0.03)
+    for file in tmp_path.glob("*.ckpt"):
+        resumed = LRTrace()
+        trainer(resumed, decay(), max_epochs=3).fit(module(), ckpt_path=file)
+        start = int(file.stem.removeprefix("step="))
+        assert resumed.lrs == {step: lrs for step, lrs in whole.lrs.items() if step >= start}
+
+
+def test_a_checkpoint_of_before_names_the_plan_as_it_was():
+    assert repr(LRDecay(warmup=3)) == "LRDecay(Linear(end=0.0, start=1.0), interval='epoch', warmup=3)"
+    assert repr(LRDecay(min_lr=1e-5)).endswith("warmup=0, min_lr=1e-05)")
+
+
+def test_a_floor_that_is_not_below_the_base_is_told(tmp_path):
+    trainer(LRDecay(min_lr=0.1), root=tmp_path, max_epochs=1).fit(Toy())
+    [told] = [
+        line for line in (tmp_path / "run" / "decisions.jsonl").read_text().splitlines() if "min_lr" in line
+    ]
+    assert "`min_lr=0.1` is not below the base LR 0.1" in told
+    trainer(LRDecay(min_lr=0.05), root=tmp_path / "other", max_epochs=1).fit(Toy())
+    assert not any("min_lr" in each.read_text() for each in (tmp_path / "other").rglob("decisions.jsonl"))
+
+
+def test_the_settings_of_a_ramp_without_a_length_are_told():
+    told = list(doubts(Schedule(Plan(Linear(), "step", 0, Horizon(10, 1), warmup_start=0.1))))
+    assert told[0].startswith(
+        "`warmup_start` and `warmup_shape` say how a warm-up rises, and this run has none"
+    )
+    longer = Plan(Linear(), "step", 20, Horizon(11, 1), warmup_start=0.5)
+    assert "reaches no more than 75% of what it should" in doubts(Schedule(longer))[0]

@@ -22,7 +22,7 @@ from lightning_lr.policies import (
     Repeat,
     WarmupStableDecay,
 )
-from lightning_lr.preview.table import as_text, shortened
+from lightning_lr.preview.table import shortened
 from lightning_lr.preview.timeline import lay_out
 
 RUNS = {
@@ -30,6 +30,9 @@ RUNS = {
     "cosine": (Cosine(end=0.01), {"warmup": 5}),
     "restarts": (CosineRestarts(period=2), {"warmup": 0.25}),
     "one cycle": (OneCycle(), {}),
+    "ramp from a start": (Linear(), {"warmup": 6, "warmup_start": 0.1, "warmup_shape": "exponential"}),
+    "group": (Linear(), {"policies": {"bias": Constant(0.5), "pg*": Cosine(0.1)}, "warmup": 3}),
+    "floor": (Linear(), {"warmup": 6, "warmup_start": 0.5, "min_lr": 0.05}),
     "waves": (Cosine(0.1, exponent=2, num_cycles=1.5), {"warmup": 0.1}),
     "cycles by number": (Repeat(Linear(0.1), num_cycles=3, height_mult=0.5), {"warmup": 3}),
     "points": (Piecewise([0, 0.5, 1.0], [0.5, 1, 0], shape="cosine"), {}),
@@ -139,7 +142,8 @@ def test_a_warmup_longer_than_the_run_has_no_end_to_show():
 
 
 def test_the_text_lists_groups_by_their_base_lr():
-    text = as_text("T", [(0, 0, 0.5)], {"a": 0.1, "b": 0.1, "head": 1.0}).splitlines()
+    bases = {"a": 0.1, "b": 0.1, "head": 1.0}
+    text = str(preview(Constant(0.5), max_epochs=1, base_lr=bases)).splitlines()
     assert text[1:3] == ["base LR 0.1: a, b", "base LR 1: head"]
     assert text[4].split("  ")[-2:] == ["a (+1)", "head"]
     assert text[5].split()[-2:] == ["0.05", "0.5"]
@@ -150,3 +154,20 @@ def test_the_text_lists_groups_by_their_base_lr():
 def test_the_name_is_the_function_also_when_the_module_is_run():
     assert lightning_lr.preview is preview
     assert callable(lightning_lr.preview)
+
+
+def test_groups_with_policies_have_columns_of_their_own():
+    groups = {"policies": {"head": Constant(0.5)}, "base_lr": {"backbone": 0.1, "head": 0.1}}
+    lines = str(preview(Linear(), max_epochs=2, **groups)).splitlines()
+    assert lines[0].startswith("Linear(end=0.0, start=1.0), `head` by Constant(value=0.5) per epoch")
+    assert lines[-3].split("  ")[1:] == ["factor", "factor of head", "backbone", "head"]
+    assert lines[-1].split() == ["1", "0.5", "0.5", "0.05", "0.05"]
+    curves = preview(Linear(), max_epochs=2, **groups).curves()
+    assert {name: lrs for name, (_, lrs) in curves.items()} == {"backbone": [0.1, 0.05], "head": [0.05, 0.05]}
+
+
+def test_a_policy_for_a_group_that_is_not_there_is_refused():
+    with pytest.raises(
+        ValueError, match=r"`preview\(policies=...\)` names 'hed'.*The groups are backbone, head"
+    ):
+        preview(Linear(), max_epochs=2, policies={"hed": Cosine()}, base_lr={"backbone": 0.1, "head": 0.1})

@@ -7,7 +7,7 @@ from helpers.toy import Toy, trainer
 from lightning.pytorch.cli import LightningCLI
 
 from lightning_lr import LRDecay, LRLogger
-from lightning_lr.policies import Cosine, Function, Linear, Sequence
+from lightning_lr.policies import Constant, Cosine, Function, Linear, Piecewise, Sequence
 
 
 @pytest.fixture
@@ -54,6 +54,20 @@ def test_a_policy_is_given_by_class_path(yaml, configured):
     decay = configured(f"    - class_path: lightning_lr.LRDecay\n      init_args:\n        policy: {yaml}\n")
     wanted, length = POLICIES[yaml], 8
     assert [decay.policy(t, length) for t in range(9)] == [wanted(t, length) for t in range(9)]
+
+
+def test_policies_of_groups_are_given_by_class_path(configured):
+    decay = configured(
+        "    - class_path: lightning_lr.LRDecay\n      init_args:\n        policies:\n"
+        "          head: {class_path: Cosine, init_args: {end: 0.5}}\n"
+        "          layer_*: {class_path: lightning_lr.policies.Constant, init_args: {value: 0.1}}\n"
+        "        warmup: 3\n        warmup_start: 0.1\n        warmup_shape: cosine\n        min_lr: 1e-6\n"
+        "        momentum: {class_path: Piecewise, init_args: {times: [0, 1.0], values: [0.9, 0.8]}}\n"
+        "        weight_decay: {class_path: Linear}\n"
+    )
+    assert (decay.momentum, decay.weight_decay) == (Piecewise([0, 1.0], [0.9, 0.8]), Linear())
+    assert decay.policies == {"head": Cosine(0.5), "layer_*": Constant(0.1)}
+    assert (decay.warmup_start, decay.warmup_shape, decay.min_lr) == (0.1, "cosine", 1e-6)
 
 
 def test_the_old_name_of_an_argument_works_with_a_warning(configured):

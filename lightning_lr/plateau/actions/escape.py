@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
-from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count, check_number
 from lightning_lr.fit.lightnings import MisconfigurationException, Trainer
-from lightning_lr.fit.neighbors import averages_of
+from lightning_lr.fit.neighbors import Schedules, averages_of, callbacks_of
 from lightning_lr.fit.saved_state import Read, count, each_of, flag, number, optional, read_entries
+from lightning_lr.momentum import momenta, set_momenta
 from lightning_lr.plateau.actions.base import Action, Effect, Situation
 from lightning_lr.plateau.actions.reduce import change_lr
 from lightning_lr.plateau.actions.restore import check_weights_can_be_kept
@@ -73,12 +73,17 @@ class Escape(Action):
         check_weights_can_be_kept(trainer, self)
         if self.quantity == "lr":
             return
+        if any("momentum" in each.scheduled_keys for each in callbacks_of(trainer, Schedules)):
+            raise MisconfigurationException(
+                "`Escape(quantity='momentum')` and `LRDecay(momentum=...)` both write the momentum. Use"
+                " `quantity='lr'`, or leave `momentum` out."
+            )
         if any(getattr(config.scheduler, "cycle_momentum", False) for config in trainer.lr_scheduler_configs):
             raise MisconfigurationException(
                 "`Escape(quantity='momentum')` and a scheduler with `cycle_momentum=True` both write the"
                 " momentum. Use `quantity='lr'`, or `cycle_momentum=False`."
             )
-        if not any(_momenta(trainer.optimizers)):
+        if not any(momenta(trainer.optimizers)):
             raise MisconfigurationException(
                 "`Escape(quantity='momentum')` finds no optimizer with momentum. Use `quantity='lr'`."
             )
@@ -142,10 +147,10 @@ class Escape(Action):
                 return None
             memory.update(lr=before, raised_lr=base_lr(trainer))
             return effect.text
-        memory["momenta"] = momenta = _momenta(trainer.optimizers)
-        raised = [each if each is None else 1 - (1 - each) / self.factor for each in momenta]
-        _set_momenta(trainer.optimizers, raised)
-        return f"momentum {_highest(momenta)} -> {_highest(raised)}"
+        memory["momenta"] = own = momenta(trainer.optimizers)
+        raised = [each if each is None else 1 - (1 - each) / self.factor for each in own]
+        set_momenta(trainer.optimizers, raised)
+        return f"momentum {_highest(own)} -> {_highest(raised)}"
 
     def _lower(self, situation: Situation) -> str:
         trainer, memory = situation.trainer, situation.memory
@@ -154,31 +159,10 @@ class Escape(Action):
             # Another action may have changed it since.
             effect = change_lr(trainer, before if now == raised else now / self.factor)
             return "" if effect is None else effect.text
-        momenta = memory.pop("momenta")
-        _set_momenta(trainer.optimizers, momenta)
-        return f"momentum back to {_highest(momenta)}"
+        own = memory.pop("momenta")
+        set_momenta(trainer.optimizers, own)
+        return f"momentum back to {_highest(own)}"
 
 
-def _groups(optimizers: Iterable[Optimizer]) -> list[dict[str, Any]]:
-    return [group for optimizer in optimizers for group in optimizer.param_groups]
-
-
-def _momenta(optimizers: Iterable[Optimizer]) -> list[float | None]:
-    """Return the momentum of every group, None if its optimizer has none."""
-    found = [
-        group["betas"][0] if "betas" in group else group.get("momentum") for group in _groups(optimizers)
-    ]
-    return [None if momentum is None else float(momentum) for momentum in found]
-
-
-def _set_momenta(optimizers: Iterable[Optimizer], momenta: Iterable[float | None]) -> None:
-    """Set the momentum of every group; None leaves a group as it is."""
-    for group, momentum in zip(_groups(optimizers), momenta, strict=True):
-        if momentum is not None and "betas" in group:
-            group["betas"] = (momentum, *group["betas"][1:])
-        elif momentum is not None:
-            group["momentum"] = momentum
-
-
-def _highest(momenta: Iterable[float | None]) -> str:
-    return f"{max(momentum for momentum in momenta if momentum is not None):.4g}"
+def _highest(values: Iterable[float | None]) -> str:
+    return f"{max(value for value in values if value is not None):.4g}"

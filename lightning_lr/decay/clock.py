@@ -1,0 +1,66 @@
+"""Counts the steps of a run as its plan counts them."""
+
+from torch.optim import Optimizer
+
+from lightning_lr.fit.lightnings import LightningModule, Trainer
+from lightning_lr.fit.step_hook import StepHook
+
+__all__ = ["StepClock"]
+
+
+class StepClock:
+    """The optimizer steps, or under manual optimization without `max_steps` the batches, of a run so far.
+
+    A step that the AMP scaler skips does not count.
+    """
+
+    def __init__(self) -> None:
+        self.step = 0
+        self._counts_batches = False
+        # The Trainer's count of steps when this one was last raised.
+        self._seen = 0
+        # Tells which steps the AMP scaler does not skip; None if there is no scaler.
+        self._unskipped: StepHook | None = None
+        self._happened = False
+
+    def begin(self, trainer: Trainer, pl_module: LightningModule, *, saved: int | None) -> None:
+        """Begin in `on_train_start`, from the step that a checkpoint has saved, or from the Trainer's."""
+        manual = not pl_module.automatic_optimization
+        self._counts_batches = manual and trainer.max_steps == -1
+        batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        counted = batches if self._counts_batches else trainer.global_step
+        self.step = counted if saved is None else saved
+        self._seen, self._happened = trainer.global_step, False
+        if getattr(trainer.precision_plugin, "scaler", None) is not None and not manual:
+            self._unskipped = StepHook(self._note_step)
+
+    def begin_batch(self, trainer: Trainer) -> None:
+        """Look which steps of a batch happen."""
+        if self._unskipped is not None:
+            # The fit may have got new ones.
+            self._unskipped.attach(trainer.optimizers)
+            self._unskipped.in_batch = True
+
+    def end_batch(self, trainer: Trainer) -> None:
+        """Count the steps of a batch."""
+        self.step += 1 if self._counts_batches else self._steps_since(trainer)
+
+    def stop(self) -> None:
+        """Leave the optimizers alone; a second call is harmless."""
+        if self._unskipped is not None:
+            self._unskipped.detach()
+            self._unskipped = None
+
+    def _steps_since(self, trainer: Trainer) -> int:
+        """Return how many steps the Trainer has made since the last call, without those that AMP skipped."""
+        made, self._seen = trainer.global_step - self._seen, trainer.global_step
+        hook = self._unskipped
+        if hook is not None:
+            hook.in_batch = False
+            if made and hook.follows_all and not self._happened:
+                return 0
+            self._happened = False
+        return made
+
+    def _note_step(self, optimizer: Optimizer) -> None:
+        self._happened = True
