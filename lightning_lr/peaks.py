@@ -69,7 +69,7 @@ def _begin_those_of_torch(optimizers: Sequence[Optimizer], schedulers: Sequence[
     begin_again(optimizers, list(filter(is_of_torch, schedulers)))
 
 
-def check_schedules_follow(trainer: Trainer, owner: str) -> None:
+def check_schedules_follow(trainer: Trainer, owner: str, *, way_out: str = _WAY_OUT) -> None:
     """Refuse schedulers whose LRs would not follow if the LRs were rescaled; all ranks call it.
 
     Copies of them are rescaled and run ahead.
@@ -77,6 +77,7 @@ def check_schedules_follow(trainer: Trainer, owner: str) -> None:
     Args:
         trainer: The Trainer of a fit whose loaders are set up.
         owner: The class of the callback that will rescale.
+        way_out: What to do about a scheduler that would not follow; may name the `{owner}`.
 
     Raises:
         MisconfigurationException: The LR that is found would not be the LR that is used.
@@ -95,10 +96,10 @@ def check_schedules_follow(trainer: Trainer, owner: str) -> None:
                 at, lr = problem
                 raise MisconfigurationException(
                     f"{type(scheduler).__name__} of `configure_optimizers` keeps LRs of its own: with all LRs"
-                    f" doubled, step {at} would still be made with {lr:.3g}. {_WAY_OUT.format(owner=owner)}"
+                    f" doubled, step {at} would still be made with {lr:.3g}. {way_out.format(owner=owner)}"
                 )
         if not is_known and not is_of_torch(scheduler):
             raise MisconfigurationException(
                 f"{type(scheduler).__name__} of `configure_optimizers` cannot be copied and run ahead, so it"
-                f" is not known which LRs it will set. {_WAY_OUT.format(owner=owner)}"
+                f" is not known which LRs it will set. {way_out.format(owner=owner)}"
             )

@@ -13,29 +13,21 @@ data needs no script:
 
 import argparse
 import logging
-import runpy
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from functools import wraps
 from inspect import signature
-from io import StringIO
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 
+from lightning_lr.command import check_files, run_config, run_script
 from lightning_lr.preview.of_fit import preview_of_fit
 from lightning_lr.preview.planned import Preview
-
-_NO_SCRIPT = (
-    "Without a script, `model` and `data` need a `class_path`; if a script fixes the classes, as"
-    " `LightningCLI(MyModel, ...)` does, put it first: `python -m lightning_lr.preview train.py fit --config"
-    " run.yaml`."
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -79,30 +71,19 @@ class _Planned(BaseException):
 
 def _plan_of(command: list[str]) -> _Planned:
     script = None if command[0].startswith("-") else Path(command[0])
-    _check_files(script, command)
+    check_files(script, command)
     try:
         with _shown_instead_of_fit():
             if script is None:
-                _run_cli(command)
+                run_config(command, program="python -m lightning_lr.preview")
             else:
-                _run_script(script, command[1:])
+                run_script(script, command[1:])
     except _Planned as planned:
         return planned
     raise MisconfigurationException(
         "The script ended without calling `Trainer.fit`. A script with LightningCLI needs its subcommand:"
         " `train.py fit --config run.yaml`."
     )
-
-
-def _check_files(script: Path | None, command: Sequence[str]) -> None:
-    """Report a missing file in one line; the parsers would print all their options."""
-    configs = [value for option, value in pairwise(command) if option in {"--config", "-c"}]
-    configs += [each.removeprefix("--config=") for each in command if each.startswith("--config=")]
-    # LightningCLI also accepts YAML as text, and another parser may accept anything.
-    files = [Path(each) for each in configs if each.endswith((".yaml", ".yml"))]
-    for path in [*([script] if script else []), *files]:
-        if not path.is_file():
-            raise MisconfigurationException(f"There is no file `{path}`.")
 
 
 @contextmanager
@@ -127,32 +108,6 @@ def _shown_instead_of_fit() -> Iterator[None]:
         yield
     finally:
         Trainer.fit = fit  # type: ignore[method-assign]
-
-
-def _run_script(script: Path, arguments: list[str]) -> None:
-    sys.argv = [str(script), *arguments]
-    sys.path.insert(0, str(script.parent))
-    runpy.run_path(str(script), run_name="__main__")
-
-
-def _run_cli(arguments: list[str]) -> None:
-    # Imported here because LightningCLI needs jsonargparse, and a script may not.
-    from lightning.pytorch.cli import LightningCLI  # noqa: PLC0415
-
-    sys.argv = ["python -m lightning_lr.preview", "fit", *arguments]
-    told = StringIO()
-    try:
-        with redirect_stderr(told):
-            LightningCLI(save_config_callback=None)
-    except SystemExit as refusal:
-        if not refusal.code:
-            raise
-        problem = told.getvalue().rpartition("error:")[2]
-        told = StringIO()
-        no_class = any(f'key "{section}"' in problem for section in ("model", "data"))
-        raise MisconfigurationException(f"{_NO_SCRIPT if no_class else ''} {problem}") from refusal
-    finally:
-        sys.stderr.write(told.getvalue())
 
 
 def _be_quiet() -> None:

@@ -122,4 +122,4 @@ def _widest_gap(runs: Sequence[Tried], low: float, high: float) -> float:
     """Return the middle of the widest gap between tried LRs, in octaves."""
     octaves = sorted({math.log2(low), math.log2(high), *(math.log2(run.lr) for run in runs)})
     _, below, above = max((b - a, a, b) for a, b in zip(octaves, [*octaves[1:], octaves[-1]], strict=True))
-    return min(max(2.0 ** ((below + above) / 2), low), high)
+    return min(max(math.pow(2.0, (below + above) / 2), low), high)
