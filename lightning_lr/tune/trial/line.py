@@ -7,6 +7,7 @@ import socket
 import socketserver
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from queue import Queue
 from typing import Any
 
@@ -85,7 +86,8 @@ class Desk:
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self.port = int(self._server.server_address[1])
-        threading.Thread(target=self._server.serve_forever, daemon=True, name="desk").start()
+        serve = partial(self._server.serve_forever, poll_interval=0.02)
+        threading.Thread(target=serve, daemon=True, name="desk").start()
 
     def close(self) -> None:
         """Take no more lines."""
