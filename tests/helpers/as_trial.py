@@ -1,4 +1,4 @@
-"""Runs a script as a process of a trial does, in one that has imported everything: SCRIPT ARGUMENTS..."""
+"""Runs a script or a module as a process of a trial does, in one that has imported everything."""
 
 import importlib
 import json
@@ -13,9 +13,14 @@ from lightning_lr.tune.trial.spec import VARIABLE
 from lightning_lr.tune.trial.start.sitecustomize import replace_fit, seed
 
 replace_fit(Trainer)
-if "pytorch_lightning" in Path(sys.argv[1]).read_text():
+script = Path(sys.argv[1])
+if script.suffix == ".py" and "pytorch_lightning" in script.read_text():
     replace_fit(importlib.import_module("pytorch_lightning").Trainer)
 seed(json.loads(os.environ[VARIABLE])["seed"])
 del sys.argv[0]
-sys.path.insert(0, str(Path(sys.argv[0]).parent))
-runpy.run_path(sys.argv[0], run_name="__main__")
+if script.suffix == ".py":
+    sys.path.insert(0, str(script.parent))
+    runpy.run_path(str(script), run_name="__main__")
+else:
+    sys.path.insert(0, str(Path.cwd()))
+    runpy.run_module(str(script), run_name="__main__", alter_sys=True)

@@ -113,9 +113,11 @@ def _show(bar: "tqdm[Any]", trials: Sequence[FrozenTrial], settings: Settings) -
     running = sum(trial.state == TrialState.RUNNING for trial in trials)
     best = results.best
     told = f"best LR {best.lr:.3g}, {settings.monitor} {best.value:.4g}, " if best else ""
-    bar.set_postfix_str(f"{told}{running} running", refresh=False)
-    # Not drawn again and again: the output may be a file.
-    bar.update(min(len(results.trials), int(bar.total)) - bar.n)
+    count, text = min(len(results.trials), int(bar.total)), f"{told}{running} running"
+    # Where the output is a file, only what is new.
+    if (bar.n, bar.postfix) != (count, text) or sys.stderr.isatty():
+        bar.n = count
+        bar.set_postfix_str(text)
 
 
 @contextmanager

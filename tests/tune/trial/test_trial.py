@@ -53,6 +53,14 @@ finally:
                    "folder": trainer.log_dir, "step": trainer.global_step}, file)
 print("went on")
 """
+CONFIG = """
+trainer:
+  max_epochs: 2
+  accelerator: cpu
+  logger: false
+  enable_checkpointing: false
+model: {class_path: helpers.toy.Toy}
+"""
 ONE = "return torch.optim.SGD(self.parameters(), lr=self.hparams.lr)"
 TWO_GROUPS = (
     "return torch.optim.SGD([{'params': self.layer.parameters(), 'lr': self.hparams.lr},"
@@ -113,11 +121,11 @@ def trial(tmp_path):
         }  # fmt: skip
         for name, value in values.items():
             text = text.replace(f"{{{name}}}", value)
-        path.write_text(script or text)
+        path.write_text(text)
         spec = {"task": "trial", "lr": 0.125, "seed": 0, "folder": "study/trial_0003", **spec}
         env = Spec(**{"port": desk.port, "token": "token"} | spec).to_env()
         try:
-            done = apart.run(AS_TRIAL, path, *arguments, cwd=tmp_path, env=env)
+            done = apart.run(AS_TRIAL, script or path, *arguments, cwd=tmp_path, env=env)
         finally:
             desk.close()
         after = tmp_path / "after.json"
@@ -258,6 +266,14 @@ def test_looking_at_a_fit_of_pytorch_lightning(trial):
     [seen] = trial(task="look", lr=None, lightning="pytorch_lightning").of("seen")
 
     assert seen["own"] == 0.25
+
+
+def test_a_config_with_class_paths_needs_no_script(trial, tmp_path):
+    (tmp_path / "run.yaml").write_text(CONFIG)
+    told = trial("fit", "--config", "run.yaml", "--trainer.max_epochs=3", script="lightning_lr.command")
+
+    assert told.done.returncode == 0, told.done.stderr
+    assert len(told.values) == 3
 
 
 LOOKS = {
