@@ -1,6 +1,7 @@
 """Writes what a study came to into TensorBoard and as a picture; every machine writes its own copy."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -29,8 +30,10 @@ def save_results(results: Results, curves: Mapping[int, Sequence[float]], folder
             run.mkdir(parents=True)
             _write_trial(run, trial, results.monitor, curves.get(trial.number, ()))
     picture = folder / "loss_over_lr.png"
-    figure = results_figure(results)
-    figure.savefig(picture)
+    # Another worker may write it at this moment.
+    draft = folder / f".{os.getpid()}.png"
+    results_figure(results).savefig(draft)
+    draft.replace(picture)
     _write_figure(folder, results)
     return picture
 

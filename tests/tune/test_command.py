@@ -140,6 +140,16 @@ def test_a_fit_that_fails_ends_with_its_own_error(tmp_path):
     assert done.stderr.endswith("The command has failed twice in this way, so tuning ends.\n")
 
 
+def test_a_training_with_an_lr(tmp_path):
+    (tmp_path / "train.py").write_text(
+        "import json, os, sys\nprint(json.loads(os.environ['LIGHTNING_LR_TRIAL'])['lr'], sys.argv[1:])\n"
+    )
+    done = tune(tmp_path, "--lr=0.25", "--epochs=3", "train.py", "--lr", "7")
+
+    assert done.stdout == "0.25 ['--lr', '7']\n"
+    assert not (tmp_path / "lightning_logs").exists()
+
+
 def test_without_optuna(monkeypatch, capsys):
     main = runpy.run_module("lightning_lr.tune.__main__", run_name="tune")["main"]
     monkeypatch.setitem(sys.modules, "optuna", None)

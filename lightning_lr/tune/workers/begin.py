@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def _look(options: argparse.Namespace) -> Settings:
     seed, monitor = options.seed or 0, options.monitor or "loss/val"
     spec = Spec(task="look", seed=seed, epochs=options.epochs, monitor=monitor)
     sys.stderr.write("Looking at the fit: its LR, what LRRangeTest finds, what it validates ...\n")
-    log = options.logs / f"{options.study}.look.log"
+    log = options.logs / f"{options.study}.look.{os.getpid()}.log"
     process = TrialProcess(command_line(options.command), spec, log, lambda *_: True)
     try:
         while not process.wait(_POLL):

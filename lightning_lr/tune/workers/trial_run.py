@@ -23,7 +23,7 @@ __all__ = ["Job", "TrialRun", "devices_of", "tell_once"]
 Returned = TypeVar("Returned")
 
 # Seconds: after SIGTERM until SIGKILL, and from the end of a fit to that of its processes.
-_GRACE, _FAREWELL = 10.0, 60.0
+_GRACE, _FAREWELL = 10.0, 300.0
 # Before this share of the run no trial is compared: high LRs look bad until they have decayed.
 _UNJUDGED = 1 / 3
 _POLL = 0.2

@@ -154,6 +154,13 @@ def test_a_worker_that_is_told_to_stop_ends_cleanly_and_says_how_to_go_on(tmp_pa
     assert re.search(r"faked_fit.py seconds=0.1 epochs=600$", done.stdout.strip())
 
 
+def test_workers_that_start_at_one_moment_make_one_study(tmp_path):
+    options = ["--trials=5", f"--storage=sqlite:///{tmp_path}/tune.db"]
+    with ExitStack() as stack:
+        both = [stack.enter_context(worker(tmp_path, *options, fit=["seconds=0.05"])) for _ in range(2)]
+        check(f"sqlite:///{tmp_path}/tune.db", 5, [each.finish() for each in both])
+
+
 def test_a_trial_whose_worker_is_killed_ends_with_it(tmp_path):
     url = f"sqlite:///{tmp_path}/tune.db"
     with worker(tmp_path, f"--storage={url}", fit=["seconds=0.1", "epochs=600"]) as killed:
