@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.apart import run, started
+from helpers.apart import Done, run, started
 from helpers.studies import FAKED
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -15,11 +15,23 @@ ROOT = Path(__file__).parents[2]
 LIMIT = 240  # seconds
 
 
-def tune(folder, *arguments, limit=60):
-    return run("lightning_lr.tune", *arguments, cwd=folder, limit=limit)
+main = runpy.run_module("lightning_lr.tune.__main__", run_name="tune")["main"]
 
 
-def test_a_study_from_the_look_to_the_lr(tmp_path):
+@pytest.fixture
+def tune(capsys, monkeypatch):
+    """The command in this process, in a folder."""
+
+    def call(folder, *arguments):
+        monkeypatch.chdir(folder)
+        with pytest.raises(SystemExit) as ended:
+            main(list(map(str, arguments)))
+        return Done(ended.value.code, *capsys.readouterr())
+
+    return call
+
+
+def test_a_study_from_the_look_to_the_lr(tune, tmp_path):
     (tmp_path / "run.yaml").write_text("model: {lr: 0.0078125}  # mine\n")
     options = ["--trials=3", "--workers=2", "--apply=run.yaml"]
     done = tune(tmp_path, *options, FAKED, "epochs=2")
@@ -65,13 +77,14 @@ OTHERS = {
 
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory):
+    """A folder with a study, as the command has made it; it is not gone on with."""
     folder = tmp_path_factory.mktemp("studied")
-    assert tune(folder, "--trials=1", FAKED).returncode == 0
+    assert run("lightning_lr.tune", "--trials=1", FAKED, cwd=folder, limit=60).returncode == 0
     return folder
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_worker_that_cannot_be_compared_is_refused(studied, name):
+def test_a_worker_that_cannot_be_compared_is_refused(tune, studied, name):
     options, fit, message = OTHERS[name]
     done = tune(studied, "--trials=2", *options, FAKED, *fit)
 
@@ -97,7 +110,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_what_is_wrong_is_said_before_the_first_trial(tmp_path, name):
+def test_what_is_wrong_is_said_before_the_first_trial(tune, tmp_path, name):
     options, command, message = FAULTS[name]
     done = tune(tmp_path, *options, *command)
 
@@ -124,7 +137,7 @@ def test_what_is_wrong_is_said_before_the_first_trial(tmp_path, name):
         (["--heartbeat=0", "train.py"], "argument --heartbeat: must be in (0, inf), got 0."),
     ],
 )
-def test_options_that_are_wrong(tmp_path, arguments, message):
+def test_options_that_are_wrong(tune, tmp_path, arguments, message):
     done = tune(tmp_path, *arguments)
 
     assert done.returncode == 2
@@ -132,7 +145,7 @@ def test_options_that_are_wrong(tmp_path, arguments, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_fit_that_fails_ends_with_its_own_error(tmp_path):
+def test_a_fit_that_fails_ends_with_its_own_error(tune, tmp_path):
     done = tune(tmp_path, FAKED, "fails=yes")
 
     assert done.returncode == 1
@@ -144,21 +157,20 @@ def test_a_training_with_an_lr(tmp_path):
     (tmp_path / "train.py").write_text(
         "import json, os, sys\nprint(json.loads(os.environ['LIGHTNING_LR_TRIAL'])['lr'], sys.argv[1:])\n"
     )
-    done = tune(tmp_path, "--lr=0.25", "--epochs=3", "train.py", "--lr", "7")
+    # The process becomes the training.
+    arguments = ["--lr=0.25", "--epochs=3", "train.py", "--lr", "7"]
+    done = run("lightning_lr.tune", *arguments, cwd=tmp_path, limit=60)
 
     assert done.stdout == "0.25 ['--lr', '7']\n"
     assert not (tmp_path / "lightning_logs").exists()
 
 
-def test_without_optuna(monkeypatch, capsys):
-    main = runpy.run_module("lightning_lr.tune.__main__", run_name="tune")["main"]
+def test_without_optuna(tune, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
+    done = tune(tmp_path, "train.py")
 
-    with pytest.raises(SystemExit) as ended:
-        main(["train.py"])
-
-    assert ended.value.code == 1
-    assert capsys.readouterr().err == (
+    assert done.returncode == 1
+    assert done.stderr == (
         "lightning_lr.tune needs Optuna, which is not installed: `pip install 'lightning-lr[search]'`.\n"
     )
 
