@@ -22,7 +22,7 @@ _MISSED = 0.9
 _ROUNDING = 1e-6
 _WAY_OUT = (
     "The LR that {owner} tells would not be the one that is used. Return the optimizer alone and add the"
-    " callback LRDecay, or use `{otherwise}`."
+    " callback LRDecay, or use `{owner}(apply=False)` to look only."
 )
 
 
@@ -68,7 +68,7 @@ def _begin_those_of_torch(optimizers: Sequence[Optimizer], schedulers: Sequence[
     begin_again(optimizers, list(filter(is_of_torch, schedulers)))
 
 
-def check_schedules_follow(trainer: Trainer, owner: str, *, otherwise: str = "") -> None:
+def check_schedules_follow(trainer: Trainer, owner: str, *, way_out: str = _WAY_OUT) -> None:
     """Refuse schedulers whose LRs would not follow if the LRs were rescaled; all ranks call it.
 
     Copies of them are rescaled and run ahead.
@@ -76,7 +76,7 @@ def check_schedules_follow(trainer: Trainer, owner: str, *, otherwise: str = "")
     Args:
         trainer: The Trainer of a fit whose loaders are set up.
         owner: The class of the callback that will rescale.
-        otherwise: How to make that callback without that it rescales; for a finder without `apply`.
+        way_out: What to do about a scheduler that would not follow; may name the `{owner}`.
 
     Raises:
         MisconfigurationException: The LR that is told would not be the LR that is used.
@@ -84,7 +84,6 @@ def check_schedules_follow(trainer: Trainer, owner: str, *, otherwise: str = "")
     configs = trainer.lr_scheduler_configs
     if not configs:
         return
-    way_out = _WAY_OUT.format(owner=owner, otherwise=otherwise or f"{owner}(apply=False)")
     clock, step = clock_of(trainer), trainer.global_step
     before = run_ahead(trainer, clock, begin=step)
     after = run_ahead(trainer, clock, begin=step, change=lambda *copies: rescale(*copies, old=1, new=2))
@@ -96,10 +95,10 @@ def check_schedules_follow(trainer: Trainer, owner: str, *, otherwise: str = "")
                 at, lr = problem
                 raise MisconfigurationException(
                     f"{type(scheduler).__name__} of `configure_optimizers` keeps LRs of its own: with all LRs"
-                    f" doubled, step {at} would still be made with {lr:.3g}. {way_out}"
+                    f" doubled, step {at} would still be made with {lr:.3g}. {way_out.format(owner=owner)}"
                 )
         if not is_known and not is_of_torch(scheduler):
             raise MisconfigurationException(
                 f"{type(scheduler).__name__} of `configure_optimizers` cannot be copied and run ahead, so it"
-                f" is not known which LRs it will set. {way_out}"
+                f" is not known which LRs it will set. {way_out.format(owner=owner)}"
             )

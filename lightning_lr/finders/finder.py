@@ -33,7 +33,7 @@ from lightning_lr.peaks import check_schedules_follow, peak_lr
 from lightning_lr.rates import rescale
 from lightning_lr.schedules.own_lrs import own_lr
 
-__all__ = ["Finder"]
+__all__ = ["Finder", "train_with"]
 
 _NAMES = ("lr", "learning_rate")
 
@@ -198,7 +198,7 @@ class Finder(BaseCallback):
             return
         old = peak_lr(trainer)
         if old and not math.isclose(old, found.lr):
-            _apply(trainer, pl_module, old=old, new=found.lr)
+            train_with(trainer, pl_module, old=old, new=found.lr)
             summary = "A fit of this Trainer before has found the LR, and the optimizers are new."
             tell(trainer, Entry(self.name, "LR kept", summary, f"LR {old:.3g} -> {found.lr:.3g}"))
 
@@ -209,7 +209,7 @@ class Finder(BaseCallback):
         self.suggestion = decision
         effect = "LR stays the optimizer's own" if math.isnan(old_lr) else f"LR stays {old_lr:.3g}"
         if self.apply and isinstance(decision, Suggestion):
-            _apply(trainer, pl_module, old=old_lr, new=decision.lr)
+            train_with(trainer, pl_module, old=old_lr, new=decision.lr)
             effect = f"LR {old_lr:.3g} -> {decision.lr:.3g}" + told_of_schedule(trainer, decision.lr)
         self.expect_lrs(trainer)
         if self.stop_after:
@@ -233,7 +233,7 @@ class Finder(BaseCallback):
         return placed
 
 
-def _apply(trainer: Trainer, pl_module: LightningModule, *, old: float, new: float) -> None:
+def train_with(trainer: Trainer, pl_module: LightningModule, *, old: float, new: float) -> None:
     """Replace the highest peak LR `old` by `new` wherever it is written down.
 
     That is in optimizers and schedulers, in an attribute or hyperparameter `lr` or `learning_rate` of the

@@ -41,6 +41,7 @@ __all__ = [
     "milestones_of",
     "prepared",
     "private_copy",
+    "run_into",
     "state_key",
     "tensor_hooks",
     "tensor_version",
@@ -70,6 +71,7 @@ PRIVATE_NAMES = {
     "SequentialLR._milestones": "after how many steps they do",
     "ChainedScheduler._schedulers": "the schedules that multiply one another",
     "TensorBoardLogger._default_hp_metric": "whether Lightning writes a row of HParams itself",
+    "TensorBoardLogger._version": "the folder of a run, so that runs that begin at once have their own",
     "Tensor._version": "tells whether a tensor that is too large to be copied was written to",
     "Tensor._backward_hooks": "the gradient hooks of a tensor, which a step may add",
     "Tensor._post_accumulate_grad_hooks": "those that run once the gradient is there",
@@ -205,6 +207,12 @@ def bar_metrics_of(trainer: Trainer) -> dict[str, Any]:
     """Return the dict behind `trainer.progress_bar_metrics`."""
     metrics: dict[str, Any] = trainer._logger_connector._progress_bar_metrics
     return metrics
+
+
+def run_into(logger: Any, folder: str) -> None:
+    """Let a logger that numbers its runs write this one into a folder below its own."""
+    if "_version" in vars(logger) and hasattr(type(logger), "log_dir"):
+        logger._version = folder
 
 
 def tensor_version(tensor: Tensor) -> int:

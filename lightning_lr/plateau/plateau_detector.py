@@ -51,6 +51,10 @@ if TYPE_CHECKING:
 __all__ = ["PlateauDetector"]
 
 _DEFAULT_DETECTOR = Progress()
+_WAY_OUT = (
+    "What {owner} tells would not be the LR that is used. Return the optimizer alone and add the callback"
+    " LRDecay, or leave the LR alone, with `PlateauDetector(on_plateau=[], ...)`."
+)
 # How many validations are remembered, for `verdicts` and the figure.
 _REMEMBERED = 1000
 
@@ -254,9 +258,7 @@ class PlateauDetector(BaseCallback):
         if self.every_n_steps is None:
             check_validations(trainer)
         if self._reactions.rescales:
-            check_schedules_follow(
-                trainer, "PlateauDetector", otherwise="PlateauDetector(on_plateau=[], ...)"
-            )
+            check_schedules_follow(trainer, "PlateauDetector", way_out=_WAY_OUT)
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

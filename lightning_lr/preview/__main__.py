@@ -13,38 +13,24 @@ data needs no script:
 
 import argparse
 import logging
-import runpy
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager
 from functools import wraps
-from importlib import import_module
 from inspect import signature
-from io import StringIO
-from itertools import pairwise
 from pathlib import Path
-from pkgutil import resolve_name
 from types import ModuleType
 from typing import Any
 
-import yaml
-
+from lightning_lr.command import check_files, run_config, run_script
 from lightning_lr.fit.lightnings import (
     MisconfigurationException,
     each_lightning,
-    installed,
-    lightning_of,
     misconfigurations,
 )
 from lightning_lr.preview.of_fit import preview_of_fit
 from lightning_lr.preview.planned import Preview
-
-_NO_SCRIPT = (
-    "Without a script, `model` and `data` need a `class_path`; if a script fixes the classes, as"
-    " `LightningCLI(MyModel, ...)` does, put it first: `python -m lightning_lr.preview train.py fit --config"
-    " run.yaml`."
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -88,36 +74,19 @@ class _Planned(BaseException):
 
 def _plan_of(command: list[str]) -> _Planned:
     script = None if command[0].startswith("-") else Path(command[0])
-    _check_files(script, command)
+    check_files(script, command)
     try:
         with _shown_instead_of_fit():
             if script is None:
-                _run_cli(command)
+                run_config(command, program="python -m lightning_lr.preview")
             else:
-                _run_script(script, command[1:])
+                run_script(script, command[1:])
     except _Planned as planned:
         return planned
     raise MisconfigurationException(
         "The script ended without calling `Trainer.fit`. A script with LightningCLI needs its subcommand:"
         " `train.py fit --config run.yaml`."
     )
-
-
-def _check_files(script: Path | None, command: Sequence[str]) -> None:
-    """Report a missing file in one line; the parsers would print all their options."""
-    # LightningCLI also accepts YAML as text, and another parser may accept anything.
-    files = [Path(each) for each in _given(command, "--config", "-c") if each.endswith((".yaml", ".yml"))]
-    for path in [*([script] if script else []), *files]:
-        if not path.is_file():
-            raise MisconfigurationException(f"There is no file `{path}`.")
-
-
-def _given(command: Sequence[str], *options: str) -> list[str]:
-    """Return the values of options, as `--config FILE` and `--config=FILE`."""
-    values = [value for option, value in pairwise(command) if option in options]
-    return values + [
-        each.partition("=")[2] for each in command if each.partition("=")[0] in options and "=" in each
-    ]
 
 
 @contextmanager
@@ -151,45 +120,6 @@ def _shown_instead_of_fit() -> Iterator[None]:
             yield
         finally:
             restore()
-
-
-def _run_script(script: Path, arguments: list[str]) -> None:
-    sys.argv = [str(script), *arguments]
-    sys.path.insert(0, str(script.parent))
-    runpy.run_path(str(script), run_name="__main__")
-
-
-def _run_cli(arguments: list[str]) -> None:
-    # Imported here because LightningCLI needs jsonargparse, and a script may not.
-    cli = import_module(f"{_lightning_of_model(arguments)}.cli")
-
-    sys.argv = ["python -m lightning_lr.preview", "fit", *arguments]
-    told = StringIO()
-    try:
-        with redirect_stderr(told):
-            cli.LightningCLI(save_config_callback=None)
-    except SystemExit as refusal:
-        if not refusal.code:
-            raise
-        problem = told.getvalue().rpartition("error:")[2]
-        told = StringIO()
-        no_class = any(f'key "{section}"' in problem for section in ("model", "data"))
-        raise MisconfigurationException(f"{_NO_SCRIPT if no_class else ''} {problem}") from refusal
-    finally:
-        sys.stderr.write(told.getvalue())
-
-
-def _lightning_of_model(arguments: Sequence[str]) -> str:
-    """Return the name of the Lightning that the model in the config is made for."""
-    paths = _given(arguments, "--model", "--model.class_path")
-    for config in _given(arguments, "--config", "-c"):
-        # What is not there or not of that form is for LightningCLI to tell.
-        with suppress(OSError, yaml.YAMLError, KeyError, TypeError):
-            paths.append(yaml.safe_load(Path(config).read_text(encoding="utf-8"))["model"]["class_path"])
-    for path in paths:
-        with suppress(ImportError, AttributeError, ValueError):
-            return lightning_of(resolve_name(path)).__name__
-    return installed()[0]
 
 
 def _be_quiet(lightning: ModuleType) -> None:

@@ -1,9 +1,12 @@
 """The benchmark runs; its bounds are judged by hand, on a machine that does nothing else."""
 
+import json
 import math
 
 from benchmarks.cost import range_test as range_test_cost
 from benchmarks.cost.overhead import BARE, VARIANTS, added, measure, measure_writes, report
+from benchmarks.finders.truth import TRUTH
+from benchmarks.tune import samplers
 
 
 def test_the_overhead_benchmark_measures_every_variant():
@@ -34,3 +37,13 @@ def test_the_range_test_benchmark_measures_time_and_memory():
     assert math.isfinite(seconds)
     table = range_test_cost.report(times, seconds, memory, steps=12)
     assert all(name in table for name in (small, "epoch 0", "epoch 1"))
+
+
+def test_the_sampler_benchmark_counts_the_trials_that_are_needed():
+    truth = json.loads(TRUTH.read_text())["digits, CNN, momentum"]
+    ours = samplers.SAMPLERS["CoarseToFine"]
+
+    alone, in_parallel = (samplers.run(ours, truth, seed=0, workers=workers) for workers in (1, 4))
+
+    assert 1 <= alone <= in_parallel <= samplers.MOST
+    assert "ours  " in samplers.report({"ours": [alone, in_parallel]})

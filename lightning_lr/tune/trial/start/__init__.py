@@ -1,0 +1,1 @@
+"""First on the PYTHONPATH of a trial, for the `sitecustomize` in it."""
