@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -24,6 +25,7 @@ from lightning_lr.finders.search.runner import START_STEPS, TrialRunner
 from lightning_lr.finders.search.trials import Trials
 from lightning_lr.finders.suggestion import Abstention, Decision
 from lightning_lr.fit.neighbors import Charts
+from lightning_lr.fit.ranks import mean_over_ranks
 from lightning_lr.fit.run_length import run_length
 from lightning_lr.fit.saved_state import Read, optional
 from lightning_lr.policies import check_span
@@ -184,10 +186,11 @@ class LRSearch(Finder):
             if isinstance(bounds, str):
                 decision: Decision = Abstention("LRSearch", bounds)
             else:
-                refinement = self._refinement(bounds, budget, length)
                 validation, judged_by = self._judge(dry)
-                runner = TrialRunner(dry, validation, warmup=self.warmup, advance=advance)
-                trials = Trials(runner.start_loss(), judged_by)
+                refinement = self._refinement(bounds, budget, length, by_training=validation is None)
+                mean = partial(mean_over_ranks, trainer)
+                runner = TrialRunner(dry, validation, warmup=self.warmup, advance=advance, mean=mean)
+                trials = Trials(runner.start_loss(refinement.exploring_steps), judged_by)
                 while (proposal := refinement.propose(trials)) is not None:
                     trials = trials.with_trial(runner.run(proposal))
                 decision = read_optimum(trials, horizon=length)
@@ -234,8 +237,9 @@ class LRSearch(Finder):
             ) from error
         return validation, "validation loss"
 
-    def _refinement(self, bounds: tuple[float, float], budget: int | None, length: float) -> Refinement:
-        measured = PROBED_STEPS * (self.low is None or self.high is None) + START_STEPS
+    def _refinement(
+        self, bounds: tuple[float, float], budget: int | None, length: float, *, by_training: bool
+    ) -> Refinement:
         refinement = Refinement(
             *bounds,
             # A trial longer than the run would stand for another run.
@@ -245,7 +249,8 @@ class LRSearch(Finder):
         )
         if budget is None:
             return refinement
-        least = refinement.least_budget + measured
+        probed = PROBED_STEPS * (self.low is None or self.high is None)
+        least = refinement.least_budget + probed + (refinement.shortest if by_training else START_STEPS)
         if budget < least:
             trials = len(refinement.coarse_lrs)
             of_run = f" ({budget} steps of {length:,.0f})" if isinstance(self.budget, float) else ""
@@ -255,4 +260,8 @@ class LRSearch(Finder):
                 f" Use `budget={least}`, or give it a narrower range by `low` and `high`, or use LRRangeTest,"
                 " which takes 100 steps."
             )
-        return replace(refinement, budget=budget - measured)
+        if not by_training:
+            return replace(refinement, budget=budget - probed - START_STEPS)
+        # The control is as long as a coarse trial.
+        control = refinement.steps_within(budget - probed)
+        return replace(refinement, steps_per_trial=control, budget=budget - probed - control)

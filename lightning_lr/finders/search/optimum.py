@@ -50,7 +50,7 @@ def read_optimum(trials: Trials, *, horizon: float) -> Decision:
         0.02
     """
     finished = [trial for trial in trials if trial.outcome == "finished"]
-    why_none = _why_none(trials, [trial.loss for trial in finished])
+    why_none = _why_none(trials, finished)
     if why_none:
         return Abstention(_RULE, why_none)
     best = min(finished, key=lambda trial: trial.loss)
@@ -71,8 +71,9 @@ def read_optimum(trials: Trials, *, horizon: float) -> Decision:
     )
 
 
-def _why_none(trials: Trials, losses: Sequence[float]) -> str:
+def _why_none(trials: Trials, finished: Sequence[Trial]) -> str:
     """Return why no LR can be read off the losses of the finished trials; empty if one can."""
+    losses = [trial.loss for trial in finished]
     if not losses:
         lowest = min(trial.lr for trial in trials)
         return (
@@ -83,6 +84,13 @@ def _why_none(trials: Trials, losses: Sequence[float]) -> str:
         return f"The loss stays at {losses[0]:.4g} whatever the LR is."
     if not min(losses) < trials.start_loss:
         return f"No LR brought the loss below the {trials.start_loss:.4g} of the start: try longer trials."
+    if not any(map(trials.has_gained, finished)):
+        best = min(finished, key=lambda trial: trial.loss)
+        return (
+            f"No LR brought the loss below the {trials.start_loss:.4g} of the start by more than noise: the"
+            f" least was {best.loss:.4g}, with a standard error of {best.noise:.2g}. Try longer trials or"
+            " more `validation_batches`, or there is nothing to learn."
+        )
     return ""
 
 

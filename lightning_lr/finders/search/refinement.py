@@ -2,6 +2,7 @@
 
 Trials start 16x apart over the plausible range, go on 4x and 2x apart around the best one, and end with
 longer ones around it. A range that ends too early is extended; an LR above one that diverged is not tried.
+Where no short trial gains more than noise, the longer ones begin at the highest LR that does no harm.
 The same trials always lead to the same proposal, so ranks agree and a search can be replayed.
 """
 
@@ -92,7 +93,12 @@ class Refinement:
     @property
     def least_budget(self) -> int:
         """The steps that the coarse trials and what follows them take at least."""
-        return len(self.coarse_lrs) * min(self.steps_per_trial, _SHORTEST) * _LEAST_ROUNDS
+        return len(self.coarse_lrs) * self.shortest * _LEAST_ROUNDS
+
+    @property
+    def shortest(self) -> int:
+        """The least length of a coarse trial."""
+        return min(self.steps_per_trial, _SHORTEST)
 
     @property
     def coarse_lrs(self) -> tuple[float, ...]:
@@ -107,6 +113,10 @@ class Refinement:
             return self.steps_per_trial
         return min(self.steps_per_trial, max(self.budget // (_LEAST_ROUNDS * len(self.coarse_lrs)), 1))
 
+    def steps_within(self, budget: int) -> int:
+        """Return the length of a coarse trial if one more, a control, is to be made within a budget."""
+        return min(self.steps_per_trial, max(budget // (_LEAST_ROUNDS * len(self.coarse_lrs) + 1), 1))
+
     def propose(self, trials: Trials) -> Proposal | None:
         """Return the next trial, or None if the search has ended."""
         if trials.at_stage("final"):
@@ -119,19 +129,13 @@ class Refinement:
         for octave in octaves:
             if octave not in tried and not _is_ruled_out(octave, tried):
                 return self._exploring(trials, octave, "coarse", "16x apart over the plausible range")
-        best = _best(tried)
-        if best is None:
-            return self._exploring(trials, min(tried) - _COARSE, "coarse", "every LR so far has diverged")
-        if best == max(tried):
-            return self._exploring(trials, best + _COARSE, "coarse", "the highest LR so far is the best")
-        if best == min(tried):
-            return self._exploring(trials, best - _COARSE, "coarse", "the lowest LR so far is the best")
-        return None
+        further, reason = _further(tried, trials)
+        return None if further is None else self._exploring(trials, further, "coarse", reason)
 
     def _fine(self, trials: Trials) -> Proposal | None:
         tried = self._by_octave(trials.at_stage("coarse", "fine"))
         best = _best(tried)
-        if best is None:
+        if best is None or not trials.has_gained(tried[best]):
             return None
         for step in _FINE:
             for octave in (best - step, best + step):
@@ -143,7 +147,7 @@ class Refinement:
         return None
 
     def _final(self, trials: Trials) -> Proposal | None:
-        explored = _best(self._by_octave(trials.at_stage("coarse", "fine")))
+        explored = self._explored(trials)
         finals = trials.at_stage("final")
         left = math.inf if self.budget is None else self.budget - trials.steps
         length = finals[0].length if finals else int(min(self.final_steps, left // _FINALS))
@@ -154,6 +158,16 @@ class Refinement:
         if octave is None or not self._is_allowed(octave):
             return None
         return Proposal(self._lr(octave), length, "final", f"A longer trial: {reason}.")
+
+    def _explored(self, trials: Trials) -> int | None:
+        """Return where longer trials begin."""
+        tried = self._by_octave(trials.at_stage("coarse", "fine"))
+        best = _best(tried)
+        if best is None or trials.has_gained(tried[best]):
+            return best
+        # All of them are noise, in which a lower LR wins as easily as one that trains.
+        level = [octave for octave, trial in tried.items() if not trials.has_lost_ground(trial)]
+        return max(level, default=best)
 
     def _exploring(self, trials: Trials, octave: int, stage: Stage, reason: str) -> Proposal | None:
         spent = trials.steps + self.exploring_steps
@@ -223,6 +237,20 @@ def is_lost(losses: Sequence[float], best_losses: Sequence[float], length: int) 
 def _best(tried: dict[int, Trial]) -> int | None:
     finished = [octave for octave, trial in tried.items() if trial.outcome == "finished"]
     return min(finished, key=lambda octave: tried[octave].loss, default=None)
+
+
+def _further(tried: dict[int, Trial], trials: Trials) -> tuple[int | None, str]:
+    """Return where to extend a range that has ended too early, and why."""
+    best, top, bottom = _best(tried), max(tried), min(tried)
+    if best is None:
+        return bottom - _COARSE, "every LR so far has diverged"
+    if best == top:
+        return top + _COARSE, "the highest LR so far is the best"
+    if not trials.has_gained(tried[best]) and not trials.has_lost_ground(tried[best]):
+        # Noise: a lower LR would not show more.
+        harmless = not trials.has_lost_ground(tried[top])
+        return top + _COARSE if harmless else None, "no LR so far has gained anything"
+    return bottom - _COARSE if best == bottom else None, "the lowest LR so far is the best"
 
 
 def _is_ruled_out(octave: int, tried: dict[int, Trial]) -> bool:
