@@ -18,6 +18,7 @@ from lightning_lr.finders.bounds import PROBED_STEPS, check_bounds, find_bounds
 from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.progress import progress_bar
 from lightning_lr.finders.report import Finding
+from lightning_lr.finders.search.drift import drift_of
 from lightning_lr.finders.search.evidence import evidence_of, search_figure, summarize
 from lightning_lr.finders.search.optimum import read_optimum
 from lightning_lr.finders.search.refinement import Refinement
@@ -193,7 +194,8 @@ class LRSearch(Finder):
                 trials = Trials(runner.start_loss(refinement.exploring_steps), judged_by)
                 while (proposal := refinement.propose(trials)) is not None:
                     trials = trials.with_trial(runner.run(proposal))
-                decision = read_optimum(trials, horizon=length)
+                drift = drift_of(trainer.optimizers)
+                decision = read_optimum(trials, horizon=length, drift=drift)
         self.trials = trials
         evidence = None if trials is None else evidence_of(trials, decision)
         return Finding(decision, dry.reference_lr, summarize(trials, decision), evidence).after(dry)

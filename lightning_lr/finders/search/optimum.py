@@ -6,40 +6,41 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_lr.finders.search.drift import Drift, doublings_between
 from lightning_lr.finders.search.trials import Trial, Trials
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion
 
 __all__ = ["read_optimum"]
 
 _RULE = "LRSearch"
+_USUAL = Drift()
 # How fast a trial's weight falls with its distance.
 _TOLERANCE = 0.04
 # A parabola is fitted to the trials up to about a third above the best, the short ones at half weight. It
 # counts as much as the other center if its root mean square error is 7 % of the loss.
 _BREADTH, _SHORT, _FIT, _LEAST_CURVATURE = 0.3, 0.5, 0.005, 1e-4
-# Octaves per doubling of the training's length (Bjorck et al. 2024, arXiv 2409.19913: 0.32), and the share
-# of the fall seen between short and long trials that goes on beyond them.
-_FALL, _SHARE = -0.2, 0.5
-# No further than the trials can tell: an octave per doubling, and three doublings.
-_STEEPEST, _MOST_DOUBLINGS = -1.0, 3.0
+# The share of a fall between short and long trials, beyond that of the optimizer's family, that goes on for
+# three more doublings. A rise does not: above the best LR a loss rises faster than below it.
+_SHARE, _STEEPEST, _MOST_DOUBLINGS = 0.25, -1.0, 3.0
 # Trials whose loss is less than that above the best count as equally good in the reported range.
 _GOOD = 0.1
 # Losses are float32 numbers: smaller differences are rounding.
 _ROUNDING = 1e-6
 
 
-def read_optimum(trials: Trials, *, horizon: float) -> Decision:
+def read_optimum(trials: Trials, *, horizon: float, drift: Drift = _USUAL) -> Decision:
     """Return the best LR for a training of a given length, or why the trials do not show it.
 
     The center of the longest trials is their mean log2 LR, weighted by `exp(-z / 0.04)` with `z = (loss -
     best) / min(best, start - best)`, or over the drop alone if losses are negative. The better a parabola in
-    (log LR, log loss) fits all trials, the more its lowest point counts instead. The LR is then lowered,
-    because the best one falls with the length of a training: per doubling by half of what it fell from the
-    short trials to the long ones, and a fifth of an octave more.
+    (log LR, log loss) fits all trials, the more its lowest point counts instead. The LR is then moved,
+    because the best one changes with the length of a training: as it does for the optimizer, and per doubling
+    by a quarter of what it fell from the short trials to the long ones beyond that.
 
     Args:
         trials: All trials of the search.
         horizon: Optimizer steps of the training that the LR is for; infinite if it has no end.
+        drift: How the best LR of the optimizer changes with the length.
 
     Example:
         >>> losses = {0.01: 2.0, 0.02: 1.0, 0.04: 2.0}
@@ -58,9 +59,9 @@ def read_optimum(trials: Trials, *, horizon: float) -> Decision:
     short = [trial for trial in finished if trial.stage != "final"]
     read = long if len(long) > 1 or not short else short
     center = _blend(read, short, trials.start_loss)
-    fall = _fall(read, short, trials.start_loss)
-    doublings = max(0.0, min(_MOST_DOUBLINGS, math.log2(horizon / read[0].length)))
-    octave = center + fall * doublings
+    octave = center + drift.between(read[0].length, horizon)
+    if read is not short and short:
+        octave += _trend(read, short, trials.start_loss, horizon, drift)
     good = _span_of_good(read, trials.start_loss)
     return Suggestion(
         lr=2.0**octave,
@@ -145,13 +146,18 @@ def _vertex(long: Sequence[Trial], short: Sequence[Trial], start_loss: float) ->
     return -slope / (2 * curvature), error
 
 
-def _fall(long: Sequence[Trial], short: Sequence[Trial], start_loss: float) -> float:
-    """Return the change of the best LR per doubling of the length, in octaves, at most 0."""
-    seen = 0.0
-    if short and long[0].length > short[0].length:
-        fallen = _center(long, start_loss) - _center(short, start_loss)
-        seen = fallen / math.log2(long[0].length / short[0].length)
-    return max(_STEEPEST, min(0.0, _SHARE * seen + _FALL))
+def _trend(
+    long: Sequence[Trial], short: Sequence[Trial], start_loss: float, horizon: float, drift: Drift
+) -> float:
+    """Return how far a fall of the best LR that the drift does not explain goes on, in octaves, at most 0."""
+    between = doublings_between(short[0].length, long[0].length)
+    if not between:
+        return 0.0
+    seen = _center(long, start_loss) - _center(short, start_loss)
+    # What the drift makes of either for the whole training.
+    expected = drift.between(short[0].length, horizon) - drift.between(long[0].length, horizon)
+    fall = max(_STEEPEST, min(0.0, _SHARE * (seen - expected) / between))
+    return fall * min(_MOST_DOUBLINGS, doublings_between(long[0].length, horizon))
 
 
 def _span_of_good(trials: Sequence[Trial], start_loss: float) -> tuple[float, float]:
@@ -166,5 +172,6 @@ def _reason(trials: Trials, best: Trial, center: float, shift: float) -> str:
         f" {trials.start_loss:.4g} to {best.loss:.4g}; their center is {center:.2g}"
     )
     if shift:
-        told += f", lowered {2**-shift:.2g}x because the run is longer than the trials"
+        direction = "lowered" if shift < 0 else "raised"
+        told += f", {direction} {2 ** abs(shift):.2g}x because the run is longer than the trials"
     return f"{told}."

@@ -2,7 +2,8 @@
 
 Trials start 16x apart over the plausible range, go on 4x and 2x apart around the best one, and end with
 longer ones around it. A range that ends too early is extended; an LR above one that diverged is not tried.
-Where no short trial gains more than noise, the longer ones begin at the highest LR that does no harm.
+The longer ones begin at the highest LR that did as well as the best or, where none gained more than noise, at
+the highest that did no harm.
 The same trials always lead to the same proposal, so ranks agree and a search can be replayed.
 """
 
@@ -17,9 +18,11 @@ from lightning_lr.finders.search.trials import Stage, Trial, Trials
 
 __all__ = ["Proposal", "Refinement", "is_lost", "trial_factors"]
 
-# In octaves: 16x, then 4x, then 2x.
+# In octaves: 16x, then 4x, then 2x, which a small budget leaves to the final trials.
 _COARSE = 4
-_FINE = (2, 1)
+_FINE, _SMALL = (2, 1), 250
+# Short trials so little above the best one are as good, and the highest LR of them gains in longer trials.
+_AS_GOOD = 0.04
 # This many final trials share the rest of the budget, to have one on either side of the best.
 _FINALS = 3
 _MOST_FINALS = 6
@@ -137,7 +140,8 @@ class Refinement:
         best = _best(tried)
         if best is None or not trials.has_gained(tried[best]):
             return None
-        for step in _FINE:
+        is_small = self.budget is not None and self.budget < _SMALL
+        for step in _FINE[:1] if is_small else _FINE:
             for octave in (best - step, best + step):
                 if octave not in tried and not _is_ruled_out(octave, tried):
                     reason = f"{2**step}x {'below' if octave < best else 'above'} the best so far"
@@ -160,11 +164,14 @@ class Refinement:
         return Proposal(self._lr(octave), length, "final", f"A longer trial: {reason}.")
 
     def _explored(self, trials: Trials) -> int | None:
-        """Return where longer trials begin."""
+        """Return where longer trials begin: at the highest LR that may be the best."""
         tried = self._by_octave(trials.at_stage("coarse", "fine"))
         best = _best(tried)
-        if best is None or trials.has_gained(tried[best]):
-            return best
+        if best is None:
+            return None
+        if trials.has_gained(tried[best]):
+            bar = tried[best].loss + _AS_GOOD * trials.scale(tried[best].loss)
+            return max(octave for octave, trial in tried.items() if octave >= best and trial.loss <= bar)
         # All of them are noise, in which a lower LR wins as easily as one that trains.
         level = [octave for octave, trial in tried.items() if not trials.has_lost_ground(trial)]
         return max(level, default=best)

@@ -93,6 +93,11 @@ class Trials:
         """The optimizer steps saved by cutting lost trials short."""
         return sum(trial.length - trial.steps for trial in self.trials if trial.outcome == "lost")
 
+    def scale(self, loss: float) -> float:
+        """Return what differences from the best loss are relative to: it or the drop to it, the smaller."""
+        drop = max(self.start_loss - loss, math.ulp(0.0))
+        return min(drop, loss) if loss > 0 else drop
+
     def has_gained(self, trial: Trial) -> bool:
         """Tell whether a trial has brought the loss clearly below that of the start."""
         return trial.loss < self.start_loss - _CLEAR * trial.noise
