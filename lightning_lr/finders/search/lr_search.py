@@ -15,10 +15,10 @@ from lightning_lr.dry_run.dry_run import DryRun
 from lightning_lr.dry_run.streams import ReadOnceError
 from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.finders.bounds import PROBED_STEPS, check_bounds, find_bounds
+from lightning_lr.finders.drift import drift_of
 from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.progress import progress_bar
 from lightning_lr.finders.report import Finding
-from lightning_lr.finders.search.drift import drift_of
 from lightning_lr.finders.search.evidence import evidence_of, search_figure, summarize
 from lightning_lr.finders.search.optimum import read_optimum
 from lightning_lr.finders.search.refinement import Refinement

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_lr.finders.search.drift import Drift, doublings_between
+from lightning_lr.finders.drift import Drift, doublings_between
 from lightning_lr.finders.search.trials import Trial, Trials
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion
 
@@ -22,8 +22,9 @@ _BREADTH, _SHORT, _FIT, _LEAST_CURVATURE = 0.3, 0.5, 0.005, 1e-4
 # The share of a fall between short and long trials, beyond that of the optimizer's family, that goes on for
 # three more doublings. A rise does not: above the best LR a loss rises faster than below it.
 _SHARE, _STEEPEST, _MOST_DOUBLINGS = 0.25, -1.0, 3.0
-# Trials whose loss is less than that above the best count as equally good in the reported range.
-_GOOD = 0.1
+# In the reported range: trials whose loss is less than that above the best, and so many octaves on either
+# side, within which the best LR of most of the benchmark's tasks is.
+_GOOD, _SPREAD = 0.1, 1.7
 # Losses are float32 numbers: smaller differences are rounding.
 _ROUNDING = 1e-6
 
@@ -65,8 +66,8 @@ def read_optimum(trials: Trials, *, horizon: float, drift: Drift = _USUAL) -> De
     good = _span_of_good(read, trials.start_loss)
     return Suggestion(
         lr=2.0**octave,
-        low=2.0 ** min(octave, good[0]),
-        high=2.0 ** max(octave, good[1]),
+        low=2.0 ** min(octave - _SPREAD, good[0]),
+        high=2.0 ** max(octave + _SPREAD, good[1]),
         rule=_RULE,
         reason=_reason(trials, best, 2.0**center, octave - center),
     )
@@ -163,7 +164,7 @@ def _trend(
 def _span_of_good(trials: Sequence[Trial], start_loss: float) -> tuple[float, float]:
     heights = _heights(trials, start_loss)
     octaves = [math.log2(trial.lr) for trial, height in zip(trials, heights, strict=True) if height <= _GOOD]
-    return min(octaves) - 0.5, max(octaves) + 0.5
+    return min(octaves), max(octaves)
 
 
 def _reason(trials: Trials, best: Trial, center: float, shift: float) -> str:

@@ -10,7 +10,7 @@ from benchmarks.finders.ramps import bounds
 from benchmarks.finders.task import Task
 from torch import nn
 
-from lightning_lr.finders.search.drift import drift_of
+from lightning_lr.finders.drift import drift_of
 from lightning_lr.finders.search.optimum import read_optimum
 from lightning_lr.finders.search.refinement import Proposal, Refinement, is_lost, trial_factors
 from lightning_lr.finders.search.runner import difference_error

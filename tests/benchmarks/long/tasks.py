@@ -178,7 +178,7 @@ LONG = (
         optimizer(optim.Adagrad),
         partial(data.code, 8, 130_000, last_only=True),
         functional.cross_entropy,
-        total_steps=4000,
+        total_steps=2500,
     ),
 )
 

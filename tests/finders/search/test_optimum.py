@@ -4,7 +4,7 @@ import pytest
 from benchmarks.long.lion import Lion
 from torch import nn, optim
 
-from lightning_lr.finders.search.drift import Drift, drift_of
+from lightning_lr.finders.drift import Drift, drift_of
 from lightning_lr.finders.search.optimum import read_optimum
 from lightning_lr.finders.search.trials import Trial, Trials
 from lightning_lr.finders.suggestion import Abstention, Suggestion
@@ -115,9 +115,12 @@ def test_for_a_shorter_run_it_is_what_the_trials_say():
 def test_the_span_holds_the_lr_and_those_as_good():
     found = read_optimum(trials_of({0.01: 1.02, 0.02: 1.0, 0.04: 1.03, 0.16: 2.0}), horizon=64)
     assert isinstance(found, Suggestion)
-    assert found.low == pytest.approx(0.01 / math.sqrt(2))
-    assert found.high == pytest.approx(0.04 * math.sqrt(2))
-    assert found.low <= found.lr <= found.high
+    # And in any case 1.7 octaves on either side.
+    assert found.low == pytest.approx(found.lr / 2**1.7)
+    assert found.high == pytest.approx(found.lr * 2**1.7)
+    wide = read_optimum(trials_of({1e-3: 1.0, 0.01: 1.01, 0.1: 1.0}), horizon=64)
+    assert wide.low == pytest.approx(1e-3)
+    assert wide.high == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(

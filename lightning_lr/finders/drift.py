@@ -2,17 +2,20 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from lightning_lr.checks import In, check_fields
+from lightning_lr.finders.suggestion import Suggestion
 
-__all__ = ["Drift", "doublings_between", "drift_of"]
+__all__ = ["Drift", "doublings_between", "drift_of", "fitted_to_run"]
 
 # Octaves per doubling of the length.
 _USUAL, _PLAIN_SGD, _OF_SIGNS, _OF_SUMS = -0.2, -0.1, -0.5, 0.15
 # No further than that is known: six doublings.
 _MOST_DOUBLINGS = 6.0
+# The least length of the runs that the default rule of the range test was chosen on.
+_USUAL_LENGTH = 200
 _SIGNS = ("lion", "sign", "tiger")
 
 
@@ -78,3 +81,27 @@ def drift_of(optimizers: Iterable[Any]) -> Drift:
         is_plain = not settings.keys() & {"betas", "rho"} and not settings.get("momentum", 0.0)
         return Drift(_PLAIN_SGD if is_plain else _USUAL)
     return Drift()
+
+
+def fitted_to_run(decision: Suggestion, optimizers: Iterable[Any], length: float) -> Suggestion:
+    """Return the LR for a run of that length, of the one for a run of a few hundred steps.
+
+    Example:
+        >>> found = Suggestion(lr=0.1, low=0.05, high=0.2, rule="Basin", reason="It fell.")
+        >>> from torch import nn, optim
+        >>> adam = optim.Adam(nn.Linear(1, 1).parameters())
+        >>> longer = fitted_to_run(found, [adam], 6400)
+        >>> print(f"{longer.lr:.3f} {longer.reason}")
+        0.050 It fell. For the length of the run it is lowered 2x.
+    """
+    octaves = drift_of(optimizers).between(_USUAL_LENGTH, length)
+    if not octaves:
+        return decision
+    factor, direction = 2.0**octaves, "lowered" if octaves < 0 else "raised"
+    return replace(
+        decision,
+        lr=decision.lr * factor,
+        low=decision.low * factor,
+        high=decision.high * factor,
+        reason=f"{decision.reason} For the length of the run it is {direction} {2 ** abs(octaves):.2g}x.",
+    )
