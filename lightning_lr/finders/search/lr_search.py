@@ -52,8 +52,11 @@ class LRSearch(Finder):
     run ahead to know it.
 
     It takes more steps than `LRRangeTest` and finds better LRs. A trial that falls far behind is cut short.
-    If the trials show too little, the LR stays what it is, and the decision says why. A resumed fit is not
-    searched again.
+    The LR is then moved from the length of the trials to that of the run, as the optimizer asks. Where no
+    trial comes below the loss of the start by more than noise, the LR stays what it is, and the decision says
+    why. A resumed fit is not searched again.
+
+    BatchNorm is judged with the statistics of each batch, as in training, since running ones lag behind.
 
     | logged | meaning | when |
     |---|---|---|

@@ -21,11 +21,7 @@ from benchmarks.long.tasks import KEPT, LONG
 from benchmarks.long.truth import TRUTH
 
 from lightning_lr.finders import Basin, Suggestion
-
-try:
-    from lightning_lr.finders.drift import fitted_to_run
-except ImportError:  # of before
-    fitted_to_run = None
+from lightning_lr.finders.drift import fitted_to_run
 
 __all__ = ["answers", "table"]
 
@@ -47,7 +43,7 @@ def answers(task: Task, seed: int) -> Iterator[tuple[str, Suggestion | None]]:
     decision = Basin().suggest(range_test(task, seed))
     if not isinstance(decision, Suggestion):
         decision = Basin().suggest(range_test(task, seed, num_steps=300))
-    if fitted_to_run is not None and isinstance(decision, Suggestion):
+    if isinstance(decision, Suggestion):
         optimizer = task.make_optimizer(task.make_model(seed).parameters(), 1.0)
         decision = fitted_to_run(decision, [optimizer], task.total_steps)
     yield "LRRangeTest", decision if isinstance(decision, Suggestion) else None

@@ -259,7 +259,7 @@ def test_the_console_tells_lr_rule_and_reason_in_one_line(caplog):
     fit(Learner(), test)
     [line] = [each for each in caplog.messages if each.startswith("LRRangeTest: LR ")]
     found = test.suggestion
-    assert line.startswith(f"LRRangeTest: LR {found.lr:.3g} ({found.low:.2g} to {found.high:.2g}) by Basin. ")
+    assert line.startswith(f"LRRangeTest: LR {found.lr:.3g} ({found.low:.3g} to {found.high:.3g}) by Basin. ")
     assert line.endswith(f"{found.reason} {NO_WARMUP} (LR 0.002 -> {found.lr:.3g})")
     caplog.clear()
     fit(Learner(), LRRangeTest(40, apply=False))
