@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lightning_lr.dry_run.batches import spread_batches
@@ -29,10 +29,16 @@ class DryValidation:
 
     To be used inside of a DryRun, which takes back whatever `validation_step` changes.
 
+    BatchNorm, whose running statistics lag behind weights that move fast, takes those of the batch, as in
+    training; SyncBatchNorm does not, since the ranks may have different numbers of batches.
+
     Args:
         trainer: The Trainer of the running fit.
         pl_module: Its module.
         batches: How many batches of each validation loader, at most.
+
+    Attributes:
+        batch_losses: The losses of this rank's batches by the last call.
 
     Raises:
         MisconfigurationException: The fit does not validate, or its `validation_step` takes the batches
@@ -54,6 +60,7 @@ class DryValidation:
         self._module = pl_module
         self._loaders = len(loaders.flattened) if is_sequential(trainer) else 1
         self._batches = spread_batches(trainer, batches)
+        self.batch_losses: list[float] = []
 
     def loss(self) -> float:
         """Return the mean of the losses over samples, then over loaders, then over the ranks that have one.
@@ -80,6 +87,7 @@ class DryValidation:
                 self._module.on_validation_end()
         means = {name: torch.stack(values).mean() for name, values in logged.items()}
         losses, problem = measured.finish(means, reduce=None)
+        self.batch_losses = measured.by_batch(logged)
         mean = mean_unless_terminated(self._trainer, sum(losses.values()) / len(losses) if losses else None)
         if mean is None:
             raise MisconfigurationException(
@@ -92,14 +100,27 @@ class DryValidation:
 def _evaluating(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
     modes = {module: module.training for module in pl_module.modules()}
     trainer.validating = True
+    hooks = [
+        module.register_forward_pre_hook(_use_batch_statistics)
+        for module, in_training in modes.items()
+        if in_training and isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d))
+    ]
     try:
         pl_module.on_validation_model_eval()
         with torch.no_grad():
             yield
     finally:
+        for hook in hooks:
+            hook.remove()
         trainer.training = True
         for module, mode in modes.items():
             module.training = mode
+
+
+def _use_batch_statistics(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    first = inputs[0] if inputs else None
+    # One value per channel has no variance.
+    module.training = first is not None and first.dim() > 1 and first.numel() > first.shape[1]
 
 
 @contextmanager

@@ -20,7 +20,9 @@ class Suggestion:
 
     Args:
         lr: The base LR for a schedule that warms up.
-        low: Lower end of the range in which the LR may lie, given the noise of the losses.
+        low: Lower end of the range in which the best LR of the run may lie. That of LRSearch and of the rule
+            `Basin` is as wide as the benchmark's tasks ask, that of other rules tells only what the noise of
+            the losses makes of the LR.
         high: Upper end.
         rule: Name of the rule.
         reason: What the rule saw, as a sentence.

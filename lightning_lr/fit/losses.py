@@ -43,6 +43,14 @@ class ValidationLoss:
         """
         return {name: value for name, value in metrics.items() if value is not self._stale.get(name)}
 
+    def by_batch(self, logged: Mapping[str, Sequence[Tensor]]) -> list[float]:
+        """Return the loss of each batch: the returned ones, or else those among the values `logged`."""
+        found = [loss for _, loss, _ in self._batches]
+        if not found:
+            names, _ = _logged_losses(logged)
+            found = [loss for name in names.values() for loss in logged[name]]
+        return torch.stack([loss.detach().float().reshape(()) for loss in found]).tolist() if found else []
+
     def finish(
         self, metrics: Mapping[str, Tensor], *, reduce: Callable[[Tensor], Tensor] | None
     ) -> tuple[dict[str, float], str]:

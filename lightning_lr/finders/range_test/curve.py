@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lightning_lr.checks import check_number
 from lightning_lr.output.plain import plain
 
-__all__ = ["LossCurve", "SmoothCurve", "has_diverged", "has_risen", "smooth"]
+__all__ = ["LossCurve", "SmoothCurve", "has_diverged", "has_risen", "is_noisy", "smooth"]
 
 # In decades of LR, not in points, so that a ramp of 50 steps reads like one of 400.
 _BANDWIDTH = 0.15
@@ -239,6 +239,19 @@ def has_risen(curve: LossCurve) -> bool:
     smoothed = smooth(curve)
     gain = max(smoothed.drop, 6 * smoothed.noise)
     return bool(smoothed.losses[-1] > smoothed.initial - smoothed.drop + gain)
+
+
+def is_noisy(curve: LossCurve) -> bool:
+    """Tell whether more steps may show what the noise of a curve hides.
+
+    Example:
+        >>> is_noisy(LossCurve((0.1, 0.2, 0.3, 0.4), (1.0, 1.1, 0.9, 1.0)))
+        True
+        >>> is_noisy(LossCurve((0.1, 0.2, 0.3, 0.4), (1.0, 1.0, 1.0, 1.0)))
+        False
+    """
+    finite = np.array([loss for loss in curve.losses if math.isfinite(loss)])
+    return len(finite) > 3 and _noise(finite) > _ROUNDING * float(np.abs(finite).max())
 
 
 def _kernel(grid: NDArray[np.float64], log_lrs: NDArray[np.float64]) -> NDArray[np.float64]:

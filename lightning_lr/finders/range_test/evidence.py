@@ -24,7 +24,7 @@ _OTHERS = (COLORS["green"], COLORS["orange"], COLORS["purple"], COLORS["sky"], "
 def summarize(decision: Decision) -> str:
     """Return a decision in a sentence or two."""
     if isinstance(decision, Suggestion):
-        found = f"{decision.lr:.3g} ({decision.low:.2g} to {decision.high:.2g}) by {decision.rule}"
+        found = f"{decision.lr:.3g} ({decision.low:.3g} to {decision.high:.3g}) by {decision.rule}"
         return f"LR {found}. {decision.reason}"
     return f"no LR by {decision.rule}. {decision.reason}"
 

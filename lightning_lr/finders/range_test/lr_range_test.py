@@ -10,9 +10,10 @@ from lightning_lr.checks import check_choice, check_count, check_flag
 from lightning_lr.dry_run.dry_run import DryRun
 from lightning_lr.finders.bounds import check_bounds, find_bounds
 from lightning_lr.finders.doubts import NO_WARMUP, fit_warms_up
+from lightning_lr.finders.drift import fitted_to_run
 from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.progress import Advance, progress_bar
-from lightning_lr.finders.range_test.curve import LossCurve
+from lightning_lr.finders.range_test.curve import LossCurve, is_noisy
 from lightning_lr.finders.range_test.evidence import evidence_of, range_test_figure, summarize
 from lightning_lr.finders.range_test.live import LiveRamp
 from lightning_lr.finders.range_test.ramp import Ramp, ramp
@@ -21,6 +22,7 @@ from lightning_lr.finders.report import Finding
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, combine
 from lightning_lr.fit.lightnings import LightningModule, Trainer
 from lightning_lr.fit.neighbors import Charts
+from lightning_lr.fit.run_length import run_length
 from lightning_lr.fit.saved_state import Read, flag, optional
 from lightning_lr.schedules.own_lrs import own_lr
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["LRRangeTest"]
 
 _DEFAULT_RULE = Basin()
+# Where noise hides what the loss does, a second ramp takes so many times the steps.
+_LONGER = 3
 
 
 class LRRangeTest(Finder):
@@ -46,8 +50,11 @@ class LRRangeTest(Finder):
     variables that functions name, samplers, data sets, open files. A warning and a decision name what could
     not be put back. A step that raises because the LR is too high ends the ramp, as a divergence does.
 
-    If the losses show too little, the LR stays what it is, and the decision says why. A resumed fit is not
-    tested again.
+    If noise hides what the losses do, a second ramp takes three times the steps. If that shows too little,
+    the LR stays what it is, and the decision says why. A resumed fit is not tested again.
+
+    What the default rule reads is meant for a run of a few hundred steps. For a longer one the LR is moved as
+    the optimizer asks, and the decision says by how much.
 
     | logged | meaning | when |
     |---|---|---|
@@ -236,6 +243,11 @@ class LRRangeTest(Finder):
                 skips = [repeat * self.num_steps for repeat in range(self.repeats)]
                 curves = [_ramp_up(dry, self._ramp(bounds), skip=skip, advance=advance) for skip in skips]
                 decision = combine([self.rule.suggest(curve) for curve in curves])
+                if isinstance(decision, Abstention) and is_noisy(curves[0]):
+                    longer = self._ramp(bounds, _LONGER * self.num_steps)
+                    curves = [_ramp_up(dry, longer, skip=0, advance=advance)]
+                    decision = self.rule.suggest(curves[0])
+            decision = self._for_run(trainer, pl_module, decision)
         finding = self._finding(curves[0] if curves else None, decision, old_lr=dry.reference_lr)
         if isinstance(decision, Suggestion) and not fit_warms_up(trainer, pl_module):
             finding = replace(finding, summary=f"{finding.summary} {NO_WARMUP}")
@@ -255,16 +267,23 @@ class LRRangeTest(Finder):
         self._live_ramp = None
         live.end()
         curve = live.ramp.curve()
-        finding = self._finding(curve, self.rule.suggest(curve), old_lr=live.reference_lr)
+        decision = self._for_run(trainer, pl_module, self.rule.suggest(curve))
+        finding = self._finding(curve, decision, old_lr=live.reference_lr)
         self._conclude(trainer, pl_module, finding)
+
+    def _for_run(self, trainer: Trainer, pl_module: LightningModule, decision: Decision) -> Decision:
+        if isinstance(decision, Abstention) or not self.rule.fits_run:
+            return decision
+        length = run_length(trainer, manual=not pl_module.automatic_optimization).steps
+        return fitted_to_run(decision, trainer.optimizers, length)
 
     def _finding(self, curve: LossCurve | None, decision: Decision, *, old_lr: float) -> Finding:
         self.curve = curve
         evidence = None if curve is None else evidence_of(curve, decision)
         return Finding(decision, old_lr, summarize(decision), evidence)
 
-    def _ramp(self, bounds: tuple[float, float]) -> Ramp:
-        lrs = ramp(*bounds, self.num_steps, mode=self.mode)
+    def _ramp(self, bounds: tuple[float, float], num_steps: int | None = None) -> Ramp:
+        lrs = ramp(*bounds, num_steps or self.num_steps, mode=self.mode)
         return Ramp(lrs, extend=self.max_lr is None and self.mode == "exponential")
 
 

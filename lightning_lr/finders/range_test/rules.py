@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, final
+from typing import Annotated, ClassVar, final
 
 import numpy as np
 from typing_extensions import override
@@ -23,12 +23,23 @@ __all__ = ["Basin", "GiveBack", "MidDescent", "MinimumOver", "Rule", "Steepest",
 
 _FEWEST_POINTS = 10
 _BOOTSTRAPS = 32
+# A loss that falls below this share of the initial one has little further to fall, and the LR should be no
+# higher than so many decades above where it fell.
+_NEAR_ZERO, _BEYOND_FALL = 0.02, 0.45
 # A ramp that ends sooner after 95 % of the fall has not shown that the fall is over.
 _SETTLED_DECADES = 0.5
 
 
 class Rule(ABC):
-    """How to read one LR off a loss curve; your own rule implements `read`."""
+    """How to read one LR off a loss curve; your own rule implements `read`.
+
+    Attributes:
+        fits_run: Whether LRRangeTest adapts the LR to the length of the run.
+        spread: In octaves, how far away the best LR of a run may be, beside the noise of the curve.
+    """
+
+    fits_run: ClassVar[bool] = False
+    spread: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -51,7 +62,7 @@ class Rule(ABC):
         It abstains if the curve has fewer than 10 finite losses, if the loss falls by less than 5 standard
         deviations of a smoothed point, or if its minimum lies in the first 0.7 decade of the ramp. The
         uncertainty ranges from the 10th to the 90th percentile of 32 readings of the smoothed curve with
-        resampled residuals.
+        resampled residuals, and at least over `spread` octaves on either side.
         """
         name = type(self).__name__
         finite = sum(map(math.isfinite, curve.losses))
@@ -78,7 +89,7 @@ class Rule(ABC):
         readings = [self.read(again) for again in _resampled(curve) if again.drop > 0]
         logs = [math.log10(reading[0]) for reading in readings if not isinstance(reading, str)]
         low, high = np.quantile([*logs, math.log10(lr)], [0.1, 0.9])
-        return min(lr, 10 ** float(low)), max(lr, 10 ** float(high))
+        return min(lr / 2**self.spread, 10 ** float(low)), max(lr * 2**self.spread, 10 ** float(high))
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,9 @@ class Basin(Rule):
 
     `lr = min((d50 f5 u50)^(1/3), u50 / margin)`: at `d50` the loss has first fallen by half of its drop, at
     `u50` it has given half of it back, and `f5` is the log-mean of all LRs where it is within 5 % of its drop
-    above the minimum. If `u50` lies beyond the ramp, the end of the ramp replaces it.
+    above the minimum. If `u50` lies beyond the ramp, the end of the ramp replaces it. Where a positive loss
+    falls to below a fiftieth, it says nothing about LRs above that of the fall: the LR is then at most 2.8
+    times that at which the loss has fallen by 95 %.
 
     If the basin is wide, some trainings want its near end and some its far one, and the curve does not show
     which: the middle errs least. `u50` is close to the largest LR that is stable after a warm-up, and the
@@ -116,6 +129,8 @@ class Basin(Rule):
     """
 
     margin: Annotated[float, In("[1, inf)")] = 3.0
+    fits_run: ClassVar[bool] = True
+    spread: ClassVar[float] = 2.9
 
     @override
     def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
@@ -130,6 +145,8 @@ class Basin(Rule):
             f"{given_back} by {10**far:.2g}."
         )
         log_lr = min((near + floor + far) / 3, far - math.log10(self.margin))
+        if 0 < curve.initial - curve.drop < _NEAR_ZERO * curve.initial:
+            log_lr = min(log_lr, curve.fallen(0.95) + _BEYOND_FALL)
         return 10**log_lr, reason
 
 

@@ -28,7 +28,7 @@ _UNFINISHED = {"lost": ("x", "cut short: far behind"), "diverged": ("^", "diverg
 def summarize(trials: Trials | None, decision: Decision) -> str:
     """Return a decision, and how the trials came to it, in a sentence or two."""
     if isinstance(decision, Suggestion):
-        found = f"LR {decision.lr:.3g} ({decision.low:.2g} to {decision.high:.2g})"
+        found = f"LR {decision.lr:.3g} ({decision.low:.3g} to {decision.high:.3g})"
     else:
         found = "no LR"
     if trials is None:

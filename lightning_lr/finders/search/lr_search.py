@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import override
@@ -12,6 +13,7 @@ from lightning_lr.dry_run.dry_run import DryRun
 from lightning_lr.dry_run.streams import ReadOnceError
 from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.finders.bounds import PROBED_STEPS, check_bounds, find_bounds
+from lightning_lr.finders.drift import drift_of
 from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.progress import progress_bar
 from lightning_lr.finders.report import Finding
@@ -23,6 +25,7 @@ from lightning_lr.finders.search.trials import Trials
 from lightning_lr.finders.suggestion import Abstention, Decision
 from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer, misconfigurations
 from lightning_lr.fit.neighbors import Charts
+from lightning_lr.fit.ranks import mean_over_ranks
 from lightning_lr.fit.run_length import run_length
 from lightning_lr.fit.saved_state import Read, optional
 from lightning_lr.policies import check_span
@@ -48,8 +51,11 @@ class LRSearch(Finder):
     run ahead to know it.
 
     It takes more steps than `LRRangeTest` and finds better LRs. A trial that falls far behind is cut short.
-    If the trials show too little, the LR stays what it is, and the decision says why. A resumed fit is not
-    searched again.
+    The LR is then moved from the length of the trials to that of the run, as the optimizer asks. Where no
+    trial comes below the loss of the start by more than noise, the LR stays what it is, and the decision says
+    why. A resumed fit is not searched again.
+
+    BatchNorm is judged with the statistics of each batch, as in training, since running ones lag behind.
 
     | logged | meaning | when |
     |---|---|---|
@@ -183,13 +189,15 @@ class LRSearch(Finder):
             if isinstance(bounds, str):
                 decision: Decision = Abstention("LRSearch", bounds)
             else:
-                refinement = self._refinement(bounds, budget, length)
                 validation, judged_by = self._judge(dry)
-                runner = TrialRunner(dry, validation, warmup=self.warmup, advance=advance)
-                trials = Trials(runner.start_loss(), judged_by)
+                refinement = self._refinement(bounds, budget, length, by_training=validation is None)
+                mean = partial(mean_over_ranks, trainer)
+                runner = TrialRunner(dry, validation, warmup=self.warmup, advance=advance, mean=mean)
+                trials = Trials(runner.start_loss(refinement.exploring_steps), judged_by)
                 while (proposal := refinement.propose(trials)) is not None:
                     trials = trials.with_trial(runner.run(proposal))
-                decision = read_optimum(trials, horizon=length)
+                drift = drift_of(trainer.optimizers)
+                decision = read_optimum(trials, horizon=length, drift=drift)
         self.trials = trials
         evidence = None if trials is None else evidence_of(trials, decision)
         return Finding(decision, dry.reference_lr, summarize(trials, decision), evidence).after(dry)
@@ -233,8 +241,9 @@ class LRSearch(Finder):
             ) from error
         return validation, "validation loss"
 
-    def _refinement(self, bounds: tuple[float, float], budget: int | None, length: float) -> Refinement:
-        measured = PROBED_STEPS * (self.low is None or self.high is None) + START_STEPS
+    def _refinement(
+        self, bounds: tuple[float, float], budget: int | None, length: float, *, by_training: bool
+    ) -> Refinement:
         refinement = Refinement(
             *bounds,
             # A trial longer than the run would stand for another run.
@@ -244,7 +253,8 @@ class LRSearch(Finder):
         )
         if budget is None:
             return refinement
-        least = refinement.least_budget + measured
+        probed = PROBED_STEPS * (self.low is None or self.high is None)
+        least = refinement.least_budget + probed + (refinement.shortest if by_training else START_STEPS)
         if budget < least:
             trials = len(refinement.coarse_lrs)
             of_run = f" ({budget} steps of {length:,.0f})" if isinstance(self.budget, float) else ""
@@ -254,4 +264,8 @@ class LRSearch(Finder):
                 f" Use `budget={least}`, or give it a narrower range by `low` and `high`, or use LRRangeTest,"
                 " which takes 100 steps."
             )
-        return replace(refinement, budget=budget - measured)
+        if not by_training:
+            return replace(refinement, budget=budget - probed - START_STEPS)
+        # The control is as long as a coarse trial.
+        control = refinement.steps_within(budget - probed)
+        return replace(refinement, steps_per_trial=control, budget=budget - probed - control)

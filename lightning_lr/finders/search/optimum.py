@@ -6,40 +6,42 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_lr.finders.drift import Drift, doublings_between
 from lightning_lr.finders.search.trials import Trial, Trials
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion
 
 __all__ = ["read_optimum"]
 
 _RULE = "LRSearch"
+_USUAL = Drift()
 # How fast a trial's weight falls with its distance.
 _TOLERANCE = 0.04
 # A parabola is fitted to the trials up to about a third above the best, the short ones at half weight. It
 # counts as much as the other center if its root mean square error is 7 % of the loss.
 _BREADTH, _SHORT, _FIT, _LEAST_CURVATURE = 0.3, 0.5, 0.005, 1e-4
-# Octaves per doubling of the training's length (Bjorck et al. 2024, arXiv 2409.19913: 0.32), and the share
-# of the fall seen between short and long trials that goes on beyond them.
-_FALL, _SHARE = -0.2, 0.5
-# No further than the trials can tell: an octave per doubling, and three doublings.
-_STEEPEST, _MOST_DOUBLINGS = -1.0, 3.0
-# Trials whose loss is less than that above the best count as equally good in the reported range.
-_GOOD = 0.1
+# The share of a fall between short and long trials, beyond that of the optimizer's family, that goes on for
+# three more doublings. A rise does not: above the best LR a loss rises faster than below it.
+_SHARE, _STEEPEST, _MOST_DOUBLINGS = 0.25, -1.0, 3.0
+# In the reported range: trials whose loss is less than that above the best, and so many octaves on either
+# side, within which the best LR of most of the benchmark's tasks is.
+_GOOD, _SPREAD = 0.1, 1.7
 # Losses are float32 numbers: smaller differences are rounding.
 _ROUNDING = 1e-6
 
 
-def read_optimum(trials: Trials, *, horizon: float) -> Decision:
+def read_optimum(trials: Trials, *, horizon: float, drift: Drift = _USUAL) -> Decision:
     """Return the best LR for a training of a given length, or why the trials do not show it.
 
     The center of the longest trials is their mean log2 LR, weighted by `exp(-z / 0.04)` with `z = (loss -
     best) / min(best, start - best)`, or over the drop alone if losses are negative. The better a parabola in
-    (log LR, log loss) fits all trials, the more its lowest point counts instead. The LR is then lowered,
-    because the best one falls with the length of a training: per doubling by half of what it fell from the
-    short trials to the long ones, and a fifth of an octave more.
+    (log LR, log loss) fits all trials, the more its lowest point counts instead. The LR is then moved,
+    because the best one changes with the length of a training: as it does for the optimizer, and per doubling
+    by a quarter of what it fell from the short trials to the long ones beyond that.
 
     Args:
         trials: All trials of the search.
         horizon: Optimizer steps of the training that the LR is for; infinite if it has no end.
+        drift: How the best LR of the optimizer changes with the length.
 
     Example:
         >>> losses = {0.01: 2.0, 0.02: 1.0, 0.04: 2.0}
@@ -50,7 +52,7 @@ def read_optimum(trials: Trials, *, horizon: float) -> Decision:
         0.02
     """
     finished = [trial for trial in trials if trial.outcome == "finished"]
-    why_none = _why_none(trials, [trial.loss for trial in finished])
+    why_none = _why_none(trials, finished)
     if why_none:
         return Abstention(_RULE, why_none)
     best = min(finished, key=lambda trial: trial.loss)
@@ -58,21 +60,22 @@ def read_optimum(trials: Trials, *, horizon: float) -> Decision:
     short = [trial for trial in finished if trial.stage != "final"]
     read = long if len(long) > 1 or not short else short
     center = _blend(read, short, trials.start_loss)
-    fall = _fall(read, short, trials.start_loss)
-    doublings = max(0.0, min(_MOST_DOUBLINGS, math.log2(horizon / read[0].length)))
-    octave = center + fall * doublings
+    octave = center + drift.between(read[0].length, horizon)
+    if read is not short and short:
+        octave += _trend(read, short, trials.start_loss, horizon, drift)
     good = _span_of_good(read, trials.start_loss)
     return Suggestion(
         lr=2.0**octave,
-        low=2.0 ** min(octave, good[0]),
-        high=2.0 ** max(octave, good[1]),
+        low=2.0 ** min(octave - _SPREAD, good[0]),
+        high=2.0 ** max(octave + _SPREAD, good[1]),
         rule=_RULE,
         reason=_reason(trials, best, 2.0**center, octave - center),
     )
 
 
-def _why_none(trials: Trials, losses: Sequence[float]) -> str:
+def _why_none(trials: Trials, finished: Sequence[Trial]) -> str:
     """Return why no LR can be read off the losses of the finished trials; empty if one can."""
+    losses = [trial.loss for trial in finished]
     if not losses:
         lowest = min(trial.lr for trial in trials)
         return (
@@ -83,6 +86,13 @@ def _why_none(trials: Trials, losses: Sequence[float]) -> str:
         return f"The loss stays at {losses[0]:.4g} whatever the LR is."
     if not min(losses) < trials.start_loss:
         return f"No LR brought the loss below the {trials.start_loss:.4g} of the start: try longer trials."
+    if not any(map(trials.has_gained, finished)):
+        best = min(finished, key=lambda trial: trial.loss)
+        return (
+            f"No LR brought the loss below the {trials.start_loss:.4g} of the start by more than noise: the"
+            f" least was {best.loss:.4g}, with a standard error of {best.noise:.2g}. Try longer trials or"
+            " more `validation_batches`, or there is nothing to learn."
+        )
     return ""
 
 
@@ -137,19 +147,24 @@ def _vertex(long: Sequence[Trial], short: Sequence[Trial], start_loss: float) ->
     return -slope / (2 * curvature), error
 
 
-def _fall(long: Sequence[Trial], short: Sequence[Trial], start_loss: float) -> float:
-    """Return the change of the best LR per doubling of the length, in octaves, at most 0."""
-    seen = 0.0
-    if short and long[0].length > short[0].length:
-        fallen = _center(long, start_loss) - _center(short, start_loss)
-        seen = fallen / math.log2(long[0].length / short[0].length)
-    return max(_STEEPEST, min(0.0, _SHARE * seen + _FALL))
+def _trend(
+    long: Sequence[Trial], short: Sequence[Trial], start_loss: float, horizon: float, drift: Drift
+) -> float:
+    """Return how far a fall of the best LR that the drift does not explain goes on, in octaves, at most 0."""
+    between = doublings_between(short[0].length, long[0].length)
+    if not between:
+        return 0.0
+    seen = _center(long, start_loss) - _center(short, start_loss)
+    # What the drift makes of either for the whole training.
+    expected = drift.between(short[0].length, horizon) - drift.between(long[0].length, horizon)
+    fall = max(_STEEPEST, min(0.0, _SHARE * (seen - expected) / between))
+    return fall * min(_MOST_DOUBLINGS, doublings_between(long[0].length, horizon))
 
 
 def _span_of_good(trials: Sequence[Trial], start_loss: float) -> tuple[float, float]:
     heights = _heights(trials, start_loss)
     octaves = [math.log2(trial.lr) for trial, height in zip(trials, heights, strict=True) if height <= _GOOD]
-    return min(octaves) - 0.5, max(octaves) + 0.5
+    return min(octaves), max(octaves)
 
 
 def _reason(trials: Trials, best: Trial, center: float, shift: float) -> str:
@@ -158,5 +173,6 @@ def _reason(trials: Trials, best: Trial, center: float, shift: float) -> str:
         f" {trials.start_loss:.4g} to {best.loss:.4g}; their center is {center:.2g}"
     )
     if shift:
-        told += f", lowered {2**-shift:.2g}x because the run is longer than the trials"
+        direction = "lowered" if shift < 0 else "raised"
+        told += f", {direction} {2 ** abs(shift):.2g}x because the run is longer than the trials"
     return f"{told}."

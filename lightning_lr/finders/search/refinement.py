@@ -2,6 +2,8 @@
 
 Trials start 16x apart over the plausible range, go on 4x and 2x apart around the best one, and end with
 longer ones around it. A range that ends too early is extended; an LR above one that diverged is not tried.
+The longer ones begin at the highest LR that did as well as the best or, where none gained more than noise, at
+the highest that did no harm.
 The same trials always lead to the same proposal, so ranks agree and a search can be replayed.
 """
 
@@ -16,9 +18,11 @@ from lightning_lr.finders.search.trials import Stage, Trial, Trials
 
 __all__ = ["Proposal", "Refinement", "is_lost", "trial_factors"]
 
-# In octaves: 16x, then 4x, then 2x.
+# In octaves: 16x, then 4x, then 2x, which a small budget leaves to the final trials.
 _COARSE = 4
-_FINE = (2, 1)
+_FINE, _SMALL = (2, 1), 250
+# Short trials so little above the best one are as good, and the highest LR of them gains in longer trials.
+_AS_GOOD = 0.04
 # This many final trials share the rest of the budget, to have one on either side of the best.
 _FINALS = 3
 _MOST_FINALS = 6
@@ -92,7 +96,12 @@ class Refinement:
     @property
     def least_budget(self) -> int:
         """The steps that the coarse trials and what follows them take at least."""
-        return len(self.coarse_lrs) * min(self.steps_per_trial, _SHORTEST) * _LEAST_ROUNDS
+        return len(self.coarse_lrs) * self.shortest * _LEAST_ROUNDS
+
+    @property
+    def shortest(self) -> int:
+        """The least length of a coarse trial."""
+        return min(self.steps_per_trial, _SHORTEST)
 
     @property
     def coarse_lrs(self) -> tuple[float, ...]:
@@ -107,6 +116,10 @@ class Refinement:
             return self.steps_per_trial
         return min(self.steps_per_trial, max(self.budget // (_LEAST_ROUNDS * len(self.coarse_lrs)), 1))
 
+    def steps_within(self, budget: int) -> int:
+        """Return the length of a coarse trial if one more, a control, is to be made within a budget."""
+        return min(self.steps_per_trial, max(budget // (_LEAST_ROUNDS * len(self.coarse_lrs) + 1), 1))
+
     def propose(self, trials: Trials) -> Proposal | None:
         """Return the next trial, or None if the search has ended."""
         if trials.at_stage("final"):
@@ -119,21 +132,16 @@ class Refinement:
         for octave in octaves:
             if octave not in tried and not _is_ruled_out(octave, tried):
                 return self._exploring(trials, octave, "coarse", "16x apart over the plausible range")
-        best = _best(tried)
-        if best is None:
-            return self._exploring(trials, min(tried) - _COARSE, "coarse", "every LR so far has diverged")
-        if best == max(tried):
-            return self._exploring(trials, best + _COARSE, "coarse", "the highest LR so far is the best")
-        if best == min(tried):
-            return self._exploring(trials, best - _COARSE, "coarse", "the lowest LR so far is the best")
-        return None
+        further, reason = _further(tried, trials)
+        return None if further is None else self._exploring(trials, further, "coarse", reason)
 
     def _fine(self, trials: Trials) -> Proposal | None:
         tried = self._by_octave(trials.at_stage("coarse", "fine"))
         best = _best(tried)
-        if best is None:
+        if best is None or not trials.has_gained(tried[best]):
             return None
-        for step in _FINE:
+        is_small = self.budget is not None and self.budget < _SMALL
+        for step in _FINE[:1] if is_small else _FINE:
             for octave in (best - step, best + step):
                 if octave not in tried and not _is_ruled_out(octave, tried):
                     reason = f"{2**step}x {'below' if octave < best else 'above'} the best so far"
@@ -143,7 +151,7 @@ class Refinement:
         return None
 
     def _final(self, trials: Trials) -> Proposal | None:
-        explored = _best(self._by_octave(trials.at_stage("coarse", "fine")))
+        explored = self._explored(trials)
         finals = trials.at_stage("final")
         left = math.inf if self.budget is None else self.budget - trials.steps
         length = finals[0].length if finals else int(min(self.final_steps, left // _FINALS))
@@ -154,6 +162,19 @@ class Refinement:
         if octave is None or not self._is_allowed(octave):
             return None
         return Proposal(self._lr(octave), length, "final", f"A longer trial: {reason}.")
+
+    def _explored(self, trials: Trials) -> int | None:
+        """Return where longer trials begin: at the highest LR that may be the best."""
+        tried = self._by_octave(trials.at_stage("coarse", "fine"))
+        best = _best(tried)
+        if best is None:
+            return None
+        if trials.has_gained(tried[best]):
+            bar = tried[best].loss + _AS_GOOD * trials.scale(tried[best].loss)
+            return max(octave for octave, trial in tried.items() if octave >= best and trial.loss <= bar)
+        # All of them are noise, in which a lower LR wins as easily as one that trains.
+        level = [octave for octave, trial in tried.items() if not trials.has_lost_ground(trial)]
+        return max(level, default=best)
 
     def _exploring(self, trials: Trials, octave: int, stage: Stage, reason: str) -> Proposal | None:
         spent = trials.steps + self.exploring_steps
@@ -223,6 +244,20 @@ def is_lost(losses: Sequence[float], best_losses: Sequence[float], length: int) 
 def _best(tried: dict[int, Trial]) -> int | None:
     finished = [octave for octave, trial in tried.items() if trial.outcome == "finished"]
     return min(finished, key=lambda octave: tried[octave].loss, default=None)
+
+
+def _further(tried: dict[int, Trial], trials: Trials) -> tuple[int | None, str]:
+    """Return where to extend a range that has ended too early, and why."""
+    best, top, bottom = _best(tried), max(tried), min(tried)
+    if best is None:
+        return bottom - _COARSE, "every LR so far has diverged"
+    if best == top:
+        return top + _COARSE, "the highest LR so far is the best"
+    if not trials.has_gained(tried[best]) and not trials.has_lost_ground(tried[best]):
+        # Noise: a lower LR would not show more.
+        harmless = not trials.has_lost_ground(tried[top])
+        return top + _COARSE if harmless else None, "no LR so far has gained anything"
+    return bottom - _COARSE if best == bottom else None, "the lowest LR so far is the best"
 
 
 def _is_ruled_out(octave: int, tried: dict[int, Trial]) -> bool:

@@ -13,6 +13,9 @@ from lightning_lr.output.plain import plain
 
 __all__ = ["Outcome", "Stage", "Trial", "Trials"]
 
+# A difference counts if it exceeds this many of its standard errors.
+_CLEAR = 3.0
+
 Stage: TypeAlias = Literal["coarse", "fine", "final"]
 Outcome: TypeAlias = Literal["finished", "lost", "diverged"]
 
@@ -29,6 +32,7 @@ class Trial:
             comparable.
         stage: `coarse`, `fine` or `final`.
         outcome: `finished`, `lost` (cut short, far behind the best one) or `diverged` (no longer finite).
+        noise: The standard error of its difference from the loss of the start, over the same batches.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -41,6 +45,7 @@ class Trial:
     length: Annotated[int, AtLeast(1)]
     stage: Stage
     outcome: Outcome = "finished"
+    noise: Annotated[float, In("[0, inf]")] = 0.0
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -88,6 +93,19 @@ class Trials:
         """The optimizer steps saved by cutting lost trials short."""
         return sum(trial.length - trial.steps for trial in self.trials if trial.outcome == "lost")
 
+    def scale(self, loss: float) -> float:
+        """Return what differences from the best loss are relative to: it or the drop to it, the smaller."""
+        drop = max(self.start_loss - loss, math.ulp(0.0))
+        return min(drop, loss) if loss > 0 else drop
+
+    def has_gained(self, trial: Trial) -> bool:
+        """Tell whether a trial has brought the loss clearly below that of the start."""
+        return trial.loss < self.start_loss - _CLEAR * trial.noise
+
+    def has_lost_ground(self, trial: Trial) -> bool:
+        """Tell whether a trial has brought the loss clearly above that of the start, or did not finish."""
+        return not trial.loss <= self.start_loss + _CLEAR * trial.noise
+
     def with_trial(self, trial: Trial) -> "Trials":
         """Return these trials and one more."""
         return Trials(self.start_loss, self.judged_by, (*self.trials, trial))
@@ -107,7 +125,11 @@ class Trials:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Trials":
         """Return the trials that `to_dict` gave."""
-        trials = tuple(Trial(**{**trial, "loss": float(trial["loss"])}) for trial in values["trials"])
+        # JSON has infinities as strings, and trials of version 0.1.0 no noise.
+        trials = tuple(
+            Trial(**{**trial, "loss": float(trial["loss"]), "noise": float(trial.get("noise", 0.0))})
+            for trial in values["trials"]
+        )
         return cls(float(values["start_loss"]), str(values["judged_by"]), trials)
 
     def to_csv(self, path: str | Path) -> None:

@@ -2,14 +2,18 @@
 
 import math
 from collections.abc import Sequence
+from itertools import islice
+from statistics import fmean
 
 import torch
 from benchmarks.finders.ramps import bounds
 from benchmarks.finders.task import Task
 from torch import nn
 
+from lightning_lr.finders.drift import drift_of
 from lightning_lr.finders.search.optimum import read_optimum
 from lightning_lr.finders.search.refinement import Proposal, Refinement, is_lost, trial_factors
+from lightning_lr.finders.search.runner import difference_error
 from lightning_lr.finders.search.trials import Outcome, Trial, Trials
 from lightning_lr.finders.suggestion import Decision
 
@@ -27,21 +31,25 @@ def search(task: Task, seed: int, **settings: int | None) -> tuple[Trials, Decis
         settings: `steps_per_trial`, `final_steps` and `budget` of the search.
     """
     refinement = Refinement(*bounds(task, seed), **settings)
-    trials = Trials(_score(task, task.make_model(seed)), "validation loss")
+    control = _losses(task, task.make_model(seed))
+    trials = Trials(fmean(control), "validation loss")
     best: dict[int, tuple[float, Sequence[float]]] = {}
     while (proposal := refinement.propose(trials)) is not None:
-        loss, losses, outcome = _try(task, seed, proposal, best.get(proposal.length, (0.0, ()))[1])
+        judged, losses, outcome = _try(task, seed, proposal, best.get(proposal.length, (0.0, ()))[1])
+        loss = fmean(judged) if outcome == "finished" else math.inf
+        noise = difference_error(judged, control, is_paired=True) if outcome == "finished" else 0.0
         trials = trials.with_trial(
-            Trial(proposal.lr, loss, len(losses), proposal.length, proposal.stage, outcome)
+            Trial(proposal.lr, loss, len(losses), proposal.length, proposal.stage, outcome, noise)
         )
         if loss < best.get(proposal.length, (math.inf,))[0]:
             best[proposal.length] = loss, losses
-    return trials, read_optimum(trials, horizon=task.total_steps)
+    drift = drift_of([task.make_optimizer(task.make_model(seed).parameters(), 1.0)])
+    return trials, read_optimum(trials, horizon=task.total_steps, drift=drift)
 
 
 def _try(
     task: Task, seed: int, proposal: Proposal, best: Sequence[float]
-) -> tuple[float, list[float], Outcome]:
+) -> tuple[list[float], list[float], Outcome]:
     model = task.make_model(seed)
     optimizer = task.make_optimizer(model.parameters(), proposal.lr)
     torch.manual_seed(seed)
@@ -53,20 +61,28 @@ def _try(
         loss = task.loss(model, batch)
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
-            return math.inf, losses, "diverged"
+            return [], losses, "diverged"
         if best and is_lost(losses, best, proposal.length):
-            return math.inf, losses, "lost"
+            return [], losses, "lost"
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    score = _score(task, model)
-    return (score, losses, "finished") if math.isfinite(score) else (math.inf, losses, "diverged")
+    judged = _losses(task, model)
+    return judged, losses, "finished" if all(map(math.isfinite, judged)) else "diverged"
 
 
-def _score(task: Task, model: nn.Module) -> float:
-    split, rows = task.split(), SCORED_BATCHES * task.batch_size
+def _losses(task: Task, model: nn.Module) -> list[float]:
+    split = task.split()
+    batches = zip(
+        split.validation_inputs.split(task.batch_size),
+        split.validation_targets.split(task.batch_size),
+        strict=True,
+    )
     model.eval()
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            module.train()
     with torch.no_grad():
-        loss = task.loss(model, (split.validation_inputs[:rows], split.validation_targets[:rows])).item()
+        losses = [task.loss(model, batch).item() for batch in islice(batches, SCORED_BATCHES)]
     model.train()
-    return loss
+    return losses

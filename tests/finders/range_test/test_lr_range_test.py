@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_lr.finders.range_test.lr_range_test as range_test_module
 from lightning_lr import LRRangeTest
-from lightning_lr.finders import Abstention, Basin, GiveBack, MinimumOver, Rule, Suggestion
+from lightning_lr.finders import Abstention, Basin, GiveBack, MidDescent, MinimumOver, Rule, Suggestion
 from lightning_lr.finders.doubts import NO_WARMUP
 from lightning_lr.finders.range_test.curve import SmoothCurve
 
@@ -259,7 +259,7 @@ def test_the_console_tells_lr_rule_and_reason_in_one_line(caplog):
     fit(Learner(), test)
     [line] = [each for each in caplog.messages if each.startswith("LRRangeTest: LR ")]
     found = test.suggestion
-    assert line.startswith(f"LRRangeTest: LR {found.lr:.3g} ({found.low:.2g} to {found.high:.2g}) by Basin. ")
+    assert line.startswith(f"LRRangeTest: LR {found.lr:.3g} ({found.low:.3g} to {found.high:.3g}) by Basin. ")
     assert line.endswith(f"{found.reason} {NO_WARMUP} (LR 0.002 -> {found.lr:.3g})")
     caplog.clear()
     fit(Learner(), LRRangeTest(40, apply=False))
@@ -434,3 +434,33 @@ trainer:
     assert (test.num_steps, test.min_lr, test.max_lr, test.mode) == (40, 1e-4, None, "linear")
     assert (tuple(test.milestones), test.rule) == ((0, 3), GiveBack(divisor=4))
     assert LRRangeTest().rule == Basin()
+
+
+def test_in_a_long_run_the_lr_is_moved_as_the_optimizer_asks():
+    found = []
+    for optimizer in (None, lambda each: torch.optim.Adagrad(each, lr=START)):
+        short, long = LRRangeTest(40, stop_after=True), LRRangeTest(40, stop_after=True)
+        fit(Learner(optimizer), short, max_epochs=1)
+        fit(Learner(optimizer), long, max_epochs=320)
+        found.append((long.suggestion.lr / short.suggestion.lr, long.suggestion.reason))
+    # 3,200 steps are four doublings of 200.
+    assert [ratio for ratio, _ in found] == pytest.approx([2**-0.4, 2**0.6], rel=1e-6)
+    assert "For the length of the run it is lowered 1.3x." in found[0][1]
+    # The article's rule is a reading of the curve.
+    plain = LRRangeTest(40, rule=MidDescent(), stop_after=True)
+    fit(Learner(), plain, max_epochs=320)
+    assert "length of the run" not in plain.suggestion.reason
+
+
+def test_where_noise_hides_the_fall_a_longer_ramp_shows_it():
+    class Noisy(Learner):
+        def training_step(self, batch, batch_idx):
+            noise = torch.randn((), generator=self.generator)
+            return super().training_step(batch, batch_idx) + 15 * noise
+
+        def on_train_start(self):
+            self.generator = torch.Generator().manual_seed(0)
+
+    test = LRRangeTest(20, min_lr=1e-6, max_lr=1.0)
+    fit(Noisy(), test)
+    assert len(test.curve.lrs) > 20

@@ -207,12 +207,24 @@ def test_noise_alone_is_seldom_taken_for_a_descent(num_steps):
 def test_the_interval_holds_the_lr_and_grows_with_the_noise():
     widths = []
     for sd in (0.0, 0.02, 0.2):
-        decision = Basin().suggest(curve(sd=sd))
+        basin = Basin().suggest(curve(sd=sd))
+        assert 0 < basin.low < basin.lr / 7 < 7 * basin.lr < basin.high
+        decision = MidDescent().suggest(curve(sd=sd))
         assert 0 < decision.low <= decision.lr <= decision.high
         widths.append(math.log10(decision.high / decision.low))
 
     assert widths == sorted(widths)
     assert widths[0] < 0.05 < widths[2]
+
+
+def test_a_loss_that_is_near_zero_over_decades_gives_an_lr_near_its_fall():
+    def near_zero(floor):
+        lrs = ramp(1e-6, 10.0, 140)
+        return LossCurve(lrs, [2.3 / (1 + (lr / 1e-4) ** 2) + floor + (lr / 5) ** 4 for lr in lrs])
+
+    saturated, plain = Basin().suggest(near_zero(1e-3)), Basin().suggest(near_zero(0.5))
+    assert 1e-4 < saturated.lr < 2e-3
+    assert plain.lr > 5 * saturated.lr
 
 
 def test_the_same_curve_gives_the_same_decision():

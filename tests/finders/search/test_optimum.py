@@ -1,7 +1,10 @@
 import math
 
 import pytest
+from benchmarks.long.lion import Lion
+from torch import nn, optim
 
+from lightning_lr.finders.drift import Drift, drift_of
 from lightning_lr.finders.search.optimum import read_optimum
 from lightning_lr.finders.search.trials import Trial, Trials
 from lightning_lr.finders.suggestion import Abstention, Suggestion
@@ -57,15 +60,51 @@ def test_for_a_longer_run_the_lr_is_lower():
     losses = {0.01: 1.4, 0.02: 1.0, 0.04: 1.4}
     short = {0.01: 1.6, 0.04: 1.2, 0.16: 1.6}
     lrs = [
-        read_optimum(trials_of(losses, short=short), horizon=steps).lr for steps in (64, 128, 512, math.inf)
+        read_optimum(trials_of(losses, short=short), horizon=steps).lr
+        for steps in (64, 128, 512, 1024, 4096, math.inf)
     ]
-    assert lrs[0] > lrs[1] > lrs[2] == lrs[3]
-    # Of one octave over two doublings, half goes on, and a fifth besides.
-    assert math.log2(lrs[0] / lrs[1]) == pytest.approx(0.45, abs=0.02)
-    assert (
-        "because the run is longer than the trials"
-        in read_optimum(trials_of(losses, short=short), horizon=512).reason
-    )
+    assert lrs[0] > lrs[1] > lrs[2] > lrs[3] > lrs[4] == lrs[5]
+    # A fifth of an octave per doubling, and of what it fell beyond that a quarter, three doublings long.
+    assert math.log2(lrs[0] / lrs[1]) == pytest.approx(0.275, abs=0.02)
+    assert math.log2(lrs[2] / lrs[3]) == pytest.approx(0.2, abs=0.001)
+    reason = read_optimum(trials_of(losses, short=short), horizon=512).reason
+    assert "lowered 1.8x because the run is longer than the trials" in reason
+
+
+def test_for_a_longer_run_of_adagrad_it_is_higher():
+    losses = {0.01: 1.4, 0.02: 1.0, 0.04: 1.4}
+    found = read_optimum(trials_of(losses), horizon=512, drift=Drift(0.15))
+    assert math.log2(found.lr / 0.02) == pytest.approx(0.45, abs=0.02)
+    assert "raised 1.4x because the run is longer" in found.reason
+    # That the best LR rises from short trials to long ones is not carried on.
+    short = {0.0025: 1.4, 0.005: 1.0, 0.01: 1.4}
+    assert read_optimum(trials_of(losses, short=short), horizon=512, drift=Drift(0.15)).lr < 1.1 * found.lr
+
+
+@pytest.mark.parametrize(
+    ("make", "drift"),
+    [
+        (lambda each: optim.SGD(each, lr=0.1), Drift(-0.1)),
+        (lambda each: optim.SGD(each, lr=0.1, momentum=0.9), Drift(-0.2)),
+        (optim.AdamW, Drift(-0.2)),
+        (optim.Adadelta, Drift(-0.2)),
+        (optim.Adagrad, Drift(0.15)),
+        (lambda each: optim.RMSprop(each, alpha=0.9), Drift(-0.2, smoothing=0.9)),
+        (lambda each: Lion(each, lr=0.1), Drift(-0.5)),
+    ],
+)
+def test_every_family_of_optimizers_has_its_drift(make, drift):
+    assert drift_of([make(nn.Linear(2, 2).parameters())]) == drift
+    assert drift_of([]) == Drift()
+
+
+def test_early_steps_of_rmsprop_are_longer_than_its_lr_says():
+    drift = Drift(0.0, smoothing=0.99)
+    changes = [drift.between(length, 10_000) for length in (3, 30, 300, 10_000)]
+    assert changes == sorted(changes, reverse=True)
+    # After one step the average is a hundredth of the squared gradient.
+    assert changes[0] == pytest.approx(math.log2(10), abs=0.01)
+    assert changes[-1] == 0
 
 
 def test_for_a_shorter_run_it_is_what_the_trials_say():
@@ -76,9 +115,12 @@ def test_for_a_shorter_run_it_is_what_the_trials_say():
 def test_the_span_holds_the_lr_and_those_as_good():
     found = read_optimum(trials_of({0.01: 1.02, 0.02: 1.0, 0.04: 1.03, 0.16: 2.0}), horizon=64)
     assert isinstance(found, Suggestion)
-    assert found.low == pytest.approx(0.01 / math.sqrt(2))
-    assert found.high == pytest.approx(0.04 * math.sqrt(2))
-    assert found.low <= found.lr <= found.high
+    # And in any case 1.7 octaves on either side.
+    assert found.low == pytest.approx(found.lr / 2**1.7)
+    assert found.high == pytest.approx(found.lr * 2**1.7)
+    wide = read_optimum(trials_of({1e-3: 1.0, 0.01: 1.01, 0.1: 1.0}), horizon=64)
+    assert wide.low == pytest.approx(1e-3)
+    assert wide.high == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(

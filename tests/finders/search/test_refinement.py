@@ -123,6 +123,25 @@ def test_the_budget_is_never_exceeded(budget, steps_per_trial, final_steps, seed
     assert trials.steps <= budget
 
 
+def test_long_trials_begin_at_the_upper_end_of_a_plateau_of_short_ones():
+    def loss(lr, length):
+        short = 1.0 if 3e-4 < lr < 0.1 else 3.0
+        return short if length == 15 else bowl(0.05)(lr, length) - 0.9
+
+    trials = search(Refinement(1e-5, 1.0), loss)
+    first = trials.at_stage("final")[0].lr
+    assert first == max(trial.lr for trial in trials.at_stage("coarse", "fine") if trial.loss == 1.0)
+    assert abs(math.log2(read_optimum(trials, horizon=150).lr / 0.05)) < 0.5
+
+
+def test_a_small_budget_leaves_2x_to_the_long_trials():
+    for budget, octaves in ((200, {2}), (None, {1, 2})):
+        trials = search(Refinement(1e-4, 1.0, budget=budget), bowl(0.01))
+        best = min(trials.at_stage("coarse"), key=lambda trial: trial.loss).lr
+        found = {round(abs(math.log2(trial.lr / best))) for trial in trials.at_stage("fine")}
+        assert found == octaves
+
+
 def test_a_larger_budget_goes_into_longer_final_trials():
     lengths = [
         search(Refinement(1e-4, 1.0, 16, 1000, budget), bowl(0.01)).at_stage("final")[0].length
