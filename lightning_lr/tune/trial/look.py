@@ -27,6 +27,9 @@ _WRITERS = {
     "Checkpoint", "ProgressBar", "ModelSummary", "SaveConfigCallback", "LearningRateMonitor",
     "DeviceStatsMonitor", "LearningRateFinder", "BatchSizeFinder", "Finder", "LRLogger", "PlateauDetector",
 }  # fmt: skip
+_NO_STEP = (
+    "This fit trains nothing: the training loader has no batches, or the Trainer's bounds allow no step."
+)
 
 
 class _Seen(SystemExit):
@@ -98,6 +101,11 @@ class Look(BaseCallback):
             is_plain = isinstance(exception, misconfigurations())
             told = str(exception) if is_plain else "".join(traceback.format_exception(exception))
             self._tell("failed", error=str(exception), traceback=told)
+
+    @override
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Only a fit without a batch comes to its end.
+        self._tell("failed", error=_NO_STEP, traceback=_NO_STEP)
 
     def _tell(self, kind: str, **values: Any) -> None:
         if self._line is not None:

@@ -123,6 +123,8 @@ class TrialProcess:
         """How the command failed, in one line that is the same if it fails in the same way again."""
         if "failed" in self.told:
             return str(self.told["failed"]["error"])
+        if "finished" in self.told:
+            return "The fit ended without a validation: let the Trainer validate, and train for long enough."
         code = self._process.returncode
         if code is not None and code < 0:
             return f"It was ended by {signal.Signals(-code).name}."

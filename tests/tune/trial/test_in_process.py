@@ -110,6 +110,14 @@ def test_a_look_at_a_fit_that_gives_no_such_value(told, monkeypatch):
     assert kinds(told) == ["failed"]
 
 
+def test_a_look_at_a_fit_without_a_step(told, monkeypatch):
+    run(monkeypatch, "look", Toy(), lr=None, epochs=0)
+
+    [(kind, values)] = told
+    assert kind == "failed"
+    assert values["error"].startswith("This fit trains nothing")
+
+
 def test_a_fit_outside_of_a_trial_is_left_alone(told, monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
     fit_of_trial(Trainer.fit, trainer(max_epochs=1), Toy())

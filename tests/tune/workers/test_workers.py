@@ -100,7 +100,11 @@ def test_without_pruning_all_are_trained_to_the_end(tmp_path):
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [("fails=yes", "so it goes\nValueError: broken"), ("dies=yes", "It was ended by SIGKILL.")],
+    [
+        ("epochs=0", "The fit ended without a validation"),
+        ("fails=yes", "so it goes\nValueError: broken"),
+        ("dies=yes", "It was ended by SIGKILL."),
+    ],
 )
 def test_a_script_that_fails_twice_in_the_same_way_ends_the_study(tmp_path, option, message):
     made = workers(tmp_path, option, limit=5)
