@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 
 from lightning_lr.decay.plan import Plan
+from lightning_lr.fit.names import plain_name, short_names
 
 __all__ = ["Schedule", "is_pattern"]
 
@@ -49,9 +50,8 @@ class Schedule:
 
     def key_of(self, name: str) -> str | None:
         """Return the key of `others` that names a group of this name, or None."""
-        keys = {key.removeprefix("lr/").removeprefix("lr-"): key for key in self.others}
-        optimizer, _, own = name.removeprefix("lr/").removeprefix("lr-").partition("/")
-        candidates = [own, f"{optimizer}/{own}", optimizer] if own else [optimizer, "pg1"]
+        keys = {plain_name(key): key for key in self.others}
+        candidates = short_names(name)
         exact = (keys[each] for each in candidates if each in keys)
         fitting = (given for key, given in keys.items() if any(fnmatchcase(each, key) for each in candidates))
         return next(exact, next(fitting, None))

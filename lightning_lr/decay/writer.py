@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from lightning_lr.decay.report import take_in_added
 from lightning_lr.decay.schedule import Schedule, is_pattern
 from lightning_lr.fit.lightnings import BaseFinetuning, MisconfigurationException, Trainer
+from lightning_lr.fit.names import plain_name
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.fit.optimizers import group_names
 from lightning_lr.fit.target import Target
@@ -83,7 +84,7 @@ def names_of(optimizers: Sequence[Optimizer]) -> list[str]:
         named = group_names(optimizers)
     except ValueError as error:
         raise MisconfigurationException(f"LRDecay(policies=...): {error}") from error
-    return [name.removeprefix("lr-") for names in named for name in names]
+    return [plain_name(name) for names in named for name in names]
 
 
 def check_names(trainer: Trainer, schedule: Schedule) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-__all__ = ["group_names", "is_same_lr", "lrs_by_group", "plain_name", "short_names", "with_inner"]
+__all__ = ["group_names", "is_same_lr", "lrs_by_group", "with_inner"]
 
 # A tensor of 32 bits rounds an LR, and rescaling rounds the base LR and the LR separately.
 _ROUNDING = 1e-6
@@ -70,27 +70,6 @@ def group_names(
         name = given or f"lr-{type(optimizer).__name__}"
         named[id(optimizer)] = f"{name}-{repeats}" if repeats > 0 else name
     return [_suffixed(named[id(optimizer)], optimizer.param_groups) for optimizer in optimizers]
-
-
-def plain_name(name: str) -> str:
-    """Return the name of a group without what says that it is an LR, in `group_names` or LRLogger.
-
-    Example:
-        >>> plain_name("lr-AdamW/head"), plain_name("lr/AdamW/head"), plain_name("head")
-        ('AdamW/head', 'AdamW/head', 'head')
-    """
-    return name.removeprefix("lr/").removeprefix("lr-")
-
-
-def short_names(name: str) -> list[str]:
-    """Return what a user may call a group, given its name in `group_names` or LRLogger, the shortest first.
-
-    Example:
-        >>> short_names("lr-AdamW/head"), short_names("lr/SGD")
-        (['head', 'AdamW/head', 'AdamW'], ['SGD', 'pg1'])
-    """
-    optimizer, _, own = plain_name(name).partition("/")
-    return [own, f"{optimizer}/{own}", optimizer] if own else [optimizer, "pg1"]
 
 
 def _suffixed(name: str, groups: list[dict[str, Any]]) -> list[str]:

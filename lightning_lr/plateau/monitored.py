@@ -159,8 +159,10 @@ class TrainingLoss:
         """Add the loss of a training batch."""
         loss, divided_by = training_loss(trainer, outputs)
         if loss is not None:
-            # Half precision must not round the sum.
-            self._mean.add(loss.reshape(()).float() * divided_by)
+            # At every step, so as few operations as there can be. Half precision must not round the sum.
+            loss = loss if loss.ndim == 0 else loss.reshape(())
+            loss = loss if loss.dtype == torch.float32 else loss.float()
+            self._mean.add(loss if divided_by == 1 else loss * divided_by)
 
     def take(self, trainer: Trainer) -> float:
         """Return the mean over batches and ranks, and start again; NaN if there was no loss."""

@@ -174,6 +174,8 @@ class PlateauDetector(BaseCallback):
         self.monitor = monitor
         self.mode: Mode = mode
         self.every_n_steps = every_n_steps
+        every = {} if every_n_steps is None else {"every_n_steps": every_n_steps}
+        self._state_key = state_key(self, monitor=monitor, mode=mode, **every)
         self.detector = detector
         self.on_plateau = checked_actions("on_plateau", on_plateau)
         self.on_overfitting = checked_actions("on_overfitting", on_overfitting)
@@ -201,8 +203,8 @@ class PlateauDetector(BaseCallback):
     @property
     @override
     def state_key(self) -> str:
-        every = {} if self.every_n_steps is None else {"every_n_steps": self.every_n_steps}
-        return state_key(self, monitor=self.monitor, mode=self.mode, **every)
+        # Lightning asks before every hook.
+        return self._state_key
 
     @property
     def verdict(self) -> Verdict | None:

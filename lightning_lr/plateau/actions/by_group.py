@@ -6,8 +6,9 @@ from typing import Any
 from torch import Tensor
 
 from lightning_lr.fit.lightnings import MisconfigurationException, Trainer
+from lightning_lr.fit.names import plain_name, short_names
 from lightning_lr.fit.neighbors import schedulers_of
-from lightning_lr.fit.optimizers import group_names, plain_name, short_names
+from lightning_lr.fit.optimizers import group_names
 from lightning_lr.plateau.actions.base import Effect
 from lightning_lr.rates import nominal_lr, nominal_lrs, rescale
 from lightning_lr.schedules.rescaling import nested_schedulers, scales_by_group

@@ -1,4 +1,4 @@
-"""What callbacks cost per step: `python tests/benchmarks/cost/overhead.py [--steps N --repeats R]`.
+"""What callbacks cost per step: `python tests/benchmarks/cost/overhead.py [--groups G]`, see `--help`.
 
 Every round fits every variant once, in random order, so that what else the machine does meets all of them
 alike; what a variant adds is its time minus that of the bare fit of the same round. The time of a step is
@@ -40,9 +40,13 @@ DECAY_BOUND_US = 15.0
 class Regressor(LightningModule):
     """A model so small that its step is little more than Lightning's own work."""
 
+    groups = 1
+
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(4, 1)
+        # Groups that get no gradient: the step of the optimizer costs as much as without them.
+        self.others = nn.ParameterList(torch.zeros(1) for _ in range(self.groups - 1))
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         return self.linear(batch).square().mean()
@@ -51,7 +55,9 @@ class Regressor(LightningModule):
         return self.linear(batch).square().mean()
 
     def configure_optimizers(self) -> Optimizer:
-        return SGD(self.parameters(), lr=0.1)
+        return SGD(
+            [{"params": self.linear.parameters()}, *({"params": [each]} for each in self.others)], lr=0.1
+        )
 
 
 class LoggingRegressor(Regressor):
@@ -91,6 +97,8 @@ VARIANTS = {
 class Batches:
     """The same batch again and again; notes when a block of steps begins, and when the last one is over."""
 
+    clock: Callable[[], float] = staticmethod(time.perf_counter)
+
     def __init__(self, blocks: int) -> None:
         self.blocks = blocks
         self.marks: list[float] = []
@@ -103,7 +111,7 @@ class Batches:
         batch = torch.ones(8, 4)
         for index in range(-WARMUP_STEPS, self.blocks * BLOCK_STEPS + 1):
             if index >= 0 and index % BLOCK_STEPS == 0:
-                self.marks.append(time.perf_counter())
+                self.marks.append(self.clock())
             yield batch
 
 
@@ -218,7 +226,7 @@ def _fit(variant: Variant, blocks: int) -> Cost:
         gc.collect()
         # One validation, when the epoch has ended, in every variant.
         trainer.fit(variant.module(), batches, [torch.ones(8, 4)])
-        tail = time.perf_counter() - batches.marks[-1]
+        tail = batches.clock() - batches.marks[-1]
     block = median(end - start for start, end in pairwise(batches.marks))
     return Cost(block / BLOCK_STEPS * 1e6, tail * 1e3)
 
@@ -242,7 +250,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Cost of the callbacks on a training step.")
     parser.add_argument("--steps", type=int, default=2000, help="steps measured in each fit")
     parser.add_argument("--repeats", type=int, default=7, help="rounds; each fits every variant once")
+    parser.add_argument("--groups", type=int, default=1, help="parameter groups of the optimizer")
+    parser.add_argument(
+        "--cpu",
+        action="store_true",
+        help="CPU time of the process, writing threads included, in place of wall time: for a busy machine",
+    )
     arguments = parser.parse_args()
+    Regressor.groups = arguments.groups
+    if arguments.cpu:
+        Batches.clock = staticmethod(time.process_time)
     times = measure(arguments.steps, arguments.repeats)
     print(report(times, measure_writes(arguments.steps)))
 
