@@ -170,7 +170,8 @@ def set_factor(
             last = of_all if by_group is None else by_group.get(id(group))
             # At every step, and mostly so: floats that nobody has changed.
             if type(base) is float and type(lr) is float and (last is None or lr == base * last):
-                group["lr"] = target.lr(base) if target.min_lr else base * target.factor
+                lr = base * target[0]  # The name would take longer.
+                group["lr"] = lr if lr >= target[1] else target.lr(base)
                 continue
             if "initial_lr" not in group:
                 lr = _checked_lr(optimizer, group)

@@ -44,18 +44,23 @@ class LRWriter:
             For each change by other code since the last step the expected LR and the LR found.
         """
         optimizers = trainer.optimizers
+        if not schedule.others and not schedule.plan.min_lr:
+            # The usual case, and the fastest.
+            return self._write_all(trainer, schedule.plan.factor(step=step, epoch=epoch))
         targets = self._targets(optimizers, schedule, step=step, epoch=epoch)
         if self._last is not None and self.lacks_bases(optimizers):
             take_in_added(trainer, [target.factor for target in targets])
-        if not schedule.others and not schedule.plan.min_lr:
-            # The usual case, and the fastest.
-            factor = targets[0].factor if targets else 1.0
-            changes = set_factor(optimizers, factor, previous=self._last)
-            self._last = factor
-            return changes
         changes = set_factor(optimizers, targets, previous=self._last)
         pairs = zip(_groups(optimizers), targets, strict=True)
         self._last = {id(group): _factor(target, group["initial_lr"]) for group, target in pairs}
+        return changes
+
+    def _write_all(self, trainer: Trainer, factor: float) -> list[tuple[float, float]]:
+        """Write the LRs of groups that all have one factor."""
+        if self._last is not None and self.lacks_bases(trainer.optimizers):
+            take_in_added(trainer, [factor] * len(_groups(trainer.optimizers)))
+        changes = set_factor(trainer.optimizers, factor, previous=self._last)
+        self._last = factor
         return changes
 
     def _targets(
@@ -121,6 +126,8 @@ def _groups(optimizers: Iterable[Optimizer]) -> list[dict[str, Any]]:
 
 
 def _factor(target: Target, base: float | Tensor) -> float:
+    if type(base) is float and base * target.factor >= target.min_lr:
+        return target.factor  # Mostly so.
     # What is on a device is not compared later, and not read.
     on_device = isinstance(base, Tensor) and base.device.type != "cpu"
     return target.factor if on_device else target.factor_of(float(base))
