@@ -379,7 +379,9 @@ class PlateauDetector(BaseCallback):
             "told": one_of(("", *get_args(VerdictState))),
             "records": each_of(read_record),
         }
-        state = read_state(self, state_dict, entries)
+        # What states of version 0.1.0 lack.
+        newer = {"periods": 0, "training_value": TrainingValue(self.monitor).state_dict()}
+        state = read_state(self, state_dict, entries, newer=newer)
         self._state, self._count, self._told = state["detector"], state["count"], state["told"]
         self._periods = state["periods"]
         self._records = state["records"]

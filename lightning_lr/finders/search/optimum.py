@@ -24,7 +24,7 @@ _BREADTH, _SHORT, _FIT, _LEAST_CURVATURE = 0.3, 0.5, 0.005, 1e-4
 _SHARE, _STEEPEST, _MOST_DOUBLINGS = 0.25, -1.0, 3.0
 # In the reported range: trials whose loss is less than that above the best, and so many octaves on either
 # side, within which the best LR of most of the benchmark's tasks is.
-_GOOD, _SPREAD = 0.1, 1.7
+_GOOD, _SPREAD = 0.1, 2.0
 # Losses are float32 numbers: smaller differences are rounding.
 _ROUNDING = 1e-6
 

@@ -17,7 +17,7 @@ START_STEPS = 1
 # Without a validation, the training loss of the last fifth of its steps judges a trial.
 _JUDGED = 5
 # A standard error of few differences is itself uncertain, as Student's distribution says.
-_OF_FEW = 3.0
+_OF_FEW = 1.0
 
 
 class TrialRunner:
@@ -113,7 +113,7 @@ def difference_error(ours: Sequence[float], theirs: Sequence[float], *, is_paire
         >>> round(difference_error([0.1, 0.4, 0.2], [1.0, 4.0, 2.0], is_paired=True), 6)
         0.0
         >>> round(difference_error([-1.0, -1.4], [1.0, 1.0], is_paired=True), 2)
-        0.8
+        0.4
     """
     if not all(map(math.isfinite, [*ours, *theirs])) or not ours or not theirs:
         return 0.0

@@ -40,6 +40,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
 from lightning_lr import LRRangeTest
+from lightning_lr.finders.range_test import lr_range_test
 
 Clock = Callable[[], float]
 
@@ -237,9 +238,11 @@ def _test_and_plain(
     model: Model, steps: int, clock: Clock, *, logger: Logger | None = None
 ) -> tuple[float, float]:
     before, test, after = Mark(steps, clock), _range_test(steps), Mark(steps, clock)
-    make_trainer([before, test, after], logger=logger).fit(
-        Classifier(model.widths), make_loader(model, steps)
-    )
+    # A second, longer ramp would be another cost.
+    with patch.object(lr_range_test, "is_noisy", return_value=False):
+        make_trainer([before, test, after], logger=logger).fit(
+            Classifier(model.widths), make_loader(model, steps)
+        )
     if test.curve is None or len(test.curve.losses) != steps - 1:
         raise RuntimeError(f"The test did not make {steps} steps: {test.suggestion!r}.")
     return after.started - before.started, after.ended - after.started
