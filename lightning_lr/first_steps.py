@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_lr.fit.lightnings import Trainer, rank_zero_warn
+from lightning_lr.fit.lightnings import BaseFinetuning, Trainer, rank_zero_warn
 from lightning_lr.fit.neighbors import Schedules, callbacks_of, schedulers_of
 from lightning_lr.fit.optimizers import is_same_lr, lrs_by_group
 from lightning_lr.output.decisions import Entry, tell
@@ -22,9 +22,10 @@ _CHECKED_STEPS = 2
 class FirstSteps:
     """Compares the LRs of the next two steps of each optimizer with those of now, or of its scheduler.
 
-    A callback that sets LRs by plan compares its own, so beside one nothing is done here, nor with an
-    optimizer that has an LR of its own. A tensor on a GPU is copied there and compared in `flush`, since
-    reading it would wait for the device.
+    A callback that sets LRs by plan compares its own, so beside one nothing is done here, nor beside a
+    BaseFinetuning, which sets those of the groups that it thaws, nor with an optimizer that has an LR of its
+    own. A tensor on a GPU is copied there and compared in `flush`, since reading it would wait for the
+    device.
     """
 
     def __init__(self, name: str) -> None:
@@ -42,7 +43,8 @@ class FirstSteps:
                 that they say they have set.
         """
         self._pending = []
-        if callbacks_of(trainer, Schedules) or own_lr(trainer.optimizers) is not None:
+        sets_lrs = bool(callbacks_of(trainer, Schedules)) or bool(callbacks_of(trainer, BaseFinetuning))
+        if sets_lrs or own_lr(trainer.optimizers) is not None:
             self._left = {}
             return
         owned = [getattr(each, "optimizer", None) for each in schedulers_of(trainer) if before_schedulers]

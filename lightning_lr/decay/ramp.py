@@ -36,7 +36,7 @@ def check_ramp(owner: str, start: object, shape: object) -> None:
         Traceback (most recent call last):
         ValueError: `LRDecay(warmup_start=...)` must be in (0, 1], got 0.0.
     """
-    check_choice(f"{owner}(warmup_shape=...)", shape, _SHAPES)
+    check_choice(f"{owner}(warmup_shape=...)", shape, tuple(_SHAPES))
     interval = "(0, 1]" if shape == "exponential" else "[0, 1]"
     check_number(f"{owner}(warmup_start=...)", start, interval)
 

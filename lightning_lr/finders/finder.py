@@ -86,7 +86,8 @@ class Finder(BaseCallback):
 
     def expect_lrs(self, trainer: Trainer) -> None:
         """Take the LRs of now for those of the next steps, which are compared with them."""
-        self._first_steps.begin(trainer)
+        # Schedulers may step before the next step.
+        self._first_steps.begin(trainer, before_schedulers=True)
 
     @abstractmethod
     def find(self, trainer: Trainer, pl_module: LightningModule) -> Finding:
@@ -112,7 +113,7 @@ class Finder(BaseCallback):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         keep_swa_lrs(trainer)
-        self.expect_lrs(trainer)
+        self._first_steps.begin(trainer)
         check_not_restarted(trainer, self, loaded=bool(self._tested))
         if self.apply and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             # Whenever it tests, nothing is found that cannot be used.
@@ -211,7 +212,7 @@ class Finder(BaseCallback):
         if self.apply and isinstance(decision, Suggestion):
             train_with(trainer, pl_module, old=old_lr, new=decision.lr)
             effect = f"LR {old_lr:.3g} -> {decision.lr:.3g}" + told_of_schedule(trainer, decision.lr)
-        self.expect_lrs(trainer)
+        self._first_steps.begin(trainer)
         if self.stop_after:
             self._stop(trainer)
         points = [] if finding.evidence is None else self._place(trainer, finding.evidence.points)

@@ -18,7 +18,7 @@ from lightning_lr.fit.lightnings import (
     Trainer,
     TrainerFn,
 )
-from lightning_lr.fit.neighbors import Charts, callbacks_of, write_schedules
+from lightning_lr.fit.neighbors import Charts, WatchesLRs, callbacks_of, write_schedules
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.saved_state import Read, count, each_of, one_of
 from lightning_lr.output.points import logged_step, next_step
@@ -174,8 +174,7 @@ class PlateauDetector(BaseCallback):
         self.monitor = monitor
         self.mode: Mode = mode
         self.every_n_steps = every_n_steps
-        every = {} if every_n_steps is None else {"every_n_steps": every_n_steps}
-        self._state_key = state_key(self, monitor=monitor, mode=mode, **every)
+        self._state_key: str | None = None
         self.detector = detector
         self.on_plateau = checked_actions("on_plateau", on_plateau)
         self.on_overfitting = checked_actions("on_overfitting", on_overfitting)
@@ -203,7 +202,10 @@ class PlateauDetector(BaseCallback):
     @property
     @override
     def state_key(self) -> str:
-        # Lightning asks before every hook.
+        # Kept, since Lightning asks before every hook.
+        if self._state_key is None:
+            every = {} if self.every_n_steps is None else {"every_n_steps": self.every_n_steps}
+            self._state_key = state_key(self, monitor=self.monitor, mode=self.mode, **every)
         return self._state_key
 
     @property
@@ -251,6 +253,12 @@ class PlateauDetector(BaseCallback):
         is_first = callbacks_of(trainer, PlateauDetector)[0] is self
         self._reactions.begin(trainer, monitor=self.monitor, mode=self.mode, is_first=is_first)
 
+    def expect_lrs(self, trainer: Trainer) -> None:
+        """Take the LRs of now for those of the next steps, if no other callback watches them."""
+        if callbacks_of(trainer, WatchesLRs)[0] is self:
+            # Schedulers may step between a validation and the next step.
+            self._first_steps.begin(trainer, before_schedulers=True)
+
     def check_fit(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a fit whose loaders are set up but whose validations cannot be judged; all ranks call it.
 
@@ -270,7 +278,7 @@ class PlateauDetector(BaseCallback):
         self._run_length = RunLength(trainer, pl_module)
         if next_step(trainer) > 0:
             if any(record.effects for record in self._records):
-                self._first_steps.begin(trainer)
+                self.expect_lrs(trainer)
             return
         self._tell_if_too_few(trainer, self._run_length.planned(trainer, self.every_n_steps))
         if None in (self.on_plateau, self.on_overfitting, self.on_divergence):
@@ -416,5 +424,3 @@ class PlateauDetector(BaseCallback):
             self._state = self.detector.after_change(self._state)
         if effects:
             write_schedules(trainer)
-            # Schedulers may step between a validation and the next step.
-            self._first_steps.begin(trainer, before_schedulers=True)

@@ -13,10 +13,6 @@ import sys
 import time
 from pathlib import Path
 
-spec = json.loads(os.environ["LIGHTNING_LR_TRIAL"])
-options = dict(each.split("=") for each in sys.argv[1:])
-line = socket.create_connection(("127.0.0.1", spec["port"])).makefile("rwb")
-
 
 def ask(kind, **values):
     line.write(json.dumps({"kind": kind, "token": spec["token"], **values}).encode() + b"\n")
@@ -56,8 +52,12 @@ def fit(lr):
         time.sleep(600)
 
 
-if spec["task"] == "look":
-    if "quits" not in options:
-        ask("seen", own=2.0**-7, found=2.0**-4, reason="", folder="")
-else:
-    fit(spec["lr"])
+if __name__ == "__main__":
+    spec = json.loads(os.environ["LIGHTNING_LR_TRIAL"])
+    options = dict(each.split("=") for each in sys.argv[1:])
+    line = socket.create_connection(("127.0.0.1", spec["port"])).makefile("rwb")
+    if spec["task"] == "look":
+        if "quits" not in options:
+            ask("seen", own=2.0**-7, found=2.0**-4, reason="", folder="")
+    else:
+        fit(spec["lr"])

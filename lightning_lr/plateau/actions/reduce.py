@@ -66,11 +66,16 @@ class ReduceLR(Action):
     def __post_init__(self) -> None:
         check_number("ReduceLR(factor=...)", self.factor, "(0, 1)")
         check_number("ReduceLR(min_lr=...)", self.min_lr, "[0, inf)")
+        if self.min_lrs is not None and not isinstance(self.min_lrs, Mapping):
+            raise TypeError(
+                f"`ReduceLR(min_lrs=...)` must be LRs by the names of groups, got {self.min_lrs}."
+            )
         for name, lr in (self.min_lrs or {}).items():
             check_number(f"ReduceLR(min_lrs={{{name!r}: ...}})", lr, "[0, inf)")
         check_count("ReduceLR(cooldown=...)", self.cooldown, minimum=0)
         check_number("ReduceLR(final_decay=...)", self.final_decay, "[0, 1]")
-        if isinstance(self.groups, str):
+        named = self.groups is None or isinstance(self.groups, list | tuple)
+        if not named or any(not isinstance(name, str) for name in self.groups or ()):
             raise TypeError(f"`ReduceLR(groups=...)` must be a list of names, got {self.groups!r}.")
 
     @property

@@ -87,7 +87,7 @@ def search_where_one_loss_is_nan(root):
             lr = self.trainer.optimizers[0].param_groups[0]["lr"]
             return loss * math.nan if self.global_rank == 1 and lr > 0.05 else loss
 
-    search = LRSearch(steps_per_trial=6, final_steps=12, budget=80)
+    search = LRSearch(final_steps=40, budget=300)
     fit(Breaks(0.01), search, max_epochs=1, root=root)
     return search.state_dict()
 

@@ -119,7 +119,8 @@ def test_a_validation_counts_as_nan_where_one_rank_has_none_other(alike, hostile
 
 def test_a_rank_may_return_no_loss_under_manual_optimization(alike, hostile):
     found = alike("manual_steps_where_one_rank_returns_no_loss")
-    assert len(found["test"]["curve"]["losses"]) == 20
+    # Noise hides the fall, so a second ramp took three times the steps.
+    assert len(found["test"]["curve"]["losses"]) == 60
     assert found["batches"] == 2 * 5 - 1
     curve = scalars(hostile[0] / "manual_steps_where_one_rank_returns_no_loss")["loss/train"]
     assert [x for x, _ in curve] == list(range(10))
