@@ -87,8 +87,8 @@ def search_where_one_loss_is_nan(root):
             lr = self.trainer.optimizers[0].param_groups[0]["lr"]
             return loss * math.nan if self.global_rank == 1 and lr > 0.05 else loss
 
-    search = LRSearch(final_steps=40, budget=300)
-    fit(Breaks(0.01), search, max_epochs=1, root=root)
+    search = LRSearch(final_steps=40, budget=300, score="train")
+    fit(Breaks(0.01), search, max_epochs=8, root=root)
     return search.state_dict()
 
 
