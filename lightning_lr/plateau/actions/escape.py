@@ -30,8 +30,9 @@ class Escape(Action):
     pass without success, weights and optimizer states go back to those from before the escape, which are kept
     on the CPU and in checkpoints until then.
 
-    It does not pay, so it is never a default: on the nine runs of `tests/benchmarks/plateau`, three seeds each,
-    raising the LR on the first plateau ended 0.5 % higher than lowering it, from 12 % higher to 6 % lower.
+    It does not pay, so it is never a default: on the nine runs of `tests/benchmarks/plateau`, three seeds
+    each, raising the LR on the first plateau ended 0.5 % higher than lowering it, from 12 % higher to 6 %
+    lower.
 
     Args:
         factor: How much to raise, in (1, inf). The LR is multiplied by it; a momentum m becomes
