@@ -141,3 +141,13 @@ def test_where_the_trials_do_not_tell_there_is_a_reason(trials, reason):
 def test_a_single_trial_that_is_better_than_nothing_is_taken():
     found = read_optimum(trials_of({0.1: 1.0, 0.2: math.inf}), horizon=64)
     assert found.lr == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("start", [3.0, 0.0])
+def test_longer_trials_that_end_above_the_start_are_read_without_an_overflow(start):
+    short = [Trial(lr, start + each, 15, 15, "fine") for lr, each in ((0.01, -0.5), (0.02, -1), (0.04, 2))]
+    long = [Trial(lr, start + each, 90, 90, "final") for lr, each in ((0.01, 0.5), (0.02, 0.1), (0.04, 9))]
+    # Warnings are errors.
+    found = read_optimum(Trials(start, "validation loss", (*short, *long)), horizon=90)
+    assert isinstance(found, Suggestion)
+    assert 0.01 < found.lr < 0.03
