@@ -212,7 +212,7 @@ def take_floor(policy: Any) -> None:
     Args:
         policy: A frozen dataclass with both fields, not checked yet.
     """
-    name, floor, end = type(policy).__name__, as_number(policy.floor), policy.end
+    name, floor, end = type(policy).__name__, as_number(policy.floor), as_number(policy.end)
     if floor is None:
         return
     warnings.warn(
