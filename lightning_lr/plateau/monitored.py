@@ -135,11 +135,12 @@ class _Mean:
         self._sum = value + self._sum
         self._count += 1
 
-    def take(self) -> tuple[float, int]:
-        """Return sum and count, and start again."""
-        taken = float(self._sum), self._count
+    def take(self, trainer: Trainer) -> float | None:
+        """Return the mean over all ranks, None if no value was added, and start again; all ranks call it."""
+        sums = torch.tensor([float(self._sum), self._count], dtype=torch.float64)
         self._sum, self._count = 0.0, 0
-        return taken
+        total, count = sum_over_ranks(trainer, sums).tolist()
+        return total / count if count else None
 
     def state_dict(self) -> dict[str, Any]:
         return {"sum": float(self._sum), "count": self._count}
@@ -164,9 +165,9 @@ class TrainingLoss:
             loss = loss if loss.dtype == torch.float32 else loss.float()
             self._mean.add(loss if divided_by == 1 else loss * divided_by)
 
-    def take(self, trainer: Trainer) -> float:
-        """Return the mean over batches and ranks, and start again; NaN if there was no loss."""
-        return _mean_of_sums(trainer, self._mean)
+    def take(self, trainer: Trainer) -> float | None:
+        """Return the mean over batches and ranks, None if there was no loss, and start again."""
+        return self._mean.take(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint."""
@@ -187,34 +188,36 @@ class TrainingValue:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._is_loss = name in (TRAINING, "train_loss")
         self._seen: Tensor | None = None
         self._logged = _Mean()
-        self._loss = TrainingLoss()
 
-    def add(self, trainer: Trainer, outputs: Any) -> None:
-        """Add a training batch."""
-        if self._name != TRAINING:
-            # The Trainer keeps a logged value, as the same tensor, until the next one.
-            logged = trainer.callback_metrics.get(self._name)
-            if logged is not None and logged is not self._seen:
-                self._logged.add(logged.detach().reshape(()).float())
-            self._seen = logged
-        if self._is_loss:
-            self._loss.add(trainer, outputs)
+    def add(self, trainer: Trainer) -> None:
+        """Add what a training batch has logged."""
+        if self._name == TRAINING:
+            return
+        # The Trainer keeps a logged value, as the same tensor, until the next one.
+        logged = trainer.callback_metrics.get(self._name)
+        if logged is not None and logged is not self._seen:
+            self._logged.add(logged.detach().reshape(()).float())
+        self._seen = logged
 
-    def take(self, trainer: Trainer) -> tuple[float | None, list[str]]:
+    def take(self, trainer: Trainer, training_loss: float | None) -> tuple[float | None, list[str]]:
         """Return the mean over batches and ranks, None if no rank has a value, and start again.
 
         All ranks call it. The second value is all names that there were.
+
+        Args:
+            trainer: The Trainer.
+            training_loss: The mean of the losses that `training_step` returned.
         """
-        values = [_mean_of_sums(trainer, self._logged), self._loss.take(trainer)]
-        value = next((each for each in values if not math.isnan(each)), None)
-        return value, sorted({TRAINING, *trainer.callback_metrics})
+        logged = self._logged.take(trainer)
+        is_loss = logged is None and self._name in (TRAINING, "train_loss")
+        names = {*trainer.callback_metrics} | ({TRAINING} if training_loss is not None else set())
+        return training_loss if is_loss else logged, sorted(names)
 
     def missing(self, trainer: Trainer, names: Iterable[str]) -> MisconfigurationException:
         """Return the error for steps without the value."""
-        there = ", ".join(map(repr, names))
+        there = ", ".join(map(repr, names)) or "nothing"
         return MisconfigurationException(
             f"`PlateauDetector(monitor={self._name!r}, every_n_steps=...)`: training gave no {self._name!r}."
             f" There is {there}. Monitor one of these; or call `self.log({self._name!r}, ...)` in"
@@ -223,14 +226,8 @@ class TrainingValue:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint."""
-        return {"logged": self._logged.state_dict(), "loss": self._loss.state_dict()}
+        return self._logged.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint; raises ValueError if the state is not valid."""
-        read_entries(state, {"logged": self._logged.load_state_dict, "loss": self._loss.load_state_dict})
-
-
-def _mean_of_sums(trainer: Trainer, mean: _Mean) -> float:
-    sums = torch.tensor(mean.take(), dtype=torch.float64)
-    total, count = sum_over_ranks(trainer, sums).tolist()
-    return total / count if count else math.nan
+        self._logged.load_state_dict(state)

@@ -312,12 +312,13 @@ class PlateauDetector(BaseCallback):
         self._training_loss.add(trainer, outputs)
         if self.every_n_steps is None:
             return
-        self._training_value.add(trainer, outputs)
+        self._training_value.add(trainer)
         periods = trainer.global_step // self.every_n_steps
         if periods > self._periods:
             self._periods = periods
-            value, names = self._training_value.take(trainer)
-            self._note(trainer, pl_module, value, names)
+            training_loss = self._training_loss.take(trainer)
+            value, names = self._training_value.take(trainer, training_loss)
+            self._note(trainer, pl_module, value, training_loss, names)
 
     @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -343,17 +344,23 @@ class PlateauDetector(BaseCallback):
             and self.every_n_steps is None
         ):
             value, names = self._value.finish(trainer)
-            self._note(trainer, pl_module, value, names)
+            self._note(trainer, pl_module, value, self._training_loss.take(trainer), names)
 
     def _note(
-        self, trainer: Trainer, pl_module: LightningModule, value: float | None, names: list[str]
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        value: float | None,
+        training_loss: float | None,
+        names: list[str],
     ) -> None:
+        """Judge a value, which may be missing, and the mean training loss since the one before."""
         self._first_steps.flush(trainer)
-        training_loss = self._training_loss.take(trainer)
         if value is not None:
             length = self._run_length
             total = length.validations(trainer, self._count + 1) if length else math.inf
-            self._judge(trainer, pl_module, Observation(value, training_loss, total))
+            known = math.nan if training_loss is None else training_loss
+            self._judge(trainer, pl_module, Observation(value, known, total))
         elif not self._count:
             source = self._value if self.every_n_steps is None else self._training_value
             raise source.missing(trainer, names)

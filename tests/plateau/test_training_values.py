@@ -11,7 +11,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_lr import LRLogger, PlateauDetector
-from lightning_lr.plateau import Patience, ReduceLR, RestoreBest
+from lightning_lr.plateau import Patience, Progress, ReduceLR, RestoreBest
 
 UNVALIDATED = {"limit_val_batches": 0, "max_epochs": 4}
 
@@ -157,3 +157,27 @@ def test_several_detectors_on_several_values_judge_and_act_in_one_trainer(tmp_pa
 def test_a_wrong_number_of_steps_is_refused(wrong, error, message):
     with pytest.raises(error, match=rf"PlateauDetector\(every_n_steps=...\).*{message}"):
         PlateauDetector(every_n_steps=wrong)
+
+
+@pytest.mark.parametrize("monitor", ["loss/train", "stall"])
+def test_a_training_value_that_is_nan_is_judged_and_not_taken_for_missing(monitor):
+    class Breaking(Logging):
+        def script(self, step):
+            return math.nan
+
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch, batch_idx) * math.nan
+
+    judge = judge_of(monitor, detector=Progress(), on_divergence=[])
+    fit(Breaking(sgd, batches=4), judge, **UNVALIDATED)
+    assert [math.isnan(record.value) for record in judge.records] == [True] * 5
+    assert judge.verdict.state == "diverging"
+
+
+def test_a_module_that_returns_no_loss_is_not_told_that_there_is_one():
+    class Silent(ManualStalling):
+        def training_step(self, batch, batch_idx):
+            super().training_step(batch, batch_idx)
+
+    with pytest.raises(MisconfigurationException, match=r"training gave no 'loss/train'\. There is nothing"):
+        fit(Silent(batches=4), judge_of(), **UNVALIDATED)
