@@ -6,14 +6,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
+from lightning_lr.fit.lightnings import BaseCallback, LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.losses import ValidationLoss, training_loss
 from lightning_lr.fit.ranks import gather_from_ranks, mean_over_ranks, rank_sum, sum_over_ranks
 from lightning_lr.fit.run_length import check_epochs_end_together, run_length
 from lightning_lr.fit.saved_state import count, number, read_entries
 
-__all__ = ["MonitoredValue", "RunLength", "TrainingLoss", "TrainingValue", "check_validations"]
+__all__ = [
+    "MonitoredValue",
+    "ReadsValidations",
+    "RunLength",
+    "TrainingLoss",
+    "TrainingValue",
+    "check_validations",
+]
 
 RETURNED = "loss/val"
 TRAINING = "loss/train"
@@ -122,6 +130,28 @@ class MonitoredValue:
             f" one of these; or call `self.log({self._name!r}, ...)` in `validation_step`; or return the loss"
             " from it and monitor 'loss/val'."
         )
+
+
+class ReadsValidations(BaseCallback):
+    """A callback with a value that it reads of every validation, and takes in `on_validation_end`."""
+
+    _value: MonitoredValue
+
+    @override
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._value.start(trainer)
+
+    @override
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._value.add(outputs, batch, loader=dataloader_idx)
 
 
 class _Mean:

@@ -12,7 +12,6 @@ from lightning_lr.checks import check_choice, check_count
 from lightning_lr.first_steps import FirstSteps
 from lightning_lr.fit.internals import keep_swa_lrs, state_key
 from lightning_lr.fit.lightnings import (
-    BaseCallback,
     LightningModule,
     MisconfigurationException,
     Trainer,
@@ -28,6 +27,7 @@ from lightning_lr.plateau.detectors.base import Detector, Mode, Observation, Sta
 from lightning_lr.plateau.detectors.progress import Progress
 from lightning_lr.plateau.monitored import (
     MonitoredValue,
+    ReadsValidations,
     RunLength,
     TrainingLoss,
     TrainingValue,
@@ -59,7 +59,7 @@ _WAY_OUT = (
 _REMEMBERED = 1000
 
 
-class PlateauDetector(BaseCallback):
+class PlateauDetector(ReadsValidations):
     """Judge every validation as improving, plateau, overfitting, diverging or undecided, and act on it.
 
     On a plateau, improvement is too slow to be worth waiting for. The training loss, which the callback reads
@@ -319,22 +319,6 @@ class PlateauDetector(BaseCallback):
             training_loss = self._training_loss.take(trainer)
             value, names = self._training_value.take(trainer, training_loss)
             self._note(trainer, pl_module, value, training_loss, names)
-
-    @override
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._value.start(trainer)
-
-    @override
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._value.add(outputs, batch, loader=dataloader_idx)
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

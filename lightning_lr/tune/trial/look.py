@@ -8,14 +8,13 @@ from typing_extensions import override
 
 from lightning_lr.finders import LRRangeTest, Suggestion
 from lightning_lr.fit.lightnings import (
-    BaseCallback,
     LightningModule,
     MisconfigurationException,
     Trainer,
     lightning_of,
     misconfigurations,
 )
-from lightning_lr.plateau.monitored import MonitoredValue
+from lightning_lr.plateau.monitored import MonitoredValue, ReadsValidations
 from lightning_lr.tune.trial.line import Line
 from lightning_lr.tune.trial.spec import Spec
 from lightning_lr.tune.trial.trial_callback import check_lr_can_be_put_in, missing
@@ -36,7 +35,7 @@ class _Seen(SystemExit):
     """Ends the script, like `sys.exit(0)`."""
 
 
-class Look(BaseCallback):
+class Look(ReadsValidations):
     """Ends a fit at its first batch, when all has been seen."""
 
     def __init__(self, spec: Spec) -> None:
@@ -72,22 +71,6 @@ class Look(BaseCallback):
         if trainer.is_global_zero:
             self._tell("seen", **self._seen)
         raise _Seen(0)
-
-    @override
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._value.start(trainer)
-
-    @override
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._value.add(outputs, batch, loader=dataloader_idx)
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

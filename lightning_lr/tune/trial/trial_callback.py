@@ -13,7 +13,7 @@ from lightning_lr.finders.finder import Finder, train_with
 from lightning_lr.fit.lightnings import BaseCallback, LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.peaks import check_schedules_follow, peak_lr
-from lightning_lr.plateau.monitored import MonitoredValue
+from lightning_lr.plateau.monitored import MonitoredValue, ReadsValidations
 from lightning_lr.schedules.own_lrs import own_lr
 from lightning_lr.tune.trial.line import Line
 from lightning_lr.tune.trial.spec import Spec
@@ -72,7 +72,7 @@ class PutIn(BaseCallback):
             )
 
 
-class TrialCallback(PutIn):
+class TrialCallback(PutIn, ReadsValidations):
     """Reports to the worker; only rank 0 does, and what it is answered holds for all ranks."""
 
     def __init__(self, spec: Spec) -> None:
@@ -93,22 +93,6 @@ class TrialCallback(PutIn):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._loss = outputs
-
-    @override
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._value.start(trainer)
-
-    @override
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._value.add(outputs, batch, loader=dataloader_idx)
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
