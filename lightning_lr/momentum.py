@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_lr.fit.optimizers import is_same_lr
+from lightning_lr.fit.optimizers import differs, groups_of
 
 __all__ = ["momenta", "momentum_of", "set_momenta", "set_weight_decay"]
 
@@ -30,7 +30,7 @@ def momentum_of(group: Mapping[str, Any]) -> float | Tensor | None:
 
 def momenta(optimizers: Iterable[Optimizer]) -> list[float | None]:
     """Return the momentum of every group in order; reading one on a device waits for it."""
-    found = [momentum_of(group) for group in _groups(optimizers)]
+    found = [momentum_of(group) for group in groups_of(optimizers)]
     return [None if momentum is None else float(momentum) for momentum in found]
 
 
@@ -59,12 +59,12 @@ def set_momenta(
         (0.8, 0.999)
     """
     changes: list[tuple[float, float]] = []
-    for group, value in zip(_groups(optimizers), values, strict=True):
+    for group, value in zip(groups_of(optimizers), values, strict=True):
         now = momentum_of(group)
         if value is None or now is None:
             continue
         expected = (previous or {}).get(id(group))
-        if expected is not None and _differ(now, expected):
+        if expected is not None and differs(now, expected):
             changes.append((expected, float(now)))
         if isinstance(now, Tensor):
             now.fill_(value)
@@ -99,22 +99,13 @@ def set_weight_decay(
         (0.005, 0.01)
     """
     changes = []
-    for group in _groups(optimizers):
+    for group in groups_of(optimizers):
         now: float | Tensor | None = group.get("weight_decay")
         if now is None:
             continue
         own: float | Tensor = group.setdefault("initial_weight_decay", now)
-        if own is not now and previous is not None and _differ(now, expected := own * previous):
+        if own is not now and previous is not None and differs(now, expected := own * previous):
             changes.append((float(expected), float(now)))
             own = group["initial_weight_decay"] = now / (previous or 1.0)
         group["weight_decay"] = own * factor
     return changes
-
-
-def _groups(optimizers: Iterable[Optimizer]) -> list[ParamGroup]:
-    return [group for optimizer in optimizers for group in optimizer.param_groups]
-
-
-def _differ(found: float | Tensor, expected: float | Tensor) -> bool:
-    on_device = isinstance(found, Tensor) and found.device.type != "cpu"
-    return not on_device and not is_same_lr(found, expected)

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import SWALR
 from lightning_lr.checks import check_number
 from lightning_lr.fit.lightnings import Trainer
 from lightning_lr.fit.neighbors import schedulers_of
-from lightning_lr.fit.optimizers import is_same_lr
+from lightning_lr.fit.optimizers import differs, groups_of
 from lightning_lr.fit.target import Target
 from lightning_lr.schedules.copies import UncopyableError
 from lightning_lr.schedules.evaluation import makes_no_difference
@@ -93,7 +93,7 @@ def adopt_groups(
 
 def _separate_bases(optimizers: Iterable[Optimizer]) -> None:
     """Give base LRs a tensor of their own where they are the very tensor of an LR."""
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    groups = groups_of(optimizers)
     of_lrs = {id(group["lr"]) for group in groups if isinstance(group.get("lr"), Tensor)}
     for group in groups:
         if id(group.get("initial_lr")) in of_lrs:
@@ -102,7 +102,7 @@ def _separate_bases(optimizers: Iterable[Optimizer]) -> None:
 
 def _bases_by_tensor(optimizers: Iterable[Optimizer]) -> dict[int, float | Tensor]:
     """Return the base LRs of groups whose LR is a tensor, which groups without a base LR may share."""
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    groups = groups_of(optimizers)
     return {
         id(group["lr"]): group["initial_lr"]
         for group in groups
@@ -176,7 +176,7 @@ def set_factor(
             if "initial_lr" not in group:
                 lr = _checked_lr(optimizer, group)
                 group["initial_lr"] = _bases_by_tensor(optimizers).get(id(group["lr"]), lr)
-            elif last is not None and _differ(group["lr"], expected := group["initial_lr"] * last):
+            elif last is not None and differs(group["lr"], expected := group["initial_lr"] * last):
                 changes.append((float(expected), float(group["lr"])))
                 group["initial_lr"] = group["lr"] / (last or 1.0)
             late.append((group, target))
@@ -335,12 +335,6 @@ def begin_again(_: Sequence[Optimizer], schedulers: Sequence[Any]) -> None:
             # With ReduceLROnPlateau alone there is no base LR.
             _write(group, "lr", group["initial_lr"] if "initial_lr" in group else group["lr"])
     start_again(schedulers)
-
-
-def _differ(found: float | Tensor, expected: float | Tensor) -> bool:
-    if isinstance(found, Tensor) and found.device.type != "cpu":
-        return False
-    return not is_same_lr(found, expected)
 
 
 def _write(group: ParamGroup, key: str, value: float | Tensor) -> None:

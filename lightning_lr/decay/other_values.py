@@ -7,6 +7,7 @@ from torch.optim import Optimizer
 from lightning_lr.decay.report import tell_other_change
 from lightning_lr.decay.schedule import Schedule
 from lightning_lr.fit.lightnings import MisconfigurationException, Trainer
+from lightning_lr.fit.optimizers import groups_of
 from lightning_lr.momentum import momenta, set_momenta, set_weight_decay
 
 __all__ = ["OtherValues", "check_others"]
@@ -25,7 +26,7 @@ class OtherValues:
         optimizers = trainer.optimizers
         if schedule.momentum is not None:
             value = schedule.momentum.without_ramp(step=step, epoch=epoch)
-            groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+            groups = groups_of(optimizers)
             changes = set_momenta(optimizers, [value] * len(groups), previous=self._momenta)
             self._momenta = {id(group): value for group in groups}
             self._tell(trainer, "momentum", step, changes)
@@ -48,7 +49,7 @@ def check_others(optimizers: Sequence[Optimizer], schedule: Schedule) -> None:
     Raises:
         MisconfigurationException: With what to change.
     """
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    groups = groups_of(optimizers)
     kinds = ", ".join(type(optimizer).__name__ for optimizer in optimizers)
     if schedule.momentum is not None and all(momentum is None for momentum in momenta(optimizers)):
         raise MisconfigurationException(

@@ -9,6 +9,7 @@ from lightning_lr.decay.schedule import Schedule
 from lightning_lr.fit.horizon import Horizon
 from lightning_lr.fit.lightnings import BaseFinetuning, Trainer, rank_zero_warn
 from lightning_lr.fit.neighbors import callbacks_of
+from lightning_lr.fit.optimizers import groups_of
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.rates import adopt_groups, base_lr, current_lr
 
@@ -125,7 +126,7 @@ def take_in_added(trainer: Trainer, factors: Sequence[float]) -> None:
     the groups that an optimizer was created with.
     """
     thawed = next((type(each).__name__ for each in callbacks_of(trainer, BaseFinetuning)), None)
-    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    groups = groups_of(trainer.optimizers)
     new = [factor for group, factor in zip(groups, factors, strict=True) if "initial_lr" not in group]
     adopted = adopt_groups(trainer.optimizers, factor=factors, as_base=thawed is None)
     for factor, (lr, base) in zip(new, adopted, strict=True):

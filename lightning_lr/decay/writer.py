@@ -1,7 +1,6 @@
 """Writes the LRs of all parameter groups, and remembers them, so that changes by other code are seen."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -11,7 +10,7 @@ from lightning_lr.decay.schedule import Schedule, is_pattern
 from lightning_lr.fit.lightnings import BaseFinetuning, MisconfigurationException, Trainer
 from lightning_lr.fit.names import plain_name
 from lightning_lr.fit.neighbors import callbacks_of
-from lightning_lr.fit.optimizers import group_names
+from lightning_lr.fit.optimizers import group_names, groups_of
 from lightning_lr.fit.target import Target
 from lightning_lr.rates import set_factor
 
@@ -51,14 +50,14 @@ class LRWriter:
         if self._last is not None and self.lacks_bases(optimizers):
             take_in_added(trainer, [target.factor for target in targets])
         changes = set_factor(optimizers, targets, previous=self._last)
-        pairs = zip(_groups(optimizers), targets, strict=True)
+        pairs = zip(groups_of(optimizers), targets, strict=True)
         self._last = {id(group): _factor(target, group["initial_lr"]) for group, target in pairs}
         return changes
 
     def _write_all(self, trainer: Trainer, factor: float) -> list[tuple[float, float]]:
         """Write the LRs of groups that all have one factor."""
         if self._last is not None and self.lacks_bases(trainer.optimizers):
-            take_in_added(trainer, [factor] * len(_groups(trainer.optimizers)))
+            take_in_added(trainer, [factor] * len(groups_of(trainer.optimizers)))
         changes = set_factor(trainer.optimizers, factor, previous=self._last)
         self._last = factor
         return changes
@@ -111,7 +110,7 @@ def check_names(trainer: Trainer, schedule: Schedule) -> None:
             f" pattern, for example '{unknown[0]}*'; to name a group, give it a `name` beside its `params`."
         )
     by_tensor: dict[int, set[str | None]] = {}
-    for name, group in zip(names, _groups(trainer.optimizers), strict=True):
+    for name, group in zip(names, groups_of(trainer.optimizers), strict=True):
         if isinstance(group.get("lr"), Tensor):
             by_tensor.setdefault(id(group["lr"]), set()).add(schedule.key_of(name))
     if any(len(keys) > 1 for keys in by_tensor.values()):
@@ -119,10 +118,6 @@ def check_names(trainer: Trainer, schedule: Schedule) -> None:
             "`LRDecay(policies=...)` gives different policies to groups whose `lr` is one and the same"
             " tensor. Give each group an `lr` of its own: `{'params': ..., 'lr': lr.clone()}`."
         )
-
-
-def _groups(optimizers: Iterable[Optimizer]) -> list[dict[str, Any]]:
-    return [group for optimizer in optimizers for group in optimizer.param_groups]
 
 
 def _factor(target: Target, base: float | Tensor) -> float:

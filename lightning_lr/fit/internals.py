@@ -24,6 +24,7 @@ from lightning_lr.fit.lightnings import (
     lightning_of,
 )
 from lightning_lr.fit.neighbors import callbacks_of
+from lightning_lr.fit.optimizers import groups_of
 
 __all__ = [
     "LAST_LRS",
@@ -246,6 +247,6 @@ def keep_swa_lrs(trainer: Trainer) -> None:
     """
     for callback in callbacks_of(trainer, StochasticWeightAveraging):
         check_private_names(StochasticWeightAveraging=callback)
-        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        groups = groups_of(trainer.optimizers)
         if callback._scheduler_state is not None:
             callback._swa_lrs = [group["swa_lr"] for group in groups if "swa_lr" in group]

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-__all__ = ["group_names", "is_same_lr", "lrs_by_group", "with_inner"]
+__all__ = ["differs", "group_names", "groups_of", "is_same_lr", "lrs_by_group", "with_inner"]
 
 # A tensor of 32 bits rounds an LR, and rescaling rounds the base LR and the LR separately.
 _ROUNDING = 1e-6
@@ -26,14 +26,25 @@ def with_inner(optimizers: Iterable[Optimizer]) -> Iterator[Optimizer]:
             yield optimizer
 
 
+def groups_of(optimizers: Iterable[Optimizer]) -> list[dict[str, Any]]:
+    """Return the parameter groups of all optimizers in order."""
+    return [group for optimizer in optimizers for group in optimizer.param_groups]
+
+
 def lrs_by_group(optimizers: Iterable[Optimizer]) -> dict[int, float]:
     """Return the LR of each group by the id of the group."""
-    return {id(group): float(group["lr"]) for optimizer in optimizers for group in optimizer.param_groups}
+    return {id(group): float(group["lr"]) for group in groups_of(optimizers)}
 
 
 def is_same_lr(found: float | Tensor, expected: float | Tensor) -> bool:
     """Tell whether two LRs differ by no more than rounding; for a tensor on a GPU it waits."""
     return math.isclose(found, expected, rel_tol=_ROUNDING)
+
+
+def differs(found: float | Tensor, expected: float | Tensor) -> bool:
+    """Tell whether an LR differs by more than rounding; one on an accelerator is not compared."""
+    on_device = isinstance(found, Tensor) and found.device.type != "cpu"
+    return not on_device and not is_same_lr(found, expected)
 
 
 def group_names(

@@ -12,6 +12,7 @@ from lightning_lr.finders.suggestion import Suggestion
 from lightning_lr.fit.internals import makes_hp_metric
 from lightning_lr.fit.lightnings import Callback, LightningModule, TensorBoardLogger, Trainer
 from lightning_lr.fit.neighbors import Listed, callbacks_of, schedulers_of
+from lightning_lr.fit.optimizers import groups_of
 from lightning_lr.output.event_file import append_events
 from lightning_lr.output.faults import write_to_tensorboard
 from lightning_lr.rates import base_lr
@@ -78,7 +79,7 @@ def _lr_hparams(trainer: Trainer) -> dict[str, str | float]:
 
     `lr_base` is the current base LR, and `lr_found` the LR that a finder has found; 0 if there is none.
     """
-    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    groups = groups_of(trainer.optimizers)
     has_lrs = bool(groups) and all(group.get("lr") is not None for group in groups)
     found = list(_found(trainer))
     listed: dict[str, list[str]] = {column: [] for column in _COLUMNS}
