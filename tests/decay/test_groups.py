@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from helpers.finders import Learner
-from helpers.toy import LRTrace, Toy, scalars, trainer
+from helpers.toy import LRTrace, Thawing, Toy, scalars, trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import BackboneFinetuning, ModelCheckpoint
@@ -178,23 +178,11 @@ def test_a_policy_that_waited_in_vain_is_told(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Other code changed")
 def test_a_backbone_that_lightning_thaws_goes_by_its_number():
-    class Backbone(Toy):
-        def __init__(self):
-            super().__init__()
-            self.backbone = torch.nn.Linear(4, 4)
-
-        def loss(self, batch):
-            features, target = batch
-            return super().loss((self.backbone(features), target))
-
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.linear.parameters(), lr=0.2)
-
     thaw = BackboneFinetuning(2, lambda_func=lambda _: 1.0, should_align=False, backbone_initial_lr=0.02)
     trace = LRTrace()
     decay = LRDecay(Linear(), policies={"pg2": Cosine()}, interval="step")
     with pytest.warns(UserWarning, match=r"Its base LR is taken to be 0\.04 \(as BackboneFinetuning"):
-        trainer(thaw, decay, trace, max_epochs=4).fit(Backbone())
+        trainer(thaw, decay, trace, max_epochs=4).fit(Thawing())
     thawed = [trace.lrs[step][-1] for step in range(21, 30)]
     assert thawed == pytest.approx([0.04 * Cosine().factor(step, 40) for step in range(21, 30)])
     assert trace.lrs[25][0] == pytest.approx(0.2 * Linear().factor(25, 40))

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from helpers.finders import Learner
-from helpers.toy import LRTrace, ManualToy, Stream, Toy, loader, trainer
+from helpers.toy import LRTrace, ManualToy, Stream, Thawing, Toy, loader, trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import (
@@ -316,18 +316,6 @@ def test_a_group_added_with_a_base_has_that_one():
 def test_a_thawed_group_begins_with_the_lr_that_lightning_gave_it(given, first, tmp_path):
     """Which has the decay in it where it follows from the LR of another group, and so is no base."""
 
-    class Backbone(Toy):
-        def __init__(self):
-            super().__init__()
-            self.backbone = torch.nn.Linear(4, 4)
-
-        def loss(self, batch):
-            features, target = batch
-            return super().loss((self.backbone(features), target))
-
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.linear.parameters(), lr=0.2)
-
     thaw = BackboneFinetuning(2, lambda_func=lambda epoch: 1.0, should_align=False, **given)
     decay, trace = LRDecay(Linear(), interval="step"), LRTrace()
     callbacks = [thaw, decay] if first else [decay, thaw]
@@ -337,7 +325,7 @@ def test_a_thawed_group_begins_with_the_lr_that_lightning_gave_it(given, first, 
         r"with lr 0\.02 was added.* is 0\.5 times.*taken to be 0\.04 \(as BackboneFinetuning means it for now"
     )
     with pytest.warns(UserWarning, match=added), pytest.warns(UserWarning, match="Other code changed"):
-        fit(Backbone(), *callbacks, trace=trace, **root)
+        fit(Thawing(), *callbacks, trace=trace, **root)
     thawed = [trace.lrs[step][-1] for step in range(21, 30)]
     assert thawed == pytest.approx([0.04 * Linear().factor(step, 40) for step in range(21, 30)])
     # From the next epoch on, Lightning sets its LR at every start of one.

@@ -40,6 +40,21 @@ class Toy(LightningModule):
         return loader(3, self.batch_size, seed=1)
 
 
+class Thawing(Toy):
+    """Has a backbone that is not in the optimizer, for a BackboneFinetuning to thaw."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = torch.nn.Linear(4, 4)
+
+    def loss(self, batch):
+        features, target = batch
+        return super().loss((self.backbone(features), target))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.linear.parameters(), lr=0.2)
+
+
 class ManualToy(Toy):
     """Two optimizers that both step on every batch."""
 

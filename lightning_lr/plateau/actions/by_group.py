@@ -13,7 +13,7 @@ from lightning_lr.plateau.actions.base import Effect
 from lightning_lr.rates import nominal_lr, nominal_lrs, rescale
 from lightning_lr.schedules.rescaling import nested_schedulers, scales_by_group
 
-__all__ = ["check_by_group", "multiply_by_group"]
+__all__ = ["check_by_group", "is_change", "multiply_by_group"]
 
 # A smaller relative change is rounding.
 _LEAST_CHANGE = 1e-6
@@ -48,6 +48,16 @@ def check_by_group(trainer: Trainer, names: Iterable[str], action: str) -> None:
         )
 
 
+def is_change(old: float, new: float) -> bool:
+    """Tell whether an LR above 0 changes by more than rounding.
+
+    Example:
+        >>> is_change(0.1, 0.03), is_change(0.1, 0.1 * (1 + 1e-9))
+        (True, False)
+    """
+    return abs(new / old - 1) >= _LEAST_CHANGE
+
+
 def multiply_by_group(
     trainer: Trainer,
     factor: float,
@@ -77,7 +87,7 @@ def multiply_by_group(
             continue
         least = next((floors[each] for each in names if each in floors), lowest)
         new = max(old * factor, min(old, least))
-        if abs(new / old - 1) >= _LEAST_CHANGE:
+        if is_change(old, new):
             changes.setdefault(new / old, set()).add(id(group))
             texts.setdefault(f"{old:.4g} -> {new:.4g}", []).append(names[0])
     for ratio, ids in changes.items():

@@ -11,14 +11,11 @@ from lightning_lr.fit.lightnings import Trainer
 from lightning_lr.fit.neighbors import schedulers_of
 from lightning_lr.fit.saved_state import Read, count, flag, read_entries
 from lightning_lr.plateau.actions.base import Action, Effect, Situation
-from lightning_lr.plateau.actions.by_group import check_by_group, multiply_by_group
+from lightning_lr.plateau.actions.by_group import check_by_group, is_change, multiply_by_group
 from lightning_lr.plateau.detectors.base import Mode
 from lightning_lr.rates import base_lr, current_lr, rescale
 
 __all__ = ["ReduceLR", "change_lr", "multiply_lr"]
-
-# A smaller relative change is rounding.
-_LEAST_CHANGE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,7 @@ def multiply_lr(trainer: Trainer, factor: float, *, min_lr: float = 0.0) -> Effe
 def change_lr(trainer: Trainer, new: float) -> Effect | None:
     """Make `new` the highest base LR and keep the ratios of the groups; None if nothing changes."""
     old = base_lr(trainer)
-    if not old or abs(new / old - 1) < _LEAST_CHANGE:
+    if not old or not is_change(old, new):
         return None
     name = "LR" if current_lr(trainer) == old else "base LR"
     rescale(trainer.optimizers, schedulers_of(trainer), old=old, new=new)

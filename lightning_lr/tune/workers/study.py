@@ -22,7 +22,18 @@ from lightning_lr.fit.lightnings import MisconfigurationException
 from lightning_lr.tune.results import Mode, Result, Results, State
 from lightning_lr.tune.sampler import CoarseToFine, FirstThen
 
-__all__ = ["FINISHED", "Pulse", "Settings", "create", "find", "is_double", "is_surplus", "repeated_error"]
+__all__ = [
+    "FINISHED",
+    "PARAM",
+    "Pulse",
+    "Settings",
+    "create",
+    "find",
+    "is_double",
+    "is_surplus",
+    "repeated_error",
+    "results_of",
+]
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _KEY = "lightning_lr.tune"

@@ -16,7 +16,7 @@ from optuna.trial import Trial, TrialState
 from lightning_lr.tune.trial.spec import Spec
 from lightning_lr.tune.workers.process import TrialProcess
 from lightning_lr.tune.workers.storage import patiently
-from lightning_lr.tune.workers.study import Settings
+from lightning_lr.tune.workers.study import PARAM, Settings
 
 __all__ = ["Job", "TrialRun", "devices_of", "tell_once"]
 
@@ -76,7 +76,7 @@ class TrialRun:
         folder = f"{settings.folder}/trial_{trial.number:04}"
         spec = Spec(
             task="trial",
-            lr=trial.params["lr"],
+            lr=trial.params[PARAM],
             seed=settings.seed,
             epochs=settings.epochs,
             monitor=settings.monitor,
