@@ -3,7 +3,7 @@
 import pytest
 from helpers.judged import SCHEDULERS, scheduled, sgd
 from helpers.scripted import Stalling, Verdicts, saver
-from helpers.toy import fit
+from helpers.toy import LRTrace, fit
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch.optim import lr_scheduler as schedulers
 
@@ -53,6 +53,17 @@ def test_an_lr_that_other_code_sets_after_a_resume_is_told(tmp_path):
 def test_beside_schedulers_nothing_is_told(name, interval):
     # Warnings are errors.
     fit(Stalling(scheduled(SCHEDULERS[name], interval), batches=4), judge_of(), max_epochs=4)
+
+
+def test_a_scheduler_that_steps_after_the_validation_of_an_action_is_no_other_code():
+    def make(optimizer):
+        return schedulers.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=0.5)
+
+    trace = LRTrace()
+    # Warnings are errors.
+    fit(Stalling(scheduled(make, "epoch"), batches=4), judge_of(), trace, max_epochs=3)
+    before, after = trace.lrs[7][0], trace.lrs[8][0]
+    assert after == pytest.approx(before * 0.3 * 0.5)
 
 
 class Own(schedulers.LRScheduler):

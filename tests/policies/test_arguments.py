@@ -267,3 +267,9 @@ def test_floor_is_the_old_name_of_end(policy, others):
         pytest.raises(ValueError, match=re.escape(f"`{name}(end=...)` must be in [0, 1], got 2.")),
     ):
         policy(**others, floor=2)
+
+
+@pytest.mark.parametrize("kind", [p.Cosine, p.WarmupStableDecay])
+def test_an_old_name_that_is_no_number_is_refused_in_words_beside_a_numpy_number(kind):
+    with pytest.raises((TypeError, ValueError), match=rf"`{kind.__name__}\("), pytest.warns(FutureWarning):
+        kind(end=np.float64(0.5), floor=(0, 3))

@@ -27,7 +27,7 @@ _SHARE, _STEEPEST, _MOST_DOUBLINGS = 0.25, -1.0, 3.0
 _GOOD, _SPREAD = 0.1, 2.0
 # Losses are float32 numbers: smaller differences are rounding.
 _ROUNDING = 1e-6
-# Where the start has no loss, any other is this high.
+# Beside trials of which none came below the start, any other is this high.
 _HIGHEST = 1e12
 
 
@@ -103,7 +103,7 @@ def _heights(trials: Sequence[Trial], start_loss: float) -> NDArray[np.float64]:
     losses: NDArray[np.float64] = np.array([trial.loss for trial in trials])
     # Only other trials may have come below the start.
     best = float(losses.min())
-    scale = max(start_loss - best, _ROUNDING * abs(start_loss), math.ulp(0.0))
+    scale = max(start_loss - best, math.ulp(0.0))
     if best > 0:
         scale = min(scale, best)
     with np.errstate(over="ignore"):
