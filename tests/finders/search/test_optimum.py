@@ -145,7 +145,8 @@ def test_a_single_trial_that_is_better_than_nothing_is_taken():
 
 @pytest.mark.parametrize("start", [3.0, 0.0])
 def test_longer_trials_that_end_above_the_start_are_read_without_an_overflow(start):
-    short = [Trial(lr, start + each, 15, 15, "fine") for lr, each in ((0.01, -0.5), (0.02, -1), (0.04, 2))]
+    falls = {0.01: 1.0, 0.014: 1.05, 0.02: 1.1, 0.028: 1.05, 0.04: 1.0}
+    short = [Trial(lr, start - fall, 15, 15, "fine") for lr, fall in falls.items()]
     long = [Trial(lr, start + each, 90, 90, "final") for lr, each in ((0.01, 0.5), (0.02, 0.1), (0.04, 9))]
     # Warnings are errors.
     found = read_optimum(Trials(start, "validation loss", (*short, *long)), horizon=90)
