@@ -19,17 +19,20 @@ from lightning_lr.fit.internals import keep_swa_lrs
 from lightning_lr.fit.lightnings import (
     BaseCallback,
     LightningModule,
+    MisconfigurationException,
     TensorBoardLogger,
     Trainer,
     lightning_of,
     rank_zero_info,
 )
+from lightning_lr.fit.names import plain_name
 from lightning_lr.fit.neighbors import check_fits, prepare_schedules, schedulers_of, write_schedules
+from lightning_lr.fit.optimizers import group_names
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.saved_state import Read, count, each_of, mapping, number, optional, read_entries, text
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.output.points import Point, logged_step, shifted
-from lightning_lr.peaks import check_schedules_follow, peak_lr
+from lightning_lr.peaks import check_schedules_follow, peak_lr, peak_lrs
 from lightning_lr.rates import rescale
 from lightning_lr.schedules.own_lrs import own_lr
 
@@ -55,14 +58,20 @@ class Finder(BaseCallback):
     # What states of version 0.1.0 lack.
     _newer: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, *, milestones: Sequence[int], apply: bool, stop_after: bool) -> None:
+    def __init__(
+        self, *, milestones: Sequence[int], apply: bool, stop_after: bool, attr: str | None = None
+    ) -> None:
         name = type(self).__name__
         self.milestones = as_tuple(f"{name}(milestones=...)", milestones, "epochs")
         for milestone in self.milestones:
             check_count(f"{name}(milestones=...)", milestone, minimum=0)
         check_flag(f"{name}(apply=...)", apply)
         check_flag(f"{name}(stop_after=...)", stop_after)
+        if attr is not None and not isinstance(attr, str):
+            raise TypeError(f"`{name}(attr=...)` must be a name, got {attr!r}.")
         self.apply = apply
+        self.attr = attr
+        self.lrs: dict[str, float] = {}
         self.stop_after = stop_after
         self.suggestion: Decision | None = None
         self.points: list[Point] = []
@@ -78,6 +87,20 @@ class Finder(BaseCallback):
         Raises:
             MisconfigurationException: Why, and what to change.
         """
+
+    @property
+    def _attributes(self) -> tuple[str, ...]:
+        return _NAMES if self.attr is None else (*_NAMES, self.attr)
+
+    def _check_attr(self, pl_module: LightningModule) -> None:
+        attr = self.attr
+        if attr is None or _is_number(vars(pl_module).get(attr)) or _is_number(pl_module.hparams.get(attr)):
+            return
+        raise MisconfigurationException(
+            f"`{type(self).__name__}(attr={attr!r})`: {type(pl_module).__name__} has no number of that name,"
+            f" neither as an attribute nor among its hyperparameters. Set `self.{attr}` in `__init__`, or"
+            " leave `attr` out."
+        )
 
     @property
     @abstractmethod
@@ -113,6 +136,7 @@ class Finder(BaseCallback):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         keep_swa_lrs(trainer)
+        self._check_attr(pl_module)
         self._first_steps.begin(trainer)
         check_not_restarted(trainer, self, loaded=bool(self._tested))
         if self.apply and not trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -199,7 +223,7 @@ class Finder(BaseCallback):
             return
         old = peak_lr(trainer)
         if old and not math.isclose(old, found.lr):
-            train_with(trainer, pl_module, old=old, new=found.lr)
+            train_with(trainer, pl_module, old=old, new=found.lr, names=self._attributes)
             summary = "A fit of this Trainer before has found the LR, and the optimizers are new."
             tell(trainer, Entry(self.name, "LR kept", summary, f"LR {old:.3g} -> {found.lr:.3g}"))
 
@@ -210,8 +234,9 @@ class Finder(BaseCallback):
         self.suggestion = decision
         effect = "LR stays the optimizer's own" if math.isnan(old_lr) else f"LR stays {old_lr:.3g}"
         if self.apply and isinstance(decision, Suggestion):
-            train_with(trainer, pl_module, old=old_lr, new=decision.lr)
+            train_with(trainer, pl_module, old=old_lr, new=decision.lr, names=self._attributes)
             effect = f"LR {old_lr:.3g} -> {decision.lr:.3g}" + told_of_schedule(trainer, decision.lr)
+        self.lrs = _lrs_by_name(trainer)
         self._first_steps.begin(trainer)
         if self.stop_after:
             self._stop(trainer)
@@ -234,21 +259,34 @@ class Finder(BaseCallback):
         return placed
 
 
-def train_with(trainer: Trainer, pl_module: LightningModule, *, old: float, new: float) -> None:
+def train_with(
+    trainer: Trainer, pl_module: LightningModule, *, old: float, new: float, names: Sequence[str] = _NAMES
+) -> None:
     """Replace the highest peak LR `old` by `new` wherever it is written down.
 
-    That is in optimizers and schedulers, in an attribute or hyperparameter `lr` or `learning_rate` of the
-    module, and in the logged hyperparameters.
+    That is in optimizers and schedulers, in an attribute or hyperparameter of the module with one of the
+    names, and in the logged hyperparameters.
     """
     rescale(trainer.optimizers, schedulers_of(trainer), old=old, new=new)
     write_schedules(trainer)
-    for name in _NAMES:
+    for name in names:
         if _is_number(vars(pl_module).get(name)):
             setattr(pl_module, name, new)
-    changed = {name: new for name in _NAMES if _is_number(pl_module.hparams.get(name))}
+    changed = {name: new for name in names if _is_number(pl_module.hparams.get(name))}
     if changed:
         pl_module.hparams.update(changed)
         _log_again(trainer, changed)
+
+
+def _lrs_by_name(trainer: Trainer) -> dict[str, float]:
+    """Return the highest LR that each group will have, by its name in LRLogger."""
+    names = group_names(trainer.optimizers)
+    named = zip(names, peak_lrs(trainer), strict=True)
+    return {
+        plain_name(name): lr
+        for of_optimizer, lrs in named
+        for name, lr in zip(of_optimizer, lrs, strict=True)
+    }
 
 
 def _is_number(value: Any) -> bool:

@@ -1,6 +1,7 @@
 """The evidence of a range test: its sentence, points, figure and table of all rules."""
 
 import time
+from dataclasses import replace
 from itertools import cycle
 from typing import TYPE_CHECKING
 
@@ -29,17 +30,29 @@ def summarize(decision: Decision) -> str:
     return f"no LR by {decision.rule}. {decision.reason}"
 
 
-def evidence_of(curve: LossCurve, decision: Decision) -> Evidence:
+def evidence_of(curve: LossCurve, decision: Decision, validation: LossCurve | None = None) -> Evidence:
     """Return what a decision rests on; x is the step of the test."""
     now = time.time()
     points = [
         Point(index, now, {"range_test/lr": lr, "range_test/loss": loss})
         for index, (lr, loss) in enumerate(zip(curve.lrs, curve.losses, strict=True))
     ]
-    return Evidence("range_test", points, lambda: range_test_figure(curve, decision), lambda: _table(curve))
+    if validation is not None:
+        losses = dict(zip(validation.lrs, validation.losses, strict=True))
+        points = [
+            replace(point, values={**point.values, "range_test/val_loss": losses[lr]})
+            if lr in losses
+            else point
+            for point, lr in zip(points, curve.lrs, strict=True)
+        ]
+
+    def figure() -> "Figure":
+        return range_test_figure(curve, decision, validation)
+
+    return Evidence("range_test", points, figure, lambda: _table(curve))
 
 
-def range_test_figure(curve: LossCurve, decision: Decision) -> "Figure":
+def range_test_figure(curve: LossCurve, decision: Decision, validation: LossCurve | None = None) -> "Figure":
     """Draw the losses of a range test over their LRs, and the LR of every rule.
 
     Example:
@@ -60,6 +73,8 @@ def range_test_figure(curve: LossCurve, decision: Decision) -> "Figure":
         axes.plot(10**smoothed.log_lrs, smoothed.losses, color=COLORS["blue"], linewidth=2, label="smoothed")
         drop = max(abs(smoothed.drop), 6 * smoothed.noise, 1e-12)
         axes.set_ylim(smoothed.losses.min() - 0.3 * drop, smoothed.initial + 1.5 * drop)
+    if validation is not None:
+        axes.plot(validation.lrs, validation.losses, "s-", color="0.3", markersize=3, label="validation")
     for (name, other), color in zip(read_all(curve).items(), cycle(_OTHERS)):
         if isinstance(other, Suggestion) and name != decision.rule:
             axes.axvline(other.lr, color=color, linestyle=":", label=f"{name}: {other.lr:.2g}")

@@ -1,5 +1,6 @@
 """LRRangeTest: raises the LR over training steps, takes them back, and reads one LR off the losses."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
@@ -8,6 +9,7 @@ from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count, check_flag
 from lightning_lr.dry_run.dry_run import DryRun
+from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.finders.bounds import check_bounds, find_bounds
 from lightning_lr.finders.doubts import NO_WARMUP, fit_warms_up
 from lightning_lr.finders.drift import fitted_to_run
@@ -34,6 +36,7 @@ __all__ = ["LRRangeTest"]
 _DEFAULT_RULE = Basin()
 # Where noise hides what the loss does, a second ramp takes so many times the steps.
 _LONGER = 3
+_VALIDATION_BATCHES = 16
 
 
 class LRRangeTest(Finder):
@@ -61,22 +64,35 @@ class LRRangeTest(Finder):
     | text `range_test` | the LR chosen, by which rule and why, and what the other rules say | after a test |
     | figure `range_test` | losses over LRs, the smoothed curve and every rule's LR | after a test |
     | `range_test/lr`, `range_test/loss` | the recorded curve, from the step of the fit on | after a test |
+    | `range_test/val_loss` | the validation loss along it | after a test with `validate_every` |
 
     Args:
         num_steps: Steps of the ramp, at least 2.
         min_lr: Where the ramp starts, in (0, inf); None to start from the model's own scale.
         max_lr: Where it ends, above `min_lr`; None to let it go on until the loss has risen again.
+        early_stop: Whether the ramp ends when the loss has blown up; otherwise it goes on up to `max_lr`, for
+            a record of the whole range.
         mode: Raise the LR by a constant factor or by a constant amount per step.
         rule: How the LR is read off the curve.
         repeats: How often to ramp, each time over other batches, to take the mean of the LRs on the log axis.
         milestones: Epochs at whose start to test, 0 for the start of the fit.
         apply: Whether to train with the LR found.
+        attr: The name of an attribute of the module, or of one of its hyperparameters, to be kept in step
+            with the LR, beside `lr` and `learning_rate`.
+        validate_every: Measure the validation loss too, after every so many steps of the ramp, on up to 16
+            batches. It is shown, and no rule reads it.
         stop_after: Whether to end the fit after the test, to look only.
         live: Ramp over the first real batches of the fit instead, for fits that allow no dry run: streams
             that can be read once and `training_step(dataloader_iter)`. It needs both bounds. When the ramp
             has ended, weights, buffers, optimizers and schedulers go back to the start. Such a test does
             leave a trace: its batches are used, counters, random numbers and the module's own attributes go
             on, and callbacks and loggers have seen its steps.
+
+    Attributes:
+        suggestion: What the last test decided; None before the first.
+        lrs: The LR of each group after the last test, by the names of LRLogger.
+        curve: The losses of its ramp; None before the first.
+        validation_curve: The validation losses along it; None if they are not asked for.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -105,7 +121,7 @@ class LRRangeTest(Finder):
     name = "LRRangeTest"
     kind = "range test"
     hparams_column = "lr_range_test"
-    _newer: ClassVar[dict[str, Any]] = {"ramping": False}
+    _newer: ClassVar[dict[str, Any]] = {"ramping": False, "validation_curve": None}
 
     def __init__(
         self,
@@ -113,11 +129,14 @@ class LRRangeTest(Finder):
         *,
         min_lr: float | None = None,
         max_lr: float | None = None,
+        early_stop: bool = True,
         mode: Literal["exponential", "linear"] = "exponential",
         rule: Rule = _DEFAULT_RULE,
         repeats: int = 1,
         milestones: Sequence[int] = (0,),
         apply: bool = True,
+        attr: str | None = None,
+        validate_every: int | None = None,
         stop_after: bool = False,
         live: bool = False,
     ) -> None:
@@ -130,22 +149,33 @@ class LRRangeTest(Finder):
                 f"`LRRangeTest(rule=...)` must be a Rule of `lightning_lr.finders`, got {rule!r}."
             )
         check_flag("LRRangeTest(live=...)", live)
-        super().__init__(milestones=milestones, apply=apply, stop_after=stop_after)
-        if live and (min_lr is None or max_lr is None or repeats > 1 or self.milestones != (0,)):
+        check_flag("LRRangeTest(early_stop=...)", early_stop)
+        if validate_every is not None:
+            check_count("LRRangeTest(validate_every=...)", validate_every, minimum=1)
+        super().__init__(milestones=milestones, apply=apply, attr=attr, stop_after=stop_after)
+        once = repeats == 1 and self.milestones == (0,) and validate_every is None
+        if live and not (once and min_lr is not None and max_lr is not None):
             raise ValueError(
                 "`LRRangeTest(live=True)` ramps once, over the first batches: give it `min_lr` and `max_lr`,"
-                " and leave `repeats` and `milestones` as they are."
+                " and leave `repeats`, `milestones` and `validate_every` as they are."
+            )
+        if not early_stop and max_lr is None:
+            raise ValueError(
+                "`LRRangeTest(early_stop=False)` needs a `max_lr`, up to which the ramp goes on."
             )
         self.num_steps = num_steps
         self.min_lr = min_lr
         self.max_lr = max_lr
+        self.early_stop = early_stop
         self.mode: Literal["exponential", "linear"] = mode
         self.rule = rule
         self.repeats = repeats
+        self.validate_every = validate_every
         self.live = live
         self._is_due = False
         self._live_ramp: LiveRamp | None = None
         self.curve: LossCurve | None = None
+        self.validation_curve: LossCurve | None = None
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -201,6 +231,7 @@ class LRRangeTest(Finder):
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {
             "curve": self.curve.to_dict() if self.curve else None,
+            "validation_curve": self.validation_curve.to_dict() if self.validation_curve else None,
             "ramping": self._live_ramp is not None,
         }
 
@@ -208,18 +239,21 @@ class LRRangeTest(Finder):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         self.curve = self._entries()["curve"](state_dict["curve"])
+        self.validation_curve = self._entries()["curve"](state_dict.get("validation_curve"))
         # A ramp that was cut off begins again.
         self._is_due = self.live and state_dict.get("ramping", False)
 
     @override
     def _entries(self) -> dict[str, Read]:
-        return super()._entries() | {"curve": optional(LossCurve.from_dict), "ramping": flag}
+        curve = optional(LossCurve.from_dict)
+        return super()._entries() | {"curve": curve, "validation_curve": curve, "ramping": flag}
 
     def charts(self) -> Charts:
         """Return the charts of TensorBoard's Custom Scalars."""
+        losses = ["range_test/loss$"] + ["range_test/val_loss$"] * (self.validate_every is not None)
         return {
             "Range test": {
-                "Loss after each step of the test": ("Multiline", ["range_test/loss$"]),
+                "Loss after each step of the test": ("Multiline", losses),
                 "LR of each step of the test": ("Multiline", ["range_test/lr$"]),
             }
         }
@@ -237,17 +271,23 @@ class LRRangeTest(Finder):
         ):
             curves = list[LossCurve]()
             bounds = find_bounds(dry, self.min_lr, self.max_lr)
+            watched = None
             if isinstance(bounds, str):
                 decision: Decision = Abstention(type(self.rule).__name__, bounds)
             else:
                 skips = [repeat * self.num_steps for repeat in range(self.repeats)]
-                curves = [_ramp_up(dry, self._ramp(bounds), skip=skip, advance=advance) for skip in skips]
+                watched = self._watched(dry)
+                for skip in skips:
+                    watch = None if skip else watched
+                    curves.append(_ramp_up(dry, self._ramp(bounds), skip=skip, advance=advance, watch=watch))
                 decision = combine([self.rule.suggest(curve) for curve in curves])
                 if isinstance(decision, Abstention) and is_noisy(curves[0]):
                     longer = self._ramp(bounds, _LONGER * self.num_steps)
-                    curves = [_ramp_up(dry, longer, skip=0, advance=advance)]
+                    watched = self._watched(dry)
+                    curves = [_ramp_up(dry, longer, skip=0, advance=advance, watch=watched)]
                     decision = self.rule.suggest(curves[0])
             decision = self._for_run(trainer, pl_module, decision)
+        self.validation_curve = None if watched is None else watched.curve()
         finding = self._finding(curves[0] if curves else None, decision, old_lr=dry.reference_lr)
         if isinstance(decision, Suggestion) and not fit_warms_up(trainer, pl_module):
             finding = replace(finding, summary=f"{finding.summary} {NO_WARMUP}")
@@ -261,7 +301,7 @@ class LRRangeTest(Finder):
         """
         if self.curve is None or self.suggestion is None:
             raise RuntimeError("LRRangeTest has nothing to plot before `Trainer.fit` has run the test.")
-        return range_test_figure(self.curve, self.suggestion)
+        return range_test_figure(self.curve, self.suggestion, self.validation_curve)
 
     def _end_live(self, trainer: Trainer, pl_module: LightningModule, live: LiveRamp) -> None:
         self._live_ramp = None
@@ -279,16 +319,46 @@ class LRRangeTest(Finder):
 
     def _finding(self, curve: LossCurve | None, decision: Decision, *, old_lr: float) -> Finding:
         self.curve = curve
-        evidence = None if curve is None else evidence_of(curve, decision)
+        evidence = None if curve is None else evidence_of(curve, decision, self.validation_curve)
         return Finding(decision, old_lr, summarize(decision), evidence)
 
     def _ramp(self, bounds: tuple[float, float], num_steps: int | None = None) -> Ramp:
         lrs = ramp(*bounds, num_steps or self.num_steps, mode=self.mode)
-        return Ramp(lrs, extend=self.max_lr is None and self.mode == "exponential")
+        extend = self.max_lr is None and self.mode == "exponential"
+        return Ramp(lrs, extend=extend, stops=self.early_stop)
+
+    def _watched(self, dry: DryRun) -> "_Validated | None":
+        if self.validate_every is None:
+            return None
+        return _Validated(dry.validation(_VALIDATION_BATCHES), self.validate_every)
 
 
-def _ramp_up(dry: DryRun, ramp: Ramp, *, skip: int, advance: Advance) -> LossCurve:
-    for _, loss in dry.steps(iter(ramp.next_lr, None), skip=skip):
+class _Validated:
+    """Measures the validation loss along a ramp, until the training loss is no longer finite."""
+
+    def __init__(self, validation: DryValidation, every: int) -> None:
+        self._validation = validation
+        self._every = every
+        self._made = 0
+        self._points: list[tuple[float, float]] = []
+
+    def after_step(self, lr: float, loss: float) -> None:
+        """Look at the weights after a step with this LR, whose loss is from before it."""
+        self._made += 1
+        if self._made % self._every == 0 and math.isfinite(loss):
+            self._points.append((lr, self._validation.loss()))
+
+    def curve(self) -> LossCurve:
+        """Return the losses so far."""
+        # The last step of a ramp repeats its LR.
+        points = dict(self._points)
+        return LossCurve(tuple(points), tuple(points.values()))
+
+
+def _ramp_up(dry: DryRun, ramp: Ramp, *, skip: int, advance: Advance, watch: _Validated | None) -> LossCurve:
+    for lr, loss in dry.steps(iter(ramp.next_lr, None), skip=skip):
         advance()
         ramp.add_loss(loss)
+        if watch is not None:
+            watch.after_step(lr, loss)
     return ramp.curve()

@@ -24,6 +24,7 @@ class Ramp:
     Args:
         lrs: At least two, rising.
         extend: Whether to go on by a decade at a time until the loss has risen again.
+        stops: Whether to end as soon as the loss has blown up.
 
     Example:
         >>> ramp = Ramp([0.1, 0.2], extend=False)
@@ -34,10 +35,11 @@ class Ramp:
         (True, LossCurve(lrs=(0.1, 0.2), losses=(0.9, 0.8), diverged=False))
     """
 
-    def __init__(self, lrs: Sequence[float], *, extend: bool) -> None:
+    def __init__(self, lrs: Sequence[float], *, extend: bool, stops: bool = True) -> None:
         self._lrs = list(lrs)
         self._ratio = self._lrs[1] / self._lrs[0]
         self._furthest = self._lrs[-1] * 10**_EXTRA_DECADES if extend else self._lrs[-1]
+        self._stops = stops
         self._handed_out = 0
         self._has_begun = False
         self._losses: list[float] = []
@@ -49,7 +51,7 @@ class Ramp:
         if at_end and not has_risen(self.curve()):
             decade = range(1, 1 + math.ceil(1 / math.log10(self._ratio)))
             self._lrs += [self._lrs[-1] * self._ratio**step for step in decade]
-        if self._diverged or self._handed_out > len(self._lrs):
+        if (self._diverged and self._stops) or self._handed_out > len(self._lrs):
             return None
         self._handed_out += 1
         return self._lrs[min(self._handed_out, len(self._lrs)) - 1]
