@@ -4,7 +4,6 @@ import math
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 from torch.optim import Optimizer
@@ -14,31 +13,24 @@ from lightning_lr.checks import as_tuple, check_count, check_flag
 from lightning_lr.finders.doubts import tell_doubts, tell_no_test, told_of_schedule
 from lightning_lr.finders.report import Finding, report, tell_traces
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, decision_from_dict
+from lightning_lr.finders.written_lrs import check_attr, lrs_by_name, train_with, write_down
 from lightning_lr.first_steps import FirstSteps
 from lightning_lr.fit.internals import keep_swa_lrs
 from lightning_lr.fit.lightnings import (
     BaseCallback,
     LightningModule,
-    MisconfigurationException,
-    TensorBoardLogger,
     Trainer,
-    lightning_of,
     rank_zero_info,
 )
-from lightning_lr.fit.names import plain_name
-from lightning_lr.fit.neighbors import check_fits, prepare_schedules, schedulers_of, write_schedules
-from lightning_lr.fit.optimizers import group_names
+from lightning_lr.fit.neighbors import check_fits, prepare_schedules
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.saved_state import Read, count, each_of, mapping, number, optional, read_entries, text
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.output.points import Point, logged_step, shifted
-from lightning_lr.peaks import check_schedules_follow, peak_lr, peak_lrs
-from lightning_lr.rates import rescale
+from lightning_lr.peaks import check_schedules_follow, peak_lr
 from lightning_lr.schedules.own_lrs import own_lr
 
-__all__ = ["Finder", "train_with"]
-
-_NAMES = ("lr", "learning_rate")
+__all__ = ["Finder"]
 
 
 class Finder(BaseCallback):
@@ -48,6 +40,8 @@ class Finder(BaseCallback):
 
     Attributes:
         suggestion: What the last test decided; None before the first.
+        lrs: The LR of each group after the last test, by the names of LRLogger; with `apply=False`, what it
+            would be.
         points: What the tests of this fit have drawn in the loggers, in the order of x.
         name: The source of its decisions.
         kind: The kind of its decisions.
@@ -56,7 +50,7 @@ class Finder(BaseCallback):
     name: ClassVar[str]
     kind: ClassVar[str]
     # What states of version 0.1.0 lack.
-    _newer: ClassVar[dict[str, Any]] = {}
+    _newer: ClassVar[dict[str, Any]] = {"lrs": {}}
 
     def __init__(
         self, *, milestones: Sequence[int], apply: bool, stop_after: bool, attr: str | None = None
@@ -87,20 +81,6 @@ class Finder(BaseCallback):
         Raises:
             MisconfigurationException: Why, and what to change.
         """
-
-    @property
-    def _attributes(self) -> tuple[str, ...]:
-        return _NAMES if self.attr is None else (*_NAMES, self.attr)
-
-    def _check_attr(self, pl_module: LightningModule) -> None:
-        attr = self.attr
-        if attr is None or _is_number(vars(pl_module).get(attr)) or _is_number(pl_module.hparams.get(attr)):
-            return
-        raise MisconfigurationException(
-            f"`{type(self).__name__}(attr={attr!r})`: {type(pl_module).__name__} has no number of that name,"
-            f" neither as an attribute nor among its hyperparameters. Set `self.{attr}` in `__init__`, or"
-            " leave `attr` out."
-        )
 
     @property
     @abstractmethod
@@ -136,12 +116,16 @@ class Finder(BaseCallback):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         keep_swa_lrs(trainer)
-        self._check_attr(pl_module)
+        if self.attr is not None:
+            check_attr(pl_module, self.attr, type(self).__name__)
         self._first_steps.begin(trainer)
         check_not_restarted(trainer, self, loaded=bool(self._tested))
         if self.apply and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             # Whenever it tests, nothing is found that cannot be used.
             check_schedules_follow(trainer, type(self).__name__)
+        if self.apply and self._tested and isinstance(self.suggestion, Suggestion):
+            # Of a fit that is resumed, the module is a new one.
+            write_down(trainer, pl_module, self.suggestion.lr, attr=self.attr)
         if 0 not in self.milestones or not self._may_run(trainer):
             return
         if trainer.global_step == 0:
@@ -187,13 +171,14 @@ class Finder(BaseCallback):
             "tested": list(self._tested),
             "points": [{"step": point.step, "values": dict(point.values)} for point in self.points],
             "suggestion": self.suggestion.to_dict() if self.suggestion else None,
+            "lrs": dict(self.lrs),
         }
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         state = read_state(self, state_dict, self._entries(), newer=self._newer)
         self._tested, self.suggestion = state["tested"], state["suggestion"]
-        self.points = state["points"]
+        self.points, self.lrs = state["points"], state["lrs"]
 
     def _entries(self) -> dict[str, Read]:
         """Return how to read each entry of a state."""
@@ -201,6 +186,7 @@ class Finder(BaseCallback):
             "tested": each_of(count),
             "points": each_of(_read_point),
             "suggestion": optional(decision_from_dict),
+            "lrs": _read_lrs,
         }
 
     def _may_run(self, trainer: Trainer) -> bool:
@@ -223,7 +209,7 @@ class Finder(BaseCallback):
             return
         old = peak_lr(trainer)
         if old and not math.isclose(old, found.lr):
-            train_with(trainer, pl_module, old=old, new=found.lr, names=self._attributes)
+            train_with(trainer, pl_module, old=old, new=found.lr, attr=self.attr)
             summary = "A fit of this Trainer before has found the LR, and the optimizers are new."
             tell(trainer, Entry(self.name, "LR kept", summary, f"LR {old:.3g} -> {found.lr:.3g}"))
 
@@ -234,9 +220,11 @@ class Finder(BaseCallback):
         self.suggestion = decision
         effect = "LR stays the optimizer's own" if math.isnan(old_lr) else f"LR stays {old_lr:.3g}"
         if self.apply and isinstance(decision, Suggestion):
-            train_with(trainer, pl_module, old=old_lr, new=decision.lr, names=self._attributes)
+            train_with(trainer, pl_module, old=old_lr, new=decision.lr, attr=self.attr)
             effect = f"LR {old_lr:.3g} -> {decision.lr:.3g}" + told_of_schedule(trainer, decision.lr)
-        self.lrs = _lrs_by_name(trainer)
+        self.lrs = {} if math.isnan(old_lr) else lrs_by_name(trainer)
+        if not self.apply and isinstance(decision, Suggestion):
+            self.lrs = {name: lr * decision.lr / old_lr for name, lr in self.lrs.items()}
         self._first_steps.begin(trainer)
         if self.stop_after:
             self._stop(trainer)
@@ -259,54 +247,11 @@ class Finder(BaseCallback):
         return placed
 
 
-def train_with(
-    trainer: Trainer, pl_module: LightningModule, *, old: float, new: float, names: Sequence[str] = _NAMES
-) -> None:
-    """Replace the highest peak LR `old` by `new` wherever it is written down.
-
-    That is in optimizers and schedulers, in an attribute or hyperparameter of the module with one of the
-    names, and in the logged hyperparameters.
-    """
-    rescale(trainer.optimizers, schedulers_of(trainer), old=old, new=new)
-    write_schedules(trainer)
-    for name in names:
-        if _is_number(vars(pl_module).get(name)):
-            setattr(pl_module, name, new)
-    changed = {name: new for name in names if _is_number(pl_module.hparams.get(name))}
-    if changed:
-        pl_module.hparams.update(changed)
-        _log_again(trainer, changed)
-
-
-def _lrs_by_name(trainer: Trainer) -> dict[str, float]:
-    """Return the highest LR that each group will have, by its name in LRLogger."""
-    names = group_names(trainer.optimizers)
-    named = zip(names, peak_lrs(trainer), strict=True)
-    return {
-        plain_name(name): lr
-        for of_optimizer, lrs in named
-        for name, lr in zip(of_optimizer, lrs, strict=True)
-    }
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _log_again(trainer: Trainer, changed: dict[str, float]) -> None:
-    for logger in trainer.loggers:
-        if not isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(changed)
-            continue
-        # TensorBoard shows the first hyperparameters of a run; logging again would only repeat `hp_metric`.
-        logger.hparams.update(changed)
-        path = Path(logger.log_dir) / logger.NAME_HPARAMS_FILE
-        # TensorBoardLogger has saved them at fit start, and never overwrites the file.
-        if trainer.is_global_zero and path.exists():
-            lightning_of(logger).core.saving.save_hparams_to_yaml(path, logger.hparams)
-
-
 def _read_point(value: object) -> Point:
     entries = read_entries(value, {"step": count, "values": mapping})
     values = {text(tag): number(y) for tag, y in entries["values"].items()}
     return Point(entries["step"], time.time(), values)
+
+
+def _read_lrs(value: object) -> dict[str, float]:
+    return {text(name): number(lr) for name, lr in mapping(value).items()}

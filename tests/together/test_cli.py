@@ -6,7 +6,7 @@ import pytest
 from helpers.toy import Toy, trainer
 from lightning.pytorch.cli import LightningCLI
 
-from lightning_lr import LRDecay, LRLogger
+from lightning_lr import LRDecay, LRLogger, LRRangeTest
 from lightning_lr.policies import Constant, Cosine, Function, Linear, Piecewise, Sequence
 
 
@@ -21,7 +21,9 @@ def configured(tmp_path, monkeypatch):
         monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
         monkeypatch.setattr(sys, "argv", ["run.py", "--config", str(config)])
         cli = LightningCLI(Toy, run=False, save_config_callback=None)
-        [callback] = [each for each in cli.trainer.callbacks if isinstance(each, LRDecay | LRLogger)]
+        [callback] = [
+            each for each in cli.trainer.callbacks if isinstance(each, LRDecay | LRLogger | LRRangeTest)
+        ]
         return callback
 
     return callback_of
@@ -75,6 +77,15 @@ def test_the_old_name_of_an_argument_works_with_a_warning(configured):
     with pytest.warns(FutureWarning, match=r"`Cosine\(floor=...\)` is called `Cosine\(end=...\)` now"):
         decay = configured(f"    - class_path: lightning_lr.LRDecay\n      init_args: {{policy: {policy}}}\n")
     assert [decay.policy(t, 8) for t in range(9)] == [Cosine(0.5)(t, 8) for t in range(9)]
+
+
+def test_what_a_range_test_records_beside_the_lr(configured):
+    test = configured(
+        "    - class_path: lightning_lr.LRRangeTest\n"
+        "      init_args: {min_lr: 1e-5, max_lr: 1, early_stop: false,"
+        " attr: hparams.base_lr, validate_every: 10}\n"
+    )
+    assert (test.early_stop, test.attr, test.validate_every) == (False, "hparams.base_lr", 10)
 
 
 def test_options_of_the_logger(configured):

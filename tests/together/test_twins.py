@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import (
 from torch.optim import SGD, AdamW
 from torch.optim import lr_scheduler as schedulers
 
-from lightning_lr import LRDecay, LRLogger
+from lightning_lr import LRDecay, LRLogger, LRRangeTest
 from lightning_lr.policies import Cosine
 
 
@@ -82,6 +82,24 @@ def test_a_fit_is_the_one_that_had_started_with_the_lr_found(name, kind_of_test,
         return run(root, build, *extra, **settings(kwargs))
 
     twins(tmp_path, fit_from, TESTS_OF_LRS[kind_of_test]())
+
+
+@pytest.mark.usefixtures("quick_figures")
+@pytest.mark.parametrize(
+    "name", ["SGD", "fp16", "two optimizers", "sanity check", "validation within epochs"]
+)
+def test_a_test_that_validates_along_its_ramp_leaves_no_more_of_a_trace(name, tmp_path):
+    make, kwargs = FITS[name]
+    kind = EasyManualNet if name == "two optimizers" else EasyNet
+
+    def fit_from(root, lr, *extra):
+        def build():
+            return kind(lambda parameters: make(parameters, lr))
+
+        return run(root, build, *extra, **settings(kwargs))
+
+    test = twins(tmp_path, fit_from, LRRangeTest(24, validate_every=5))
+    assert len(test.validation_curve.lrs) >= 4
 
 
 BESIDE = {

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count, check_flag
 from lightning_lr.dry_run.dry_run import DryRun
+from lightning_lr.dry_run.streams import ReadOnceError
 from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.finders.bounds import check_bounds, find_bounds
 from lightning_lr.finders.doubts import NO_WARMUP, fit_warms_up
@@ -22,7 +23,7 @@ from lightning_lr.finders.range_test.ramp import Ramp, ramp
 from lightning_lr.finders.range_test.rules import Basin, Rule
 from lightning_lr.finders.report import Finding
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, combine
-from lightning_lr.fit.lightnings import LightningModule, Trainer
+from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer, misconfigurations
 from lightning_lr.fit.neighbors import Charts
 from lightning_lr.fit.run_length import run_length
 from lightning_lr.fit.saved_state import Read, flag, optional
@@ -78,7 +79,8 @@ class LRRangeTest(Finder):
         milestones: Epochs at whose start to test, 0 for the start of the fit.
         apply: Whether to train with the LR found.
         attr: The name of an attribute of the module, or of one of its hyperparameters, to be kept in step
-            with the LR, beside `lr` and `learning_rate`.
+            with the LR found, beside `lr` and `learning_rate`; with dots where it lies deeper, as in
+            `hparams.optimizer.lr`.
         validate_every: Measure the validation loss too, after every so many steps of the ramp, on up to 16
             batches. It is shown, and no rule reads it.
         stop_after: Whether to end the fit after the test, to look only.
@@ -90,7 +92,8 @@ class LRRangeTest(Finder):
 
     Attributes:
         suggestion: What the last test decided; None before the first.
-        lrs: The LR of each group after the last test, by the names of LRLogger.
+        lrs: The LR of each group after the last test, by the names of LRLogger; with `apply=False`, what it
+            would be.
         curve: The losses of its ramp; None before the first.
         validation_curve: The validation losses along it; None if they are not asked for.
 
@@ -121,7 +124,7 @@ class LRRangeTest(Finder):
     name = "LRRangeTest"
     kind = "range test"
     hparams_column = "lr_range_test"
-    _newer: ClassVar[dict[str, Any]] = {"ramping": False, "validation_curve": None}
+    _newer: ClassVar[dict[str, Any]] = {"ramping": False, "validation_curve": None, "lrs": {}}
 
     def __init__(
         self,
@@ -330,7 +333,18 @@ class LRRangeTest(Finder):
     def _watched(self, dry: DryRun) -> "_Validated | None":
         if self.validate_every is None:
             return None
-        return _Validated(dry.validation(_VALIDATION_BATCHES), self.validate_every)
+        try:
+            validation = dry.validation(_VALIDATION_BATCHES)
+            # Only a call shows whether `validation_step` gives a loss.
+            validation.loss()
+        except ReadOnceError:
+            raise
+        except misconfigurations() as error:
+            raise MisconfigurationException(
+                f"`LRRangeTest(validate_every={self.validate_every})` has nothing to measure. {error} Or"
+                " leave `validate_every` out."
+            ) from error
+        return _Validated(validation, self.validate_every)
 
 
 class _Validated:

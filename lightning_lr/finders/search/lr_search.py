@@ -77,10 +77,13 @@ class LRSearch(Finder):
             from all over it.
         milestones: Epochs at whose start to search, 0 for the start of the fit.
         apply: Whether to train with the LR found.
+        attr: The name of an attribute of the module, or of one of its hyperparameters, to be kept in step
+            with the LR found, as for LRRangeTest.
         stop_after: Whether to end the fit after the search, to look only.
 
     Attributes:
         suggestion: What the last search decided; None before the first.
+        lrs: The LR of each group after it, by the names of LRLogger; with `apply=False`, what it would be.
         trials: Its trials, with `to_csv` and `to_json`; None before the first.
 
     Raises:
@@ -124,9 +127,10 @@ class LRSearch(Finder):
         validation_batches: int = 16,
         milestones: Sequence[int] = (0,),
         apply: bool = True,
+        attr: str | None = None,
         stop_after: bool = False,
     ) -> None:
-        super().__init__(milestones=milestones, apply=apply, stop_after=stop_after)
+        super().__init__(milestones=milestones, apply=apply, attr=attr, stop_after=stop_after)
         check_bounds("LRSearch", low=low, high=high)
         check_count("LRSearch(steps_per_trial=...)", steps_per_trial, minimum=1)
         check_count("LRSearch(final_steps=...)", final_steps, minimum=1)

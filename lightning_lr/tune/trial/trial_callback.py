@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_lr.finders.finder import Finder, train_with
+from lightning_lr.finders.finder import Finder
+from lightning_lr.finders.written_lrs import train_with
 from lightning_lr.fit.lightnings import BaseCallback, LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.peaks import check_schedules_follow, peak_lr

@@ -1,6 +1,8 @@
 """What LRRangeTest records beside one LR: the whole range, validation losses, groups and attributes."""
 
 import copy
+import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from helpers.toy import Toy, fit, lrs_of, scalars
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch.optim import SGD
 
-from lightning_lr import LRLogger, LRRangeTest
+from lightning_lr import LRLogger, LRRangeTest, LRSearch
 
 BOUNDS = {"min_lr": 1e-3, "max_lr": 100.0}
 
@@ -87,19 +89,86 @@ def test_it_says_the_lr_of_every_group():
 
 
 class Configured(Toy):
-    def __init__(self, base_rate=0.1):
+    """Holds an LR in all the places where modules hold numbers."""
+
+    of_class = 0.1
+
+    def __init__(self, base_rate=0.1, optimizer_settings=None):
         super().__init__()
         self.save_hyperparameters()
-        self.current = base_rate
+        self.current = 0.1
+        self.inner = torch.nn.Linear(1, 1)
+        self.inner.rate = 0.1
+        self.settings = {"optimizer": SimpleNamespace(lr=0.1)}
+
+    @property
+    def fixed(self):
+        return 0.1
+
+    def held(self):
+        hparams = self.hparams
+        return {
+            "current": self.current,
+            "of_class": self.of_class,
+            "inner.rate": self.inner.rate,
+            "settings.optimizer.lr": self.settings["optimizer"].lr,
+            "base_rate": hparams.base_rate,
+            "hparams.optimizer_settings.lr": hparams.optimizer_settings["lr"],
+        }
 
 
-@pytest.mark.parametrize("attr", ["base_rate", "current"])
-def test_an_attribute_is_kept_in_step(attr):
-    module, test = Configured(), LRRangeTest(attr=attr)
+def configured():
+    return Configured(optimizer_settings={"lr": 0.1, "kind": "SGD"})
+
+
+FINDERS = {
+    "LRRangeTest": lambda attr, **kwargs: LRRangeTest(attr=attr, **kwargs),
+    "LRSearch": lambda attr, **kwargs: LRSearch(attr=attr, budget=60, score="train", **kwargs),
+}
+
+
+@pytest.mark.parametrize(
+    ("finder", "attr"),
+    [
+        *(("LRRangeTest", attr) for attr in [*configured().held(), "hparams.base_rate"]),
+        ("LRSearch", "current"),
+    ],
+)
+def test_an_attribute_is_kept_in_step(finder, attr, tmp_path):
+    module, test = configured(), FINDERS[finder](attr)
+    fit(module, test, root=tmp_path, max_epochs=1)
+    now = module.held()
+    assert now.pop({"hparams.base_rate": "base_rate"}.get(attr, attr)) == test.suggestion.lr
+    assert list(now.values()) == [0.1] * 5
+    [written] = tmp_path.rglob("hparams.yaml")
+    found = f"{test.suggestion.lr!r}" in written.read_text()
+    assert found == (attr == "base_rate" or attr.startswith("hparams."))
+
+
+@pytest.mark.parametrize("attr", ["current", "hparams.base_rate", "hparams.optimizer_settings.lr"])
+def test_a_resumed_fit_has_the_attribute_of_the_one_it_goes_on_from(attr, tmp_path):
+    test = LRRangeTest(attr=attr)
+    fit(configured(), test, max_epochs=1).save_checkpoint(tmp_path / "last.ckpt")
+    module, resumed = configured(), LRRangeTest(attr=attr)
+    fit(module, resumed, max_epochs=2, ckpt_path=tmp_path / "last.ckpt")
+    assert module.held()[{"hparams.base_rate": "base_rate"}.get(attr, attr)] == test.suggestion.lr
+    assert resumed.lrs == test.lrs
+
+
+def test_a_test_that_is_only_looked_at_changes_no_attribute():
+    module, test = configured(), LRRangeTest(attr="current", apply=False)
+    run = fit(module, test, max_epochs=1)
+    assert set(module.held().values()) == {0.1}
+    assert lrs_of(run) == [0.1]
+    assert test.lrs == {"SGD": pytest.approx(test.suggestion.lr)}
+
+
+def test_the_attribute_of_a_wrapped_module_is_its_own():
+    module, test = configured(), LRRangeTest(attr="wrapped.0.rate")
+    module.wrapped = torch.nn.Sequential(torch.nn.Linear(1, 1))
+    module.wrapped[0].rate = 0.1
     fit(module, test, max_epochs=1)
-    now = {"base_rate": module.hparams.base_rate, "current": module.current}
-    assert now.pop(attr) == pytest.approx(test.suggestion.lr)
-    assert list(now.values()) == [0.1]
+    assert module.wrapped[0].rate == test.suggestion.lr
 
 
 def test_an_attribute_that_is_not_there_is_an_error_before_the_test():
@@ -107,6 +176,36 @@ def test_an_attribute_that_is_not_there_is_an_error_before_the_test():
     with pytest.raises(MisconfigurationException, match=r"LRRangeTest\(attr='rate'\)`: Toy has no number"):
         fit(module, LRRangeTest(attr="rate"), max_epochs=1)
     assert module.trainer.global_step == 0
+
+
+@pytest.mark.parametrize("attr", ["settings", "inner", "inner.weight", "fixed", "a.b.c", "hparams.lr", ""])
+def test_an_attribute_that_is_no_number_of_its_own_is_refused(attr):
+    with pytest.raises(MisconfigurationException, match="Configured has no number of that name"):
+        fit(configured(), LRRangeTest(attr=attr), max_epochs=1)
+
+
+def test_an_attribute_that_cannot_be_set_is_refused():
+    @dataclasses.dataclass(frozen=True)
+    class Frozen:
+        lr: float = 0.1
+
+    module = configured()
+    module.frozen = Frozen()
+    with pytest.raises(MisconfigurationException, match="Frozen lets nobody set `lr`"):
+        fit(module, LRRangeTest(attr="frozen.lr"), max_epochs=1)
+
+
+def test_validations_that_cannot_be_made_are_refused_with_the_way_out():
+    class Silent(Toy):
+        def validation_step(self, batch, batch_idx):
+            return None
+
+    for module, options in ((Toy(), {"limit_val_batches": 0}), (Silent(), {})):
+        with pytest.raises(
+            MisconfigurationException, match=r"validate_every=5\)` has nothing to measure.*leave"
+        ):
+            fit(module, LRRangeTest(validate_every=5), max_epochs=1, **options)
+        assert module.trainer.global_step == 0
 
 
 @pytest.mark.parametrize(
