@@ -101,4 +101,4 @@ class FirstSteps:
         summary = "Other code has set another LR than the one told."
         evidence = {"expected": expected, "found": found}
         effect = f"LR {expected:.4g} -> {found:.4g}"
-        tell(trainer, Entry(self._name, "LR changed", summary, effect, evidence))
+        tell(trainer, Entry(self._name, "LR changed", summary, effect, evidence), line="")

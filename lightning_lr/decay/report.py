@@ -33,13 +33,14 @@ def tell_warmup_end(trainer: Trainer, schedule: Schedule) -> None:
     """Tell that the warm-up has ended; all ranks call it."""
     effect = f"LR {current_lr(trainer):.4g}, from here on by {schedule.text}"
     summary = f"The warm-up of {schedule.plan.ramp_steps} steps is over."
-    tell(trainer, Entry("LRDecay", "warm-up end", summary, effect))
+    tell(trainer, Entry("LRDecay", "warm-up end", summary, effect), line="")
 
 
 def tell_doubts(trainer: Trainer, schedule: Schedule, names: Sequence[str]) -> None:
     """Tell which settings can hardly have the effect that they were given for; all ranks call it."""
     if found := doubts(schedule, names):
-        tell(trainer, Entry("LRDecay", "settings", " ".join(found), f"LR by {schedule.text} all the same"))
+        entry = Entry("LRDecay", "settings", " ".join(found), f"LR by {schedule.text} all the same")
+        tell(trainer, entry, line=entry.summary)
 
 
 def tell_unmatched(trainer: Trainer, unmatched: Sequence[str], names: Sequence[str]) -> None:
@@ -47,7 +48,8 @@ def tell_unmatched(trainer: Trainer, unmatched: Sequence[str], names: Sequence[s
     keys = " and ".join(map(repr, unmatched))
     summary = f"No parameter group has been called {keys}: `policies` has had no effect there."
     rank_zero_warn(f"LRDecay: {summary} The groups are {', '.join(names)}.")
-    tell(trainer, Entry("LRDecay", "settings", summary, "LR by the policies of the other groups"))
+    entry = Entry("LRDecay", "settings", summary, "LR by the policies of the other groups")
+    tell(trainer, entry, line="")
 
 
 def tell_floor(trainer: Trainer, min_lr: float) -> None:
@@ -67,7 +69,7 @@ def tell_new_plan(trainer: Trainer, old: str, new: str) -> None:
         " as if it had begun so. If that is not what you want, give LRDecay the arguments it had."
     )
     summary = f"The resumed run has another plan: {new} instead of {old}."
-    tell(trainer, Entry("LRDecay", "new plan", summary, "LR by the new plan from here on"))
+    tell(trainer, Entry("LRDecay", "new plan", summary, "LR by the new plan from here on"), line="")
 
 
 def tell_change(trainer: Trainer, step: int, *, expected: float, found: float) -> None:
@@ -79,7 +81,8 @@ def tell_change(trainer: Trainer, step: int, *, expected: float, found: float) -
     )
     summary = "Other code changed a learning rate. It is kept as a change of the base LR."
     evidence = {"expected": expected, "found": found}
-    tell(trainer, Entry("LRDecay", "LR changed", summary, f"LR {expected:.4g} -> {found:.4g}", evidence))
+    entry = Entry("LRDecay", "LR changed", summary, f"LR {expected:.4g} -> {found:.4g}", evidence)
+    tell(trainer, entry, line="")
 
 
 def tell_other_change(trainer: Trainer, name: str, step: int, *, expected: float, found: float) -> None:
@@ -96,7 +99,7 @@ def tell_other_change(trainer: Trainer, name: str, step: int, *, expected: float
     summary = f"Other code changed a {name}. {kept}"
     evidence = {"expected": expected, "found": found}
     effect = f"{name} {expected:.4g} -> {found:.4g}"
-    tell(trainer, Entry("LRDecay", f"{name} changed", summary, effect, evidence))
+    tell(trainer, Entry("LRDecay", f"{name} changed", summary, effect, evidence), line="")
 
 
 def warn_of_new_horizon(plan: Plan, old: Horizon, *, step: int, epoch: int) -> None:
@@ -138,9 +141,10 @@ def _tell_added(trainer: Trainer, thawed: str | None, *, lr: float, base: float,
     summary = f"A parameter group was added; its base LR is {base:.6g}, {meaning}."
     effect = f"LR {base * factor:.4g} from here on"
     evidence = {"lr": lr, "base": base, "factor": factor}
-    tell(trainer, Entry("LRDecay", "group added", summary, effect, evidence))
-    if abs(factor - 1) < _ROUNDING:
-        return  # Both readings are the same.
+    is_clear = abs(factor - 1) < _ROUNDING  # Both readings are the same.
+    tell(trainer, Entry("LRDecay", "group added", summary, effect, evidence), line=None if is_clear else "")
+    if is_clear:
+        return
     rank_zero_warn(
         f"LRDecay: a parameter group with lr {lr:.6g} was added while the LR is {factor:.6g} times the base"
         f" LR. Its base LR is taken to be {base:.6g} ({meaning}), so it is trained with {base * factor:.6g}"

@@ -41,7 +41,8 @@ def tell_doubts(
     if found:
         name = type(finder).__name__
         effect = f"LR {base_lr(trainer):.3g} until the test has ended"
-        tell(trainer, Entry(name, "settings", " ".join(found), effect))
+        summary = " ".join(found)
+        tell(trainer, Entry(name, "settings", summary, effect), line=summary)
 
 
 def tell_no_test(trainer: Trainer, name: str) -> None:

@@ -230,7 +230,8 @@ class Finder(BaseCallback):
             self._stop(trainer)
         points = [] if finding.evidence is None else self._place(trainer, finding.evidence.points)
         entry = Entry(self.name, self.kind, finding.summary, effect, decision.to_dict())
-        report(trainer, entry, finding.evidence, points)
+        line = _line(decision, effect, is_used=self.apply)
+        report(trainer, entry, finding.evidence, points, line=f"{line} {finding.advice}".rstrip())
         tell_traces(trainer, self.name, finding)
 
     def _stop(self, trainer: Trainer) -> None:
@@ -245,6 +246,17 @@ class Finder(BaseCallback):
         placed = shifted(points, begin)
         self.points += placed
         return placed
+
+
+def _line(decision: Decision, effect: str, *, is_used: bool) -> str:
+    """Return a decision as the console shows it."""
+    if isinstance(decision, Abstention):
+        return f"{effect}. {decision.reason}"
+    span = f"({decision.low:.2g} to {decision.high:.2g})"
+    if not is_used:
+        return f"LR {decision.lr:.3g} {span} found, and {effect}."
+    change, comma, rest = effect.partition(",")
+    return f"{change} {span}{comma}{rest}."
 
 
 def _read_point(value: object) -> Point:

@@ -47,6 +47,7 @@ class Finding:
         evidence: What it rests on; None if the test could not begin.
         traces: What the test could not put back, in words.
         limits: What was not followed, and may have changed.
+        advice: What there is to do about the LR, in a sentence; empty if there is nothing.
     """
 
     decision: Decision
@@ -55,10 +56,12 @@ class Finding:
     evidence: Evidence | None
     traces: Sequence[str] = ()
     limits: Sequence[str] = ()
+    advice: str = ""
 
     def after(self, dry: DryRun) -> Self:
         """Return the finding with the failures and traces of the dry run that has ended."""
-        summary = " ".join([self.summary, *(f"{failure}." for failure in dry.failures)])
+        advice = [self.advice] if self.advice else []
+        summary = " ".join([self.summary, *advice, *(f"{failure}." for failure in dry.failures)])
         return replace(self, summary=summary, traces=dry.traces, limits=dry.limits)
 
 
@@ -67,7 +70,9 @@ def tell_traces(trainer: Trainer, source: str, finding: Finding) -> None:
     if finding.limits:
         summary = f"Not everything that the fit holds was followed. {'; '.join(finding.limits)}."
         evidence = {"limits": list(finding.limits)}
-        tell(trainer, Entry(source, "limit", summary, "What steps change there is not taken back", evidence))
+        effect = "What steps change there is not taken back"
+        entry = Entry(source, "limit", summary, effect, evidence)
+        tell(trainer, entry, line=f"{summary} {effect}.")
     if not finding.traces:
         return
     traces = finding.traces
@@ -77,15 +82,18 @@ def tell_traces(trainer: Trainer, source: str, finding: Finding) -> None:
         " your run, look for the LR in a run of its own, with `stop_after=True`."
     )
     summary = f"The test has left a trace. {told}."
-    tell(trainer, Entry(source, "trace", summary, "LR as told above", {"traces": list(traces)}))
+    entry = Entry(source, "trace", summary, "LR as told above", {"traces": list(traces)})
+    tell(trainer, entry, line="")
 
 
-def report(trainer: Trainer, entry: Entry, evidence: Evidence | None, points: Sequence[Point]) -> None:
+def report(
+    trainer: Trainer, entry: Entry, evidence: Evidence | None, points: Sequence[Point], *, line: str
+) -> None:
     """Report a finding to the console and to the loggers, its points at their x in the run.
 
     All ranks call it, one writes.
     """
-    tell(trainer, entry)
+    tell(trainer, entry, line=line)
     if not trainer.is_global_zero or evidence is None:
         return
     step = logged_step(trainer)

@@ -24,6 +24,7 @@ __all__ = [
     "Charted",
     "Charts",
     "ChecksFit",
+    "Concludes",
     "Finds",
     "Listed",
     "Schedules",
@@ -116,6 +117,14 @@ class Finds(Protocol):
 
     def run_test(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Run the test from here, report the LR that it found, and train with it."""
+
+
+@runtime_checkable
+class Concludes(Protocol):
+    """A callback that says the last line of a fit for all of them, like LRLogger."""
+
+    def conclude(self, trainer: Trainer) -> None:
+        """Say what came of the fit."""
 
 
 def callbacks_of(trainer: Trainer, kind: type[Kind]) -> list[Kind]:

@@ -3,7 +3,7 @@
 import math
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch.optim import Optimizer
@@ -22,7 +22,7 @@ from lightning_lr.fit.losses import ValidationLoss, batch_size, missing_loss, tr
 from lightning_lr.fit.neighbors import Schedules, callbacks_of
 from lightning_lr.fit.ranks import epochs_are_in_step, rank_sum, validations_are_in_step
 from lightning_lr.fit.resume import read_state
-from lightning_lr.fit.saved_state import Read, count, each_of, number, weight
+from lightning_lr.fit.saved_state import Read, count, each_of, number, optional, weight
 from lightning_lr.fit.step_hook import StepHook
 from lightning_lr.logger.charts import write_charts
 from lightning_lr.logger.epoch_loss import EpochLoss
@@ -34,8 +34,10 @@ from lightning_lr.logger.resumption import continue_curves, tell_resumption
 from lightning_lr.logger.step_buffer import StepBuffer, point_of
 from lightning_lr.output.decisions import save_decisions, story_of
 from lightning_lr.output.drawing import prepare
+from lightning_lr.output.ending import Best, say_end
 from lightning_lr.output.points import Point, logged_step, next_step, save_loggers, write_points
 from lightning_lr.output.story import Story, read_told
+from lightning_lr.plateau import PlateauDetector
 
 __all__ = ["LRLogger"]
 
@@ -150,6 +152,8 @@ class LRLogger(BaseCallback):
         self._epochs_in_step = self._validations_in_step = True
         self._warned: set[str] = set()
         self._results: dict[str, float] = {}
+        self._best: Best | None = None
+        self._best_tag = "loss/val"
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -226,6 +230,18 @@ class LRLogger(BaseCallback):
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._end(trainer)
+        self.conclude(trainer)
+
+    def conclude(self, trainer: Trainer) -> None:
+        """Say which validation was the best, with which LR, and where the logs are; all ranks call it."""
+        if self._best is not None:
+            name = "validation loss" if self._best_tag == "loss/val" else self._best_tag
+            best = f"best {name} {self._best.value:.3g} after step {self._best.steps} of {self._step + 1}"
+            texts = [f"{best}, LR {self._best.lr:.3g}"]
+        else:
+            judges = callbacks_of(trainer, PlateauDetector)
+            texts = [judge.best_text for judge in judges if judge.best_text]
+        say_end(trainer, "LRLogger", texts)
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -259,6 +275,7 @@ class LRLogger(BaseCallback):
         if problem:
             self._warn_once(f"LRLogger shows no validation loss: {problem}", "validation")
         self._results |= losses
+        self._note_best(losses)
         self._write(trainer, [Point(self._step, time.time(), losses)])
 
     @override
@@ -289,6 +306,7 @@ class LRLogger(BaseCallback):
             "decisions": self._story.entries,
             "decisions_before": self._story.left_out,
             "lrs": self._history.state(),
+            "best": None if self._best is None else self._best.to_dict(),
         }
 
     @override
@@ -299,13 +317,20 @@ class LRLogger(BaseCallback):
             "decisions": each_of(read_told),
             "decisions_before": count,
             "lrs": self._history.restore,
+            "best": optional(Best.from_dict),
         }
         # Checkpoints of version 0.1.0 hold all decisions.
-        given: Any = state_dict
-        given = {"decisions_before": 0, **given} if isinstance(given, dict) else given
-        state = read_state(self, given, entries)
+        state = read_state(self, state_dict, entries, newer={"decisions_before": 0, "best": None})
         self._epoch_loss.load_state_dict(state)
         self._story.restore(state["decisions"], state["decisions_before"])
+        self._best = state["best"]
+
+    def _note_best(self, losses: Mapping[str, float]) -> None:
+        """Note the first of these losses, by tag, if it is the best of the run."""
+        for tag, loss in list(losses.items())[:1]:
+            if self._best is None or loss < self._best.value:
+                self._best_tag = tag
+                self._best = Best(loss, self._step + 1, self._metrics.highest())
 
     def _is_due(self, trainer: Trainer, step: int) -> bool:
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]

@@ -1,5 +1,6 @@
 """Keeps the LRs where other callbacks look: in `trainer.callback_metrics`, and in the progress bar."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,6 +65,10 @@ class LRMetrics:
         if self._in_bar:
             on_host = [(tag, lr) for tag, lr in zip(tags, lrs, strict=True) if not _is_on_device(lr)]
             self._bar.update((tag, float(lr)) for tag, lr in on_host)
+
+    def highest(self) -> float:
+        """Return the highest LR of the last step; NaN if there is none. A tensor of a device is read."""
+        return max((float(self._metrics[tag]) for tag in self.tags), default=math.nan)
 
     def catch_up(self) -> None:
         """Show what was not due."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from lightning_lr.fit.lightnings import CSVLogger, TensorBoardLogger, Trainer, rank_zero_info
+from lightning_lr.fit.lightnings import CSVLogger, TensorBoardLogger, Trainer
+from lightning_lr.output.console import say
 from lightning_lr.output.plain import plain
 from lightning_lr.output.points import logged_step, write_text
 from lightning_lr.output.story import Story
@@ -48,12 +49,12 @@ def story_of(trainer: Trainer) -> Story:
     return _stories.setdefault(trainer, Story())
 
 
-def tell(trainer: Trainer, entry: Entry) -> None:
+def tell(trainer: Trainer, entry: Entry, *, line: str | None = None) -> None:
     """Report a decision; all ranks call it, one writes.
 
     | where | what |
     |---|---|
-    | console | one line |
+    | console | one line, which begins with what changes |
     | text `decisions` in TensorBoard | the whole story so far as a list, since TensorBoard keeps few texts |
     | text `decisions_newest` | the decision alone, if the list was not renewed with it |
     | `decisions.jsonl` in the folder of the run's logs | one line of JSON, with the evidence |
@@ -62,8 +63,16 @@ def tell(trainer: Trainer, entry: Entry) -> None:
     decision, and any by `save_decisions`. Without a logger there is no file. Lines are only ever appended to
     it. If a run resumes from a checkpoint older than the last line, the later lines describe steps that are
     made again: a line of kind `resume` says from which step.
+
+    Args:
+        trainer: The Trainer of the running fit.
+        entry: The decision.
+        line: What the console shows after the source. None for the effect and the summary; an empty text for
+            nothing, since there is nothing to do about it or a warning has said it.
     """
-    rank_zero_info(f"{entry.source}: {entry.summary} ({entry.effect})")
+    line = f"{entry.effect}. {entry.summary}" if line is None else line
+    if line:
+        say(f"{entry.source}: {line}")
     story, step = story_of(trainer), logged_step(trainer)
     moment = {"time": time.time(), "step": step, "epoch": trainer.current_epoch}
     story.add(moment | plain(asdict(entry)))

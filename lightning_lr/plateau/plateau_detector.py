@@ -17,9 +17,10 @@ from lightning_lr.fit.lightnings import (
     Trainer,
     TrainerFn,
 )
-from lightning_lr.fit.neighbors import Charts, WatchesLRs, callbacks_of, write_schedules
+from lightning_lr.fit.neighbors import Charts, Concludes, WatchesLRs, callbacks_of, write_schedules
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.saved_state import Read, count, each_of, one_of
+from lightning_lr.output.ending import say_end
 from lightning_lr.output.points import logged_step, next_step
 from lightning_lr.peaks import check_schedules_follow
 from lightning_lr.plateau.actions.base import ActionSpec, Effect
@@ -223,6 +224,16 @@ class PlateauDetector(ReadsValidations):
         """The verdicts on the last 1000 validations."""
         return [record.verdict for record in self._records]
 
+    @property
+    def best_text(self) -> str | None:
+        """The best value so far in words, with the LR that led to it; None before the first finite one."""
+        best = self._reactions.best
+        if best is None:
+            return None
+        text = f"best {self.monitor} {best.value:.3g} at validation {best.validation}"
+        found = [record for record in self._records if record.validation == best.validation]
+        return "".join([text, *(f" (step {each.step + 1}), LR {each.lr:.3g}" for each in found)])
+
     def plot(self) -> "Figure":
         """Draw the monitored curve, colored by verdict, and the LR.
 
@@ -352,6 +363,8 @@ class PlateauDetector(ReadsValidations):
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         sum_up(trainer, self.monitor, self._records)
+        if self.best_text and not callbacks_of(trainer, Concludes):
+            say_end(trainer, "PlateauDetector", [self.best_text])
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -407,7 +420,7 @@ class PlateauDetector(ReadsValidations):
         write_verdict(trainer, self.monitor, record)
         if told or verdict.state not in (self._told, "undecided"):
             self._told = verdict.state
-            tell_verdict(trainer, self.monitor, record)
+            tell_verdict(trainer, self.monitor, record, reports=self._reactions.reports)
         self._follow_up(trainer, effects)
 
     def _follow_up(self, trainer: Trainer, effects: Sequence[Effect]) -> None:

@@ -81,6 +81,12 @@ class Reactions:
         return done
 
     @property
+    def reports(self) -> bool:
+        """Whether the actions given for a plateau do nothing, so that the user only wants to be told."""
+        given = self._given["plateau"]
+        return given is not None and all(isinstance(action, ReportOnly) for action in given)
+
+    @property
     def rescales(self) -> bool:
         """Whether an action of this fit multiplies the base LR."""
         return any(action.rescales for _, action in self._all())
@@ -198,7 +204,9 @@ def tell_default(trainer: Trainer) -> None:
         summary = (
             f"{schedule} changes the LR by itself. Where no action is given, verdicts are only reported."
         )
-        tell(trainer, Entry("PlateauDetector", "default", summary, "LR stays with the schedule"))
+        entry = Entry("PlateauDetector", "default", summary, "LR stays with the schedule")
+        line = f"only reports, since {schedule} changes the LR by itself; give it `on_plateau=...` to act."
+        tell(trainer, entry, line=line)
 
 
 def checked_actions(name: str, actions: ActionSpec) -> tuple[Action, ...] | None:

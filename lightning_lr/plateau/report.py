@@ -33,6 +33,8 @@ _PHRASES = {
     "overfitting": "gets worse while the training loss still falls: overfitting",
     "diverging": "gets worse, and the training loss does not fall either: diverging",
 }
+# The same in two words, with an action after them.
+_SHORT = {"plateau": "plateau of", "overfitting": "overfitting in", "diverging": "divergence of"}
 _COLORS = {
     "undecided": "#888888",
     "improving": COLORS["blue"],
@@ -85,11 +87,21 @@ def tell_too_few(trainer: Trainer, monitor: str, total: float, fewest: int) -> N
         " Validate more often, with `Trainer(val_check_interval=...)`, or give a smaller `patience`, with"
         " `PlateauDetector(detector=Progress(patience=...))`."
     )
-    tell(trainer, Entry("PlateauDetector", "default", summary, f"LR stays {current_lr(trainer):.4g}"))
+    entry = Entry("PlateauDetector", "default", summary, f"LR stays {current_lr(trainer):.4g}")
+    tell(trainer, entry, line=summary)
 
 
-def tell_verdict(trainer: Trainer, monitor: str, record: Record) -> None:
-    """Tell a verdict and what was done after it; all ranks call it."""
+def tell_verdict(trainer: Trainer, monitor: str, record: Record, *, reports: bool) -> None:
+    """Tell a verdict and what was done after it; all ranks call it.
+
+    The console shows actions, and of other verdicts those that the user can act on.
+
+    Args:
+        trainer: The Trainer of the running fit.
+        monitor: The name of the monitored value.
+        record: The validation.
+        reports: Whether the user wants plateaus to be told instead of acted on.
+    """
     verdict = record.verdict
     summary = (
         f"{monitor} {_PHRASES[verdict.state]}, {record.value:.5g} at validation {record.validation}."
@@ -98,7 +110,11 @@ def tell_verdict(trainer: Trainer, monitor: str, record: Record) -> None:
     effect = "; ".join(record.effects) or f"LR stays {record.lr:.4g}"
     kind = "action" if record.effects else "verdict"
     evidence = {"monitor": monitor, **record.to_dict()}
-    tell(trainer, Entry("PlateauDetector", kind, summary, effect, evidence))
+    entry = Entry("PlateauDetector", kind, summary, effect, evidence)
+    bad = ("overfitting", "diverging", *(["plateau"] * reports))
+    seen = f"{_SHORT[verdict.state]} {monitor} at" if verdict.state in _SHORT else f"{monitor} at"
+    line = f"{seen} validation {record.validation}: {effect}."
+    tell(trainer, entry, line=line if record.effects or verdict.state in bad else "")
 
 
 def sum_up(trainer: Trainer, monitor: str, records: Sequence[Record]) -> None:
@@ -112,7 +128,8 @@ def sum_up(trainer: Trainer, monitor: str, records: Sequence[Record]) -> None:
     acted = sum(bool(record.effects) for record in made)
     summary = f"Of {len(made)} validations of {monitor}: {found}. The last: {last.verdict.reason}"
     effect = f"{acted} actions, LR {current_lr(trainer):.4g} at the end"
-    tell(trainer, Entry("PlateauDetector", "summary", summary, effect, {"monitor": monitor, **counts}))
+    entry = Entry("PlateauDetector", "summary", summary, effect, {"monitor": monitor, **counts})
+    tell(trainer, entry, line="")
     draw(trainer, f"plateau/{monitor}", lambda: plateau_figure(made, monitor), last.step)
 
 

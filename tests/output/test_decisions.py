@@ -111,7 +111,7 @@ def test_without_a_logger_or_a_folder_there_is_a_console_line_and_no_file(tmp_pa
     monkeypatch.chdir(tmp_path)
     for logger in (False, Nowhere()):
         trainer(Tells(0), logger=logger, max_epochs=1).fit(Toy())
-        assert "Tells: Step 0. (LR a|b)" in caplog.messages
+        assert "Tells: LR a|b. Step 0." in caplog.messages
     trainer(Tells(0), root=tmp_path, fast_dev_run=True).fit(Toy())
     assert list(tmp_path.iterdir()) == []
 

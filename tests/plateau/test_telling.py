@@ -42,7 +42,7 @@ def test_with_a_schedule_the_default_is_to_report_and_an_action_given_acts(make,
     judge = PlateauDetector(detector=Verdicts("iipod"))
     judged(*others(), module=Stalling(make, batches=4), judge=judge, max_epochs=6)
     acted = [bool(record.effects) for record in judge._records]
-    said = [line for line in caplog.messages if "changes the LR by itself" in line]
+    said = [line for line in caplog.messages if "only reports, since" in line]
     if schedule is None:
         assert acted == [False, False, True, True, True, False]
         assert not said
@@ -55,23 +55,24 @@ def test_with_a_schedule_the_default_is_to_report_and_an_action_given_acts(make,
     assert given._records[2].effects
 
 
-def test_the_console_tells_changes_of_the_verdict_and_actions(caplog):
+def test_changes_of_the_verdict_actions_and_a_summary_are_in_the_file_with_their_reasons(tmp_path):
     judge = PlateauDetector(
         detector=Verdicts("uiiuipouuod"), on_plateau=ReduceLR(0.5, final_decay=0), on_overfitting=[]
     )
-    judged(judge=judge, max_epochs=11)
-    lines = [line for line in caplog.messages if line.startswith("PlateauDetector")]
-    assert [line.split(",")[0] for line in lines[:3]] == [
-        "PlateauDetector: val_loss improves",
-        "PlateauDetector: val_loss has reached a plateau",
-        "PlateauDetector: val_loss gets worse while the training loss still falls: overfitting",
+    judged(judge=judge, max_epochs=11, root=tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "decisions.jsonl").read_text().splitlines()]
+    summaries = [line["summary"] for line in lines]
+    assert [each.split(",")[0] for each in summaries[:3]] == [
+        "val_loss improves",
+        "val_loss has reached a plateau",
+        "val_loss gets worse while the training loss still falls: overfitting",
     ]
-    assert lines[1].endswith("at validation 6. Validation 6. (LR 0.1 -> 0.05)")
-    assert lines[2].endswith("(LR stays 0.05)")
-    assert "diverging" in lines[3]
+    assert summaries[1].endswith("at validation 6. Validation 6.")
+    assert [line["effect"] for line in lines[1:3]] == ["LR 0.1 -> 0.05", "LR stays 0.05"]
+    assert "diverging" in summaries[3]
     counts = "4 undecided, 3 improving, 1 plateau, 2 overfitting, 1 diverging"
-    assert lines[4].startswith(f"PlateauDetector: Of 11 validations of val_loss: {counts}. The last: Validat")
-    assert lines[4].endswith("(2 actions, LR 0.015 at the end)")
+    assert summaries[4].startswith(f"Of 11 validations of val_loss: {counts}. The last: Validat")
+    assert lines[4]["effect"] == "2 actions, LR 0.015 at the end"
     assert len(lines) == 5
 
 

@@ -293,7 +293,7 @@ class LRRangeTest(Finder):
         self.validation_curve = None if watched is None else watched.curve()
         finding = self._finding(curves[0] if curves else None, decision, old_lr=dry.reference_lr)
         if isinstance(decision, Suggestion) and not fit_warms_up(trainer, pl_module):
-            finding = replace(finding, summary=f"{finding.summary} {NO_WARMUP}")
+            finding = replace(finding, advice=NO_WARMUP)
         return finding.after(dry)
 
     def plot(self) -> "Figure":

@@ -130,15 +130,15 @@ def judged(module, **kwargs):
     return search
 
 
-def test_where_there_is_no_validation_the_training_loss_judges(caplog):
+def test_where_there_is_no_validation_the_training_loss_judges(tmp_path):
     search, chosen = small(), small(score="train")
-    fit(Validated(), search, limit_val_batches=0)
+    fit(Validated(), search, limit_val_batches=0, root=tmp_path)
     assert search.trials.judged_by.startswith("training loss (There is no validation loss")
     fit(Validated(), chosen)
     assert chosen.trials.judged_by == "training loss"
     assert chosen.trials.trials == search.trials.trials
     assert isinstance(chosen.suggestion, Suggestion)
-    assert "by training loss" in caplog.text
+    assert "by training loss" in (tmp_path / "run" / "decisions.jsonl").read_text()
 
 
 class Logs(Validated):
@@ -210,8 +210,7 @@ def test_a_loss_that_says_nothing_leaves_the_lr_alone(spoil, reason, bounds, cap
     fitted = fit(Spoiled(spoil), search)
     assert isinstance(search.suggestion, Abstention)
     assert lrs_of(fitted) == [START]
-    [line] = [each for each in caplog.messages if each.startswith("LRSearch") and "LR stays" in each]
-    assert "LR stays 0.002" in line
+    [line] = [each for each in caplog.messages if each.startswith("LRSearch: LR stays 0.002. ")]
     assert any(part in line for part in reason.split("|"))
 
 
@@ -221,11 +220,13 @@ def test_bounds_of_the_user_are_kept():
     assert all(1e-4 <= trial.lr <= 3e-3 for trial in search.trials)
 
 
-def test_a_trial_that_is_lost_is_cut_short_and_told(caplog):
+def test_a_trial_that_is_lost_is_cut_short_and_told(tmp_path):
     search = LRSearch(steps_per_trial=40)
-    fit(Validated(batches=100), search, max_epochs=1)
-    assert search.trials.steps_saved > 0
-    assert f"Cutting lost trials short saved {search.trials.steps_saved} steps." in caplog.text
+    fit(Validated(batches=100), search, max_epochs=1, root=tmp_path)
+    saved = search.trials.steps_saved
+    assert saved > 0
+    told = (tmp_path / "run" / "decisions.jsonl").read_text()
+    assert f"Cutting lost trials short saved {saved} steps." in told
 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
