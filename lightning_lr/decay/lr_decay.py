@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
@@ -48,6 +48,12 @@ from lightning_lr.fit.saved_state import (
 )
 from lightning_lr.policies import Linear, Policy
 from lightning_lr.rates import adopt_groups, are_lent
+from lightning_lr.shown import as_call, figure_html, with_result
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from lightning_lr.preview.planned import Preview
 
 __all__ = ["LRDecay"]
 
@@ -171,7 +177,7 @@ class LRDecay(BaseCallback):
         momentum: Policy | None = None,
         weight_decay: Policy | None = None,
     ) -> None:
-        self._settings = Settings(
+        self.settings = Settings(
             policy=policy,
             policies=policies,
             interval=interval,
@@ -201,6 +207,11 @@ class LRDecay(BaseCallback):
         self._is_warming_up = False
         self._floor_is_due = False
         self._warned = False
+        self._plan_is_due = True
+        # What `plot` draws, or why it cannot.
+        self._planned: Preview | str = (
+            "LRDecay has nothing to plot before `Trainer.fit` has made its first step."
+        )
 
     @property
     def plan(self) -> Plan:
@@ -222,6 +233,27 @@ class LRDecay(BaseCallback):
             raise RuntimeError("LRDecay has no plan before `Trainer.fit` has started.")
         return self._schedule
 
+    def plot(self) -> "Figure":
+        """Draw the plan of the running fit, or of the last one, from the base LRs that it began with.
+
+        Raises:
+            RuntimeError: No fit has made a step yet, or the run has no end.
+        """
+        if isinstance(self._planned, str):
+            raise RuntimeError(self._planned)  # noqa: TRY004 (nothing has the wrong type)
+        return self._planned.figure()
+
+    def _keep_plan(self, trainer: Trainer) -> None:
+        """Keep what `plot` draws, once every callback has found its base LR."""
+        # The figure is that of the preview, which looks down on this room: hence not at the top.
+        from lightning_lr.preview.of_fit import planned_run  # noqa: PLC0415
+
+        self._plan_is_due = False
+        try:
+            self._planned = planned_run(trainer, self.schedule)
+        except ValueError as error:
+            self._planned = f"LRDecay cannot draw this run. {error}"
+
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._loaded, self._saved = {}, {}
@@ -229,6 +261,7 @@ class LRDecay(BaseCallback):
         if stage == TrainerFn.FITTING:
             self._schedule = None
             self._others = OtherValues()
+            self._plan_is_due = True
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -248,7 +281,7 @@ class LRDecay(BaseCallback):
         self._floor_is_due = step == 0
         old = self._loaded.get("horizon", self.plan.horizon)
         warn_of_new_horizon(self.plan, old, step=step, epoch=self._epoch)
-        was, now = self._loaded.get("plan"), self._settings.text
+        was, now = self._loaded.get("plan"), self.settings.text
         if was not in (None, now):
             tell_new_plan(trainer, was, now)
         elif step == 0:
@@ -287,6 +320,8 @@ class LRDecay(BaseCallback):
             # Only now has every callback found its base LR.
             self._floor_is_due = False
             tell_floor(trainer, self.min_lr)
+        if self._plan_is_due and not are_lent(trainer.optimizers):
+            self._keep_plan(trainer)
         if self._writer.lacks_bases(trainer.optimizers):
             self.write(trainer)
 
@@ -329,7 +364,7 @@ class LRDecay(BaseCallback):
             "horizon": asdict(plan.horizon),
             "cooldown": asdict(plan.cooldown) if plan.cooldown else None,
             "cooldowns": {key: asdict(each.cooldown) for key, each in others.items() if each.cooldown},
-            "plan": self._settings.text,
+            "plan": self.settings.text,
         }
 
     @override
@@ -341,7 +376,14 @@ class LRDecay(BaseCallback):
 
     @override
     def __repr__(self) -> str:
-        return str(self._settings)
+        if self._schedule is None:
+            return as_call(self)
+        steps = self._schedule.plan.horizon.steps
+        end = f" of {steps:g}" if math.isfinite(steps) else ""
+        return with_result(self, f"step {self._clock.step}{end}")
+
+    def _repr_html_(self) -> str:
+        return figure_html(self.plot, repr(self))
 
     def warms_up(self, trainer: Trainer, pl_module: LightningModule) -> bool:
         """Return whether the LR of a fit whose loaders are set up begins low and rises; all ranks call it."""
@@ -350,12 +392,12 @@ class LRDecay(BaseCallback):
     @property
     def schedule_name(self) -> str | None:
         """The plan as sentences name it; None if it keeps the LR."""
-        return self._settings.schedule_name
+        return self.settings.schedule_name
 
     @property
     def has_cooldown(self) -> bool:
         """Whether `start_cooldown` can be used: a policy is `WarmupStableDecay`."""
-        return self._settings.has_cooldown
+        return self.settings.has_cooldown
 
     @property
     def scheduled_keys(self) -> tuple[str, ...]:
@@ -423,7 +465,7 @@ class LRDecay(BaseCallback):
             # A cooldown continues as it began, whatever the Trainer's bounds are now.
             length = self._loaded["horizon"]
         try:
-            schedule = self._settings.schedule(length, cooldown, cooldowns)
+            schedule = self.settings.schedule(length, cooldown, cooldowns)
         except ValueError as error:
             raise MisconfigurationException(f"LRDecay: {error} {REMEDY[self.interval]}") from error
         schedule.check()

@@ -4,7 +4,7 @@ import math
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch.optim import Optimizer
 from typing_extensions import override
@@ -29,6 +29,10 @@ from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.output.points import Point, logged_step, shifted
 from lightning_lr.peaks import check_schedules_follow, peak_lr
 from lightning_lr.schedules.own_lrs import own_lr
+from lightning_lr.shown import figure_html, with_result
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Finder"]
 
@@ -74,6 +78,17 @@ class Finder(BaseCallback):
         # The start hooks of the module that the fit calls only after the test.
         self._ahead: tuple[str, ...] = ()
         self._first_steps = FirstSteps(name)
+
+    @override
+    def __repr__(self) -> str:
+        return with_result(self, self.suggestion.text if self.suggestion else None)
+
+    def _repr_html_(self) -> str:
+        return figure_html(self.plot, repr(self))
+
+    @abstractmethod
+    def plot(self) -> "Figure":
+        """Draw what the last test found; raises RuntimeError before the first."""
 
     def check_fit(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a fit whose loaders are set up, before any test; all ranks call it.

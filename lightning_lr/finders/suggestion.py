@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, TypeAlias
 
+from typing_extensions import override
+
 from lightning_lr.checks import In, check_fields
+from lightning_lr.shown import table_html
 
 __all__ = ["Abstention", "Decision", "Suggestion", "combine", "decision_from_dict"]
 
@@ -42,6 +45,22 @@ class Suggestion:
         check_fields(self)
         _check_texts(self.rule, self.reason)
 
+    @override
+    def __repr__(self) -> str:
+        return (
+            f"Suggestion(lr={self.lr:.3g}, low={self.low:.3g}, high={self.high:.3g}, rule={self.rule!r}, ...)"
+        )
+
+    def _repr_html_(self) -> str:
+        span = f"{self.low:.3g} to {self.high:.3g}"
+        rows = {"LR": f"{self.lr:.3g}", "range": span, "rule": self.rule, "reason": self.reason}
+        return table_html(rows)
+
+    @property
+    def text(self) -> str:
+        """The LR, its range and the rule, in a few words."""
+        return f"LR {self.lr:.3g} ({self.low:.2g} to {self.high:.2g}) by {self.rule}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain numbers and strings."""
         return asdict(self)
@@ -61,6 +80,14 @@ class Abstention:
 
     def __post_init__(self) -> None:
         _check_texts(self.rule, self.reason)
+
+    def _repr_html_(self) -> str:
+        return table_html({"LR": "none", "rule": self.rule, "reason": self.reason})
+
+    @property
+    def text(self) -> str:
+        """That there is no LR, and the rule, in a few words."""
+        return f"no LR by {self.rule}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as strings."""

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_lr.decay.lr_decay import LRDecay
 from lightning_lr.fit.lightnings import Trainer
@@ -14,6 +13,9 @@ from lightning_lr.output.drawing import draw, draws
 from lightning_lr.preview.of_fit import planned_run
 from lightning_lr.preview.planned import Preview
 from lightning_lr.rates import are_lent
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["LRHistory", "ThinnedCurve"]
 
@@ -116,8 +118,17 @@ class LRHistory:
     def draw(self, trainer: Trainer, step: int) -> None:
         """Draw the plan and the LRs so far."""
         if self._plan is not None:
-            used = {tag: (group.used.x, group.used.y) for tag, group in self._groups.items() if group.used.x}
-            draw(trainer, _TAG, partial(self._plan.figure, used), step)
+            draw(trainer, _TAG, self.figure, step)
+
+    def figure(self) -> "Figure":
+        """Return the figure of the plan and the LRs so far; raise RuntimeError if there is no plan."""
+        if self._plan is None:
+            raise RuntimeError(
+                "LRLogger has nothing to plot: it needs LRDecay, a run with an end, a logger that takes"
+                " images, and a first step."
+            )
+        used = {tag: (group.used.x, group.used.y) for tag, group in self._groups.items() if group.used.x}
+        return self._plan.figure(used)
 
     def state(self) -> list[dict[str, Any]]:
         """Return the LRs so far as plain values."""

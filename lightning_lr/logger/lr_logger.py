@@ -4,7 +4,7 @@ import math
 import re
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch.optim import Optimizer
 from typing_extensions import override
@@ -38,6 +38,10 @@ from lightning_lr.output.ending import Best, say_end
 from lightning_lr.output.points import Point, logged_step, next_step, save_loggers, write_points
 from lightning_lr.output.story import Story, read_told
 from lightning_lr.plateau import PlateauDetector
+from lightning_lr.shown import figure_html, with_result
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["LRLogger"]
 
@@ -156,6 +160,26 @@ class LRLogger(BaseCallback):
         self._best_tag = "loss/val"
 
     @override
+    def __repr__(self) -> str:
+        return with_result(self, f"{self._best_text} after step {self._best.steps}" if self._best else None)
+
+    def _repr_html_(self) -> str:
+        return figure_html(self.plot, repr(self))
+
+    def plot(self) -> "Figure":
+        """Draw the LRs of the running fit, or of the last one: as planned by LRDecay, and as used.
+
+        Raises:
+            RuntimeError: There is no LRDecay, no end of the run, no logger that takes images, or no step yet.
+        """
+        return self._history.figure()
+
+    @property
+    def _best_text(self) -> str:
+        name = "validation loss" if self._best_tag == "loss/val" else self._best_tag
+        return f"best {name} {self._best.value:.3g}" if self._best else ""
+
+    @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         # Other stages load callbacks' states too, but they do not continue the run.
         self._begin(story_of(trainer) if stage == TrainerFn.FITTING else Story())
@@ -235,9 +259,8 @@ class LRLogger(BaseCallback):
     def conclude(self, trainer: Trainer) -> None:
         """Say which validation was the best, with which LR, and where the logs are; all ranks call it."""
         if self._best is not None:
-            name = "validation loss" if self._best_tag == "loss/val" else self._best_tag
-            best = f"best {name} {self._best.value:.3g} after step {self._best.steps} of {self._step + 1}"
-            texts = [f"{best}, LR {self._best.lr:.3g}"]
+            steps = f"step {self._best.steps} of {self._step + 1}"
+            texts = [f"{self._best_text} after {steps}, LR {self._best.lr:.3g}"]
         else:
             judges = callbacks_of(trainer, PlateauDetector)
             texts = [judge.best_text for judge in judges if judge.best_text]

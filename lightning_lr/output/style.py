@@ -9,18 +9,35 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLORS", "INK", "dress", "entitle", "new_figure"]
+__all__ = [
+    "COLORS",
+    "GONE",
+    "GRAY",
+    "INK",
+    "RULES",
+    "WARMUP_TEXT",
+    "dress",
+    "entitle",
+    "mark_chosen",
+    "new_figure",
+]
 
-# Okabe and Ito (2008).
+# Okabe and Ito (2008), but for the red, which is Paul Tol's: theirs looks orange. Texts use these names.
 COLORS = {
     "blue": "#0072B2",
-    "vermilion": "#D55E00",
+    "red": "#CC3311",
     "green": "#009E73",
     "purple": "#CC79A7",
     "orange": "#E69F00",
     "sky": "#56B4E9",
 }
 INK = "0.25"
+GRAY = "0.53"
+# What was decided is red; what was given up, orange; what other rules say, dotted in these.
+GONE = COLORS["orange"]
+RULES = (COLORS["green"], COLORS["orange"], COLORS["purple"], COLORS["sky"], "0.3")
+# The orange of a warm-up, dark enough for letters.
+WARMUP_TEXT = "#8A5F00"
 
 
 def new_figure() -> "Figure":
@@ -40,6 +57,12 @@ def dress(axes: "Axes") -> None:
     axes.yaxis.label.set_color(INK)
     axes.grid(visible=True, color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)
+
+
+def mark_chosen(axes: "Axes", lr: float, low: float, high: float, *, name: str = "chosen") -> None:
+    """Draw the LR that was chosen, with the range it may lie in."""
+    axes.axvspan(low, high, color=COLORS["red"], alpha=0.15, linewidth=0)
+    axes.axvline(lr, color=COLORS["red"], linewidth=2, label=f"{name}: {lr:.2g}")
 
 
 def entitle(axes: "Axes", title: str) -> None:

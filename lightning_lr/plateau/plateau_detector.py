@@ -45,6 +45,7 @@ from lightning_lr.plateau.report import (
     write_verdict,
 )
 from lightning_lr.rates import current_lr
+from lightning_lr.shown import figure_html, with_result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -233,6 +234,15 @@ class PlateauDetector(ReadsValidations):
         text = f"best {self.monitor} {best.value:.3g} at validation {best.validation}"
         found = [record for record in self._records if record.validation == best.validation]
         return "".join([text, *(f" (step {each.step + 1}), LR {each.lr:.3g}" for each in found)])
+
+    @override
+    def __repr__(self) -> str:
+        state = None if self.verdict is None else self.verdict.state
+        told = [text for text in (state, self.best_text) if text]
+        return with_result(self, ", ".join(told) or None)
+
+    def _repr_html_(self) -> str:
+        return figure_html(self.plot, repr(self))
 
     def plot(self) -> "Figure":
         """Draw the monitored curve, colored by verdict, and the LR.

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from typing_extensions import override
+
 from lightning_lr.fit.saved_state import Read, count, each_of, number, one_of, read_entries, text
 from lightning_lr.plateau.detectors.base import Verdict, VerdictState
 
@@ -31,6 +33,11 @@ class Record:
     lr: float
     verdict: Verdict
     effects: tuple[str, ...] = ()
+
+    @override
+    def __repr__(self) -> str:
+        at = f"validation={self.validation}, step={self.step}, value={self.value:.4g}, lr={self.lr:.3g}"
+        return f"Record({at}, {', '.join(map(repr, (self.verdict.state, *self.effects)))})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, the form in checkpoints."""

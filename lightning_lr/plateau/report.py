@@ -14,7 +14,7 @@ from lightning_lr.fit.neighbors import Charts
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.output.drawing import draw
 from lightning_lr.output.points import Point, write_points
-from lightning_lr.output.style import COLORS, INK, dress, entitle, new_figure
+from lightning_lr.output.style import COLORS, GRAY, INK, dress, entitle, new_figure
 from lightning_lr.plateau.record import Record
 from lightning_lr.rates import current_lr
 
@@ -36,11 +36,11 @@ _PHRASES = {
 # The same in two words, with an action after them.
 _SHORT = {"plateau": "plateau of", "overfitting": "overfitting in", "diverging": "divergence of"}
 _COLORS = {
-    "undecided": "#888888",
+    "undecided": GRAY,
     "improving": COLORS["blue"],
     "plateau": COLORS["orange"],
     "overfitting": COLORS["purple"],
-    "diverging": COLORS["vermilion"],
+    "diverging": COLORS["red"],
 }
 # Height of the band of verdicts below the curve, as a share of the axes.
 _BAND = 0.03

@@ -4,6 +4,7 @@
 `preview` is the function.
 """
 
+from lightning_lr.preview.of_fit import preview_of_fit
 from lightning_lr.preview.planned import PlannedStep, Preview, preview
 
-__all__ = ["PlannedStep", "Preview", "preview"]
+__all__ = ["PlannedStep", "Preview", "preview", "preview_of_fit"]

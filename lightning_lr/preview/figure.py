@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from lightning_lr.output.style import COLORS, INK, dress, entitle, new_figure
+from lightning_lr.output.style import COLORS, INK, WARMUP_TEXT, dress, entitle, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,6 @@ __all__ = ["Curve", "planned_figure"]
 Curve: TypeAlias = tuple[Sequence[float], Sequence[float]]
 
 _COLORS = tuple(COLORS.values())
-_WARMUP_FILL, _WARMUP_TEXT = "#E69F00", "#8A5F00"
 _MOST_TICKS = 10
 # LRs below this percentile may lie outside the axis: a decay to 0 has no lowest decade.
 _SHOWN_FROM = 0.5
@@ -101,7 +100,7 @@ def _draw_curves(axes: "Axes", planned: Mapping[str, Curve], used: Mapping[str, 
 
 
 def _shade_warmup(axes: "Axes", warmup: float, end: float) -> None:
-    axes.axvspan(0, warmup, color=_WARMUP_FILL, alpha=0.13, linewidth=0)
+    axes.axvspan(0, warmup, color=COLORS["orange"], alpha=0.13, linewidth=0)
     # The text stands beside a short ramp and inside a long one.
     inside = warmup > 0.2 * end
     axes.annotate(
@@ -112,7 +111,7 @@ def _shade_warmup(axes: "Axes", warmup: float, end: float) -> None:
         textcoords="offset points",
         ha="center" if inside else "left",
         fontsize="small",
-        color=_WARMUP_TEXT,
+        color=WARMUP_TEXT,
     )
 
 

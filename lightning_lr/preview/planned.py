@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from typing_extensions import override
 
@@ -14,11 +14,13 @@ from lightning_lr.decay.doubts import doubts
 from lightning_lr.decay.plan import Interval, Plan
 from lightning_lr.decay.ramp import RampShape, check_ramp
 from lightning_lr.decay.schedule import Schedule, is_pattern
+from lightning_lr.decay.settings import Settings
 from lightning_lr.fit.horizon import horizon
 from lightning_lr.policies import Policy, check_policies, check_policy, check_span
 from lightning_lr.preview.figure import Curve, planned_figure
 from lightning_lr.preview.table import as_text, shortened
 from lightning_lr.preview.timeline import Timeline, lay_out
+from lightning_lr.shown import figure_html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,6 +99,13 @@ class Preview:
     def known_lrs(self) -> Mapping[str, float]:
         """The base LRs of the run; empty if a callback is going to find them."""
         return {} if self.found_by else self.base_lrs
+
+    @override
+    def __repr__(self) -> str:
+        return f"Preview({self.title})"
+
+    def _repr_html_(self) -> str:
+        return figure_html(self.figure, str(self))
 
     def every_step(self) -> list[PlannedStep]:
         """Return the whole plan, step by step, or epoch by epoch if the steps are unknown.
@@ -222,8 +231,34 @@ def _factors(step: PlannedStep) -> dict[str, float]:
     return {"factor": step.factor, **{f"factor of {key}": each for key, each in step.factors.items()}}
 
 
+@runtime_checkable
+class Configured(Protocol):
+    """A callback like LRDecay."""
+
+    @property
+    def settings(self) -> Settings:
+        """Its arguments."""
+
+
+def _settings_of(policy: Policy | Configured, **given: Any) -> Settings:
+    """Return the settings of LRDecay that are given, or those of an LRDecay."""
+    if not isinstance(policy, Policy) and isinstance(policy, Configured):
+        own = {each.name: each.default for each in fields(Settings)} | {"interval": "epoch", "warmup": 0}
+        if both := [name for name, value in given.items() if value != own[name]]:
+            name = type(policy).__name__
+            raise TypeError(f"`preview` takes `{both[0]}` from the {name} that it is given: drop it here.")
+        return policy.settings
+    check_policy("preview(policy=...)", policy)
+    check_policies("preview(policies=...)", given["policies"])
+    check_choice("preview(interval=...)", given["interval"], ("epoch", "step"))
+    check_span("preview(warmup=...)", given["warmup"])
+    check_ramp("preview", given["warmup_start"], given["warmup_shape"])
+    check_number("preview(min_lr=...)", given["min_lr"], "[0, inf)")
+    return Settings(policy=policy, **given)
+
+
 def preview(
-    policy: Policy,
+    policy: Policy | Configured,
     *,
     policies: Mapping[str, Policy] | None = None,
     max_epochs: int | None = None,
@@ -238,11 +273,13 @@ def preview(
 ) -> Preview:
     """Show the LRs that `LRDecay(policy, interval=..., warmup=...)` will write, before training.
 
-    The numbers are those of the fit, bit for bit. `python -m lightning_lr.preview` does the same for a
-    configuration, with the actual number of steps.
+    In a notebook, `preview(LRDecay(Cosine(), interval="step", warmup=0.05), max_steps=1000)` is a figure, and
+    `print` shows a table. The numbers are those of the fit, bit for bit. With the model and the data of a
+    run, and so the actual number of steps, use `lightning_lr.preview.preview_of_fit(trainer, model)`, or
+    `python -m lightning_lr.preview` for a configuration.
 
     Args:
-        policy: The decay, as for LRDecay.
+        policy: The decay, as for LRDecay; or an LRDecay, which the arguments below are then taken from.
         policies: The decay of groups by the names in `base_lr`, as for LRDecay.
         max_epochs: The length of the run in epochs, at least 1, as for the Trainer.
         max_steps: The length of the run in optimizer steps, at least 1; the bound that is reached first ends
@@ -274,12 +311,15 @@ def preview(
             2     0.5     0.05
             3  0.1464  0.01464
     """
-    check_policy("preview(policy=...)", policy)
-    check_policies("preview(policies=...)", policies)
-    check_choice("preview(interval=...)", interval, ("epoch", "step"))
-    check_span("preview(warmup=...)", warmup)
-    check_ramp("preview", warmup_start, warmup_shape)
-    check_number("preview(min_lr=...)", min_lr, "[0, inf)")
+    settings = _settings_of(
+        policy,
+        policies=policies,
+        interval=interval,
+        warmup=warmup,
+        warmup_start=warmup_start,
+        warmup_shape=warmup_shape,
+        min_lr=min_lr,
+    )
     lengths = {"max_epochs": max_epochs, "max_steps": max_steps, "steps_per_epoch": steps_per_epoch}
     for name, value in lengths.items():
         if value is not None:
@@ -295,13 +335,12 @@ def preview(
         accumulation={0: 1},
     )
     try:
-        plan = Plan(policy, interval, warmup, length, None, warmup_start, warmup_shape, min_lr)
-        others = {key: replace(plan, policy=each) for key, each in (policies or {}).items()}
+        schedule = settings.schedule(length)
         timeline = lay_out(length, batches_per_epoch=batches, accumulation={0: 1})
-        planned = Preview(plan, timeline, base_lrs, others=others)
+        planned = Preview(schedule.plan, timeline, base_lrs, others=schedule.others)
     except ValueError as error:
         raise ValueError(f"{error} {_REMEDY}") from error
-    unknown = [key for key in Schedule(plan, others).unmatched(base_lrs) if not is_pattern(key)]
+    unknown = [key for key in schedule.unmatched(base_lrs) if not is_pattern(key)]
     if unknown:
         raise ValueError(
             f"`preview(policies=...)` names {' and '.join(map(repr, unknown))}, and `base_lr` has no such"

@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
-from lightning_lr.output.style import COLORS, dress, entitle, new_figure
+from lightning_lr.output.style import COLORS, GONE, dress, entitle, mark_chosen, new_figure
 from lightning_lr.tune.results import Results
 
 if TYPE_CHECKING:
@@ -30,13 +30,12 @@ def results_figure(results: Results) -> "Figure":
     axes.plot(lrs, values, "o-", color=COLORS["blue"], linewidth=1.5, label="trained to the end")
     best, span = results.best, results.flat_span
     if best is not None and span is not None:
-        axes.axvspan(*span, color=COLORS["green"], alpha=0.15, label="within 5 %")
-        axes.axvline(best.lr, color=COLORS["green"], linewidth=2, label=f"best: {best.lr:.2g}")
+        mark_chosen(axes, best.lr, *span, name="best, and all within 5 %")
     for state, (marker, label) in _CUT.items():
         cut = [each.lr for each in results.trials if each.state == state]
         if cut:
-            top, red = axes.get_xaxis_transform(), COLORS["vermilion"]
-            axes.plot(cut, [0.97] * len(cut), marker, color=red, transform=top, linestyle="", label=label)
+            top = axes.get_xaxis_transform()
+            axes.plot(cut, [0.97] * len(cut), marker, color=GONE, transform=top, linestyle="", label=label)
     # A loss that exploded and was counted all the same would leave the others a flat line.
     is_skewed = min(values, default=0.0) > 0 and max(values) > 20 * min(values)
     axes.set(xscale="log", xlabel="learning rate (log scale)", ylabel=results.monitor)

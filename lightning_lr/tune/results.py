@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from typing_extensions import override
+
+from lightning_lr.shown import figure_html
+
 __all__ = ["Mode", "Result", "Results", "State"]
 
 Mode = Literal["min", "max"]
@@ -56,6 +60,17 @@ class Results:
     monitor: str
     mode: Mode
     trials: Sequence[Result]
+
+    @override
+    def __repr__(self) -> str:
+        best = self.best
+        found = "no LR" if best is None else f"best LR {best.lr:.3g} with {self.monitor} {best.value:.4g}"
+        return f"Results({len(self.trials)} trials, {found})"
+
+    def _repr_html_(self) -> str:
+        from lightning_lr.tune.figure import results_figure  # noqa: PLC0415 (it reads results)
+
+        return figure_html(lambda: results_figure(self), repr(self))
 
     @property
     def best(self) -> Result | None:

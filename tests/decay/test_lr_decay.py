@@ -615,8 +615,10 @@ def test_a_run_with_a_floor_and_a_ramp_of_another_shape_resumes_exactly(tensor, 
 
 
 def test_a_checkpoint_of_before_names_the_plan_as_it_was():
-    assert repr(LRDecay(warmup=3)) == "LRDecay(Linear(end=0.0, start=1.0), interval='epoch', warmup=3)"
-    assert repr(LRDecay(min_lr=1e-5)).endswith("warmup=0, min_lr=1e-05)")
+    assert (
+        LRDecay(warmup=3).settings.text == "LRDecay(Linear(end=0.0, start=1.0), interval='epoch', warmup=3)"
+    )
+    assert LRDecay(min_lr=1e-5).settings.text.endswith("warmup=0, min_lr=1e-05)")
 
 
 def test_a_floor_that_is_not_below_the_base_is_told(tmp_path):

@@ -346,5 +346,5 @@ def test_they_must_be_policies(name):
 
 
 def test_a_checkpoint_names_them():
-    text = repr(LRDecay(momentum=Constant(0.8), weight_decay=Linear()))
+    text = LRDecay(momentum=Constant(0.8), weight_decay=Linear()).settings.text
     assert text.endswith("warmup=0, momentum=Constant(value=0.8), weight_decay=Linear(end=0.0, start=1.0))")

@@ -61,3 +61,8 @@ def judged(*callbacks, module=None, judge=None, **options):
 
 def values_of(judge):
     return [record.value for record in judge._records]
+
+
+def exact(values):
+    """Return records or verdicts as a text of all their digits, in which NaN equals NaN."""
+    return repr([value.to_dict() for value in values])

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers.judged import SCHEDULERS, judged, scheduled, sgd, two_groups
+from helpers.judged import SCHEDULERS, exact, judged, scheduled, sgd, two_groups
 from helpers.scripted import ManualStalling, Stalling, Verdicts, saver
 from helpers.toy import LRTrace, fit, lrs_of
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -73,7 +73,7 @@ def test_a_run_resumed_after_any_validation_has_the_same_verdicts_and_lrs(name, 
     for path in saved:
         again, lrs_again, end_again, weights_again = run(ckpt_path=path)
         # As text, since no NaN equals another.
-        assert repr(again._records) == repr(judge._records)
+        assert exact(again._records) == exact(judge._records)
         assert lrs_again == {step: lr for step, lr in lrs.items() if step in lrs_again}
         assert not lrs_again or max(lrs_again) == max(lrs)
         assert end_again == end
@@ -95,7 +95,7 @@ def test_a_run_resumed_between_validations_has_the_same_training_loss(tmp_path):
     within = [path for path in (tmp_path / "saved").iterdir() if int(path.stem.partition("=")[2]) % 4]
     assert len(within) == 12
     for path in within:
-        assert repr(run(ckpt_path=path)._records) == repr(whole._records), path.name
+        assert exact(run(ckpt_path=path)._records) == exact(whole._records), path.name
 
 
 def traced(make, *callbacks, **options):
@@ -116,7 +116,7 @@ def test_beside_reduce_lr_on_plateau_the_multiplier_survives_a_resume(tmp_path):
         again = detector()
         lrs = traced(ON_PLATEAU, again, ckpt_path=path)
         bare = traced(ON_PLATEAU, ckpt_path=tmp_path / "bare" / path.name)
-        assert repr(again.verdicts) == repr(judge.verdicts)
+        assert exact(again.verdicts) == exact(judge.verdicts)
         reduced = {record.step + 1 for record in judge._records if record.effects}
         assert reduced
         for step, [lr] in lrs.items():
@@ -201,7 +201,7 @@ def test_a_resumed_run_goes_on_with_what_an_action_has_begun(name, tmp_path):
         if path == saved[-1] and "stop" in name:
             continue  # what follows an end is another run
         again, lrs_again, end_again, weights_again, steps_again = run(ckpt_path=path)
-        assert repr(again._records) == repr(judge._records)
+        assert exact(again._records) == exact(judge._records)
         assert lrs_again == {step: lr for step, lr in lrs.items() if step in lrs_again}
         assert steps_again == steps
         assert end_again == end
@@ -214,7 +214,7 @@ def test_a_second_fit_starts_afresh():
     for _ in range(2):
         torch.manual_seed(0)
         judged(judge=judge)
-        fits.append(repr(judge._records))
+        fits.append(exact(judge._records))
     assert fits[0] == fits[1]
 
 
@@ -236,7 +236,7 @@ def test_two_detectors_with_two_monitors(tmp_path):
     second = both()
     with pytest.warns(UserWarning, match="Be aware that when using `ckpt_path`"):
         fit(Two(sgd, batches=4), *second, max_epochs=3, ckpt_path=tmp_path / "saved" / "step=8.ckpt")
-    assert [repr(each._records) for each in second] == [repr(each._records) for each in first]
+    assert [exact(each._records) for each in second] == [exact(each._records) for each in first]
 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")

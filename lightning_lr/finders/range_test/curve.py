@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from lightning_lr.checks import check_number
 from lightning_lr.output.plain import plain
+from lightning_lr.shown import figure_html
 
 __all__ = ["LossCurve", "SmoothCurve", "has_diverged", "has_risen", "is_noisy", "smooth"]
 
@@ -70,6 +72,16 @@ class LossCurve:
         for before, after in pairwise(self.lrs):
             if not before < after:
                 raise ValueError(f"`LossCurve(lrs=...)` must increase, got {after!r} after {before!r}.")
+
+    @override
+    def __repr__(self) -> str:
+        span = f", LR {self.lrs[0]:.3g} to {self.lrs[-1]:.3g}" if self.lrs else ""
+        return f"LossCurve({len(self.lrs)} steps{span}{', diverged' * self.diverged})"
+
+    def _repr_html_(self) -> str:
+        from lightning_lr.finders.range_test.figure import range_test_figure  # noqa: PLC0415 (it reads curves)
+
+        return figure_html(lambda: range_test_figure(self), repr(self))
 
     def to_dict(self) -> dict[str, Any]:
         """Return lists of plain numbers, for checkpoints."""

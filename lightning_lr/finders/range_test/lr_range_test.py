@@ -17,7 +17,8 @@ from lightning_lr.finders.drift import fitted_to_run
 from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.progress import Advance, progress_bar
 from lightning_lr.finders.range_test.curve import LossCurve, is_noisy
-from lightning_lr.finders.range_test.evidence import evidence_of, range_test_figure, summarize
+from lightning_lr.finders.range_test.evidence import evidence_of, summarize
+from lightning_lr.finders.range_test.figure import range_test_figure
 from lightning_lr.finders.range_test.live import LiveRamp
 from lightning_lr.finders.range_test.ramp import Ramp, ramp
 from lightning_lr.finders.range_test.rules import Basin, Rule
@@ -296,6 +297,7 @@ class LRRangeTest(Finder):
             finding = replace(finding, advice=NO_WARMUP)
         return finding.after(dry)
 
+    @override
     def plot(self) -> "Figure":
         """Draw the curve of the last test with what every rule reads off it.
 

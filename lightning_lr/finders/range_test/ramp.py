@@ -31,8 +31,8 @@ class Ramp:
         >>> for loss in (1.0, 0.9, 0.8):
         ...     lr = ramp.next_lr()
         ...     ramp.add_loss(loss)
-        >>> ramp.next_lr() is None, ramp.curve()
-        (True, LossCurve(lrs=(0.1, 0.2), losses=(0.9, 0.8), diverged=False))
+        >>> ramp.next_lr() is None, ramp.curve().lrs, ramp.curve().losses
+        (True, (0.1, 0.2), (0.9, 0.8))
     """
 
     def __init__(self, lrs: Sequence[float], *, extend: bool, stops: bool = True) -> None:

@@ -18,6 +18,7 @@ from typing_extensions import override
 from lightning_lr.checks import In, check_fields
 from lightning_lr.finders.range_test.curve import CLEAR_FALL, INITIAL_SPAN, LossCurve, SmoothCurve, smooth
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion
+from lightning_lr.shown import as_call
 
 __all__ = ["Basin", "GiveBack", "MidDescent", "MinimumOver", "Rule", "Steepest", "Valley", "read_all"]
 
@@ -43,6 +44,10 @@ class Rule(ABC):
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+    @override
+    def __repr__(self) -> str:
+        return as_call(self)
 
     @abstractmethod
     def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
@@ -92,7 +97,7 @@ class Rule(ABC):
         return min(lr / 2**self.spread, 10 ** float(low)), max(lr * 2**self.spread, 10 ** float(high))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Basin(Rule):
     """The log-mean of the basin's two walls and its floor, at a distance from the far wall.
 
@@ -150,7 +155,7 @@ class Basin(Rule):
         return 10**log_lr, reason
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GiveBack(Rule):
     """A fraction of the LR at which the loss, after its minimum, has given back half of its drop.
 
@@ -188,7 +193,7 @@ class GiveBack(Rule):
         return lr / self.divisor, f"{_descent(curve)} and had given half back by LR {lr:.3g}."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MidDescent(Rule):
     """The middle of the descent: where the loss has first fallen by half of its drop.
 
@@ -205,7 +210,7 @@ class MidDescent(Rule):
         return lr, f"{_descent(curve)}, half of that by LR {lr:.3g}."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Steepest(Rule):
     """Where the smoothed loss falls fastest over the logarithm of the LR.
 
@@ -223,7 +228,7 @@ class Steepest(Rule):
         return lr, f"{_descent(curve)}, fastest at LR {lr:.3g}."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Valley(Rule):
     """The middle of the longest decreasing subsequence of the smoothed losses.
 
@@ -246,7 +251,7 @@ class Valley(Rule):
         return 10 ** ((low + high) / 2), f"The longest descent goes from LR {10**low:.3g} to {10**high:.3g}."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MinimumOver(Rule):
     """A fraction of the LR at the minimum of the smoothed loss.
 

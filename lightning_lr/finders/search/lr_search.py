@@ -17,7 +17,8 @@ from lightning_lr.finders.drift import drift_of
 from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.progress import progress_bar
 from lightning_lr.finders.report import Finding
-from lightning_lr.finders.search.evidence import evidence_of, search_figure, summarize
+from lightning_lr.finders.search.evidence import evidence_of, summarize
+from lightning_lr.finders.search.figure import search_figure
 from lightning_lr.finders.search.optimum import read_optimum
 from lightning_lr.finders.search.refinement import Refinement
 from lightning_lr.finders.search.runner import START_STEPS, TrialRunner
@@ -206,6 +207,7 @@ class LRSearch(Finder):
         evidence = None if trials is None else evidence_of(trials, decision)
         return Finding(decision, dry.reference_lr, summarize(trials, decision), evidence).after(dry)
 
+    @override
     def plot(self) -> "Figure":
         """Draw the trials of the last search and the LR that was chosen.
 

@@ -8,8 +8,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
+from typing_extensions import override
+
 from lightning_lr.checks import AtLeast, In, check_choice, check_fields
 from lightning_lr.output.plain import plain
+from lightning_lr.shown import figure_html
 
 __all__ = ["Outcome", "Stage", "Trial", "Trials"]
 
@@ -57,6 +60,11 @@ class Trial:
                 f" got {self.loss!r} for one that {self.outcome}."
             )
 
+    @override
+    def __repr__(self) -> str:
+        made = f"{self.steps} of {self.length} steps, {self.stage}, {self.outcome}"
+        return f"Trial(lr={self.lr:.3g}, loss={self.loss:.4g}, {made})"
+
 
 @dataclass(frozen=True)
 class Trials:
@@ -76,6 +84,20 @@ class Trials:
     start_loss: float
     judged_by: str
     trials: tuple[Trial, ...] = ()
+
+    @override
+    def __repr__(self) -> str:
+        if not self.trials:
+            return "Trials(0 trials)"
+        lrs, best = [trial.lr for trial in self], min(self, key=lambda trial: trial.loss)
+        span = f"LR {min(lrs):.3g} to {max(lrs):.3g}"
+        led = f"loss {self.start_loss:.4g} -> {best.loss:.4g} at LR {best.lr:.3g}"
+        return f"Trials({len(self)} trials, {self.steps} steps, {span}, {led})"
+
+    def _repr_html_(self) -> str:
+        from lightning_lr.finders.search.figure import search_figure  # noqa: PLC0415 (it reads trials)
+
+        return figure_html(lambda: search_figure(self), repr(self))
 
     def __iter__(self) -> Iterator[Trial]:
         return iter(self.trials)

@@ -12,6 +12,7 @@ from lightning_lr.fit.lightnings import LightningModule, Trainer
 from lightning_lr.plateau.detectors.base import Mode, Verdict, is_better
 from lightning_lr.plateau.record import Record
 from lightning_lr.plateau.weights import Weights
+from lightning_lr.shown import as_call
 
 __all__ = ["Action", "ActionSpec", "Best", "Effect", "ReportOnly", "Situation"]
 
@@ -105,6 +106,10 @@ class Action(ABC):
         ...         return Effect("beeped")
     """
 
+    @override
+    def __repr__(self) -> str:
+        return as_call(self)
+
     @property
     def keeps_best(self) -> bool:
         """Whether the weights of the best validation have to be kept in memory."""
@@ -150,7 +155,7 @@ ActionSpec: TypeAlias = Action | Sequence[Action] | None
 """One action, several, or None for the default."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ReportOnly(Action):
     """Change nothing and only report the verdict.
 

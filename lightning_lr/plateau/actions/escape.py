@@ -21,7 +21,7 @@ from lightning_lr.rates import base_lr
 __all__ = ["Escape"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Escape(Action):
     """Raise the LR or the momentum for a while, and go back if that does not pay.
 
@@ -50,7 +50,7 @@ class Escape(Action):
 
     Example:
         >>> Escape(3.0, duration=2, patience=8)
-        Escape(factor=3.0, quantity='lr', duration=2, patience=8, attempts=1)
+        Escape(duration=2, patience=8)
     """
 
     factor: float = 3.0

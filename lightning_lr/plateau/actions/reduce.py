@@ -18,7 +18,7 @@ from lightning_lr.rates import base_lr, current_lr, rescale
 __all__ = ["ReduceLR", "change_lr", "multiply_lr"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ReduceLR(Action):
     """Multiply the LR by `factor`, and lower it to the end of the run.
 
@@ -47,7 +47,7 @@ class ReduceLR(Action):
 
     Example:
         >>> ReduceLR(0.1)
-        ReduceLR(factor=0.1, min_lr=0.0, cooldown=0, final_decay=0.2, groups=None, min_lrs=None)
+        ReduceLR(factor=0.1)
         >>> by_group = ReduceLR(0.1, min_lrs={"head": 1e-4, "backbone": 1e-6})
     """
 

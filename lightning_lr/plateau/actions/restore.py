@@ -24,7 +24,7 @@ from lightning_lr.plateau.weights import Weights, put_back, weights_of_checkpoin
 __all__ = ["RestoreBest", "check_weights_can_be_kept", "is_sharded"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RestoreBest(Action):
     """Go back to the weights and optimizer states of the best validation, and reduce the LR.
 
@@ -48,7 +48,7 @@ class RestoreBest(Action):
 
     Example:
         >>> RestoreBest()
-        RestoreBest(factor=0.3, source='memory')
+        RestoreBest()
     """
 
     factor: float = 0.3

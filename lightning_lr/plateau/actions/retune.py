@@ -15,7 +15,7 @@ from lightning_lr.plateau.detectors.base import Mode
 __all__ = ["Retune"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Retune(Action):
     """Run the Trainer's LRRangeTest or LRSearch again from the current weights.
 

@@ -12,7 +12,7 @@ from lightning_lr.plateau.detectors.base import Mode
 __all__ = ["StartCooldown", "StopTraining"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StopTraining(Action):
     """End the fit as `EarlyStopping` does, but not before the Trainer's `min_epochs` and `min_steps`.
 
@@ -29,7 +29,7 @@ class StopTraining(Action):
         return Effect("training stops")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StartCooldown(Action):
     """Let `LRDecay(WarmupStableDecay(...))` begin its cooldown now and end the run with it.
 
@@ -52,7 +52,7 @@ class StartCooldown(Action):
 
     Example:
         >>> StartCooldown()
-        StartCooldown(keeps_length=False)
+        StartCooldown()
     """
 
     keeps_length: bool = False

@@ -5,6 +5,10 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
+from typing_extensions import override
+
+from lightning_lr.shown import as_call
+
 __all__ = ["Detector", "Mode", "Observation", "State", "Verdict", "VerdictState", "is_better"]
 
 State: TypeAlias = dict[str, Any]
@@ -24,7 +28,7 @@ def is_better(value: float, than: float, mode: Mode) -> bool:
     return value < than if mode == "min" else value > than
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Observation:
     """What a detector sees of one validation.
 
@@ -43,6 +47,10 @@ class Observation:
         object.__setattr__(self, "value", float(self.value))
         object.__setattr__(self, "training_loss", float(self.training_loss))
         object.__setattr__(self, "total", float(self.total))
+
+    @override
+    def __repr__(self) -> str:
+        return as_call(self)
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,12 @@ class Verdict:
     window: int
     reason: str
 
+    @override
+    def __repr__(self) -> str:
+        numbers = {"slope": self.slope, "noise": self.noise}
+        known = "".join(f"{name}={each:.3g}, " for name, each in numbers.items() if math.isfinite(each))
+        return f"Verdict({self.state!r}, {known}window={self.window}, reason={self.reason!r})"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain numbers and strings; NaN stays NaN."""
         return asdict(self)
@@ -90,6 +104,10 @@ class Detector(ABC):
         >>> verdict.state
         'plateau'
     """
+
+    @override
+    def __repr__(self) -> str:
+        return as_call(self)
 
     @abstractmethod
     def begin(self) -> State:

@@ -21,7 +21,7 @@ from lightning_lr.plateau.detectors.base import (
 __all__ = ["Patience"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Patience(Detector):
     """`ReduceLROnPlateau`'s rule: a plateau is more than `patience` validations in a row without a new best.
 

@@ -93,7 +93,7 @@ class _Reading(NamedTuple):
     rate: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Progress(Detector):
     """Call a plateau when improvement is ruled out, or has not shown by a deadline.
 

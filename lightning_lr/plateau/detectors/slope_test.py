@@ -51,7 +51,7 @@ class _Reading(NamedTuple):
     jumps: Jumps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SlopeTest(Detector):
     """Call a plateau when the slope and its uncertainty rule out an improvement worth waiting for.
 

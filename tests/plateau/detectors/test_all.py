@@ -127,7 +127,7 @@ def test_the_state_stays_as_it_is_and_goes_through_json_at_every_step(detector):
         detector.check_state(again)
         again, verdict_again = detector.judge(again, Observation(value, -value), mode="min")
         # NaN differs from itself.
-        assert repr(verdict) == repr(verdict_again)
+        assert repr(verdict.to_dict()) == repr(verdict_again.to_dict())
         assert verdict.to_dict().keys() == vars(verdict).keys()
 
 
