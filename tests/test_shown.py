@@ -24,6 +24,7 @@ from lightning_lr.finders import (
     Trial,
     Trials,
 )
+from lightning_lr.output.style import new_figure
 from lightning_lr.plateau import (
     Escape,
     Observation,
@@ -243,3 +244,7 @@ def test_a_fit_is_previewed_in_one_line():
 
 def sgd_of(parameters):
     return sgd(parameters, 0.1)
+
+
+def test_a_figure_is_a_picture_for_a_notebook():
+    assert new_figure()._repr_png_().startswith(b"\x89PNG")

@@ -42,10 +42,10 @@ WARMUP_TEXT = "#8A5F00"
 
 def new_figure() -> "Figure":
     """Return an empty figure."""
-    from matplotlib.figure import Figure
+    from lightning_lr.output.shown_figure import ShownFigure  # noqa: PLC0415 (imports matplotlib)
 
     # TensorBoard's column is this wide and cuts off the rest.
-    return Figure(figsize=(8, 4.5), dpi=100, layout="constrained", facecolor="white")
+    return ShownFigure(figsize=(8, 4.5), dpi=100, layout="constrained", facecolor="white")
 
 
 def dress(axes: "Axes") -> None:
