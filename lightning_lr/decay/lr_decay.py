@@ -78,46 +78,48 @@ _NEWER: dict[str, Any] = {"plan": None, "cooldowns": {}}
 class LRDecay(BaseCallback):
     """Set the LR of every parameter group to its base LR times a policy of time.
 
-    LR = base LR x ramp(step) x policy(time), and no lower than `min_lr` after the ramp. The base LR is the
-    one the optimizer was created with (`group["initial_lr"]`, torch's convention), so the groups keep their
-    ratios. The LR of a step is written before the `on_train_batch_start` of any callback sees that step.
+    LR = base LR x ramp(step) x policy(time), and after the ramp no lower than `min_lr`
 
-    **Time** is counted in completed epochs or in optimizer steps, as the Trainer counts them: a batch that
-    only accumulates gradients does not count, and an `optimizer_step` that steps twice, or only on every
-    second batch, counts once for each batch. A step that the AMP scaler skips does not count. Under manual
-    optimization the Trainer cannot know how many steps a batch makes, so time is counted in the unit that
-    bounds the run: with `max_steps`, the steps of all optimizers together, otherwise batches.
+    The base LR is the one that the optimizer was created with, or that a finder found, so the groups keep
+    their ratios.
 
-    **Resume** needs no setup: the LR is recomputed from the time and the base LRs in the checkpoint, and is
-    that of the uninterrupted run bit for bit. A run resumed with another `max_epochs` or `max_steps`
-    continues on the plan of the new length, with a warning.
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning_lr import LRDecay
+        >>> from lightning_lr.policies import Constant, Cosine, Sequence
+        >>> decay = LRDecay(Cosine(end=0.01), interval="step", warmup=0.05)
+        >>> trainer = Trainer(max_epochs=30, callbacks=[decay])
 
-    **Groups.** `policies` gives named groups a policy of their own: a slower or frozen backbone, one decay
-    per layer. A group is named as LRLogger shows it, `lr/AdamW/head`: by `head` (the `name` of the group
-    beside its `params`, or `pg2` for a second one without), `AdamW/head`, or `AdamW` for all of an optimizer,
-    or by a pattern such as `encoder.*`. All policies have the same clock, ramp and floor. A name that no
-    group has is refused, with the names that there are; a pattern may wait for a group that joins during the
-    run, and so may a name if a finetuning callback of Lightning thaws one.
+        A backbone that is frozen for 5 epochs of 30, and a head that is not:
 
-    **Other code.** The `lr` of a group added during the run is its base LR; if a finetuning callback of
-    Lightning thaws the group, it is the current LR. A warning says which. If other code changes an LR, the
-    change is kept as a change of the base LR, with a warning. A fit with an LR scheduler in
-    `configure_optimizers` is refused.
+        >>> frozen_first = Sequence([Constant(0.0), Cosine()], durations=[5])
+        >>> decay = LRDecay(Cosine(), policies={"backbone": frozen_first})
+
+        In YAML, in the list `trainer.callbacks`:
+
+        ```yaml
+        - class_path: lightning_lr.LRDecay
+          init_args:
+            policy:
+              class_path: lightning_lr.policies.Cosine
+              init_args: {end: 0.01}
+            interval: step
+            warmup: 0.05
+        ```
 
     Args:
         policy: The decay: a policy of `lightning_lr.policies`, or a subclass of `Policy`.
-        policies: The decay of parameter groups by name or pattern, in place of `policy`.
-        interval: Whether the policy's time is counted in epochs or in optimizer steps.
-        warmup: Length of a ramp at the start of the run, as a count of optimizer steps (int) or a share of
-            the run in [0, 1] (float), Lightning's convention for `limit_train_batches`. By default, step s of
-            W runs at s / W, as in transformers, so the first step runs at zero. With `interval="step"`, the
-            policy's clock starts when the ramp ends.
+        policies: The decay of parameter groups by name or pattern, in place of `policy`; see below.
+        interval: Whether the policy counts time in completed epochs or in optimizer steps.
+        warmup: Length of the ramp at the start of the run: a count of optimizer steps (int), or a share of
+            the run in [0, 1] (float). Step s of W runs at s / W, as in transformers, so the first step runs
+            at zero. With `interval="step"`, the policy's clock starts when the ramp ends.
         warmup_start: Factor of the first step of the ramp, in [0, 1], like `start_factor` of torch's
             `LinearLR`. With `warmup=W - 1, warmup_start=1 / W`, step s of W runs at (s + 1) / W.
         warmup_shape: The curve of the ramp: `"linear"`, `"cosine"`, `"exponential"` (which needs a
             `warmup_start` above 0) or `"1-sqrt"`.
         min_lr: The LR below which the policy does not go, in [0, inf), for every group; a lower base LR stays
-            as it is. It is absolute, for the base LR may be unknown before a range test.
+            as it is. It is an LR and no factor, since the base LR may be unknown before a range test.
         momentum: The momentum itself (the first of Adam's `betas`) as a policy with values in [0, 1), for all
             groups that have one. `Piecewise([0.0, 0.3, 1.0], [0.95, 0.85, 0.95], shape="cosine")` is the
             opposite cycle of torch's `OneCycleLR` beside `OneCycle(0.3)`. No ramp multiplies it.
@@ -125,41 +127,34 @@ class LRDecay(BaseCallback):
             No ramp multiplies it.
 
     Raises:
-        TypeError: `policy` is not a Policy, or a number is none.
+        TypeError: `policy` is not a Policy, or a number has the wrong type.
         ValueError: An argument is out of range.
-        MisconfigurationException: At fit start: there is an LR scheduler or SWA, or the policy or a `warmup`
-            share needs an end that the Trainer does not set.
+        MisconfigurationException: At fit start: `configure_optimizers` returns an LR scheduler, there is SWA,
+            or the policy or a `warmup` share needs an end that the Trainer does not set.
 
-    Example:
-        >>> from lightning.pytorch import Trainer
-        >>> from lightning_lr import LRDecay
-        >>> from lightning_lr.policies import Cosine
-        >>> decay = LRDecay(Cosine(end=0.01), interval="step", warmup=0.05)
-        >>> trainer = Trainer(max_epochs=30, callbacks=[decay], logger=False, enable_checkpointing=False)
+    **Time** is counted as the Trainer counts it: a batch that only accumulates gradients is no step, and an
+    `optimizer_step` that steps twice, or only on every second batch, counts once for each batch. A step that
+    the AMP scaler skips does not count. Under manual optimization the Trainer cannot know how many steps a
+    batch makes, so time is counted in what bounds the run: with `max_steps`, the steps of all optimizers
+    together, otherwise batches. An LR is written before any callback's `on_train_batch_start` of its step.
 
-        A backbone that is frozen for 5 epochs of 30, and a head that is not:
+    **Resume** needs no setup: the LR is computed from the time and the base LRs in the checkpoint, and is
+    that of the uninterrupted run bit for bit. A run that is resumed with another `max_epochs` or `max_steps`
+    goes on with the plan of the new length, with a warning.
 
-        >>> from lightning_lr.policies import Constant, Sequence
-        >>> frozen_first = Sequence([Constant(0.0), Cosine()], durations=[5])
-        >>> decay = LRDecay(Cosine(), policies={"backbone": frozen_first})
+    **Groups.** With `policies`, a backbone can be slower or frozen, or each layer have its own decay. A group
+    has the name that LRLogger shows. `lr/AdamW/head` is meant by `head` (the `name` beside the group's
+    `params`; `pg2` for a second group without one), by `AdamW/head`, by `AdamW` for all groups of an
+    optimizer, or by a pattern such as `encoder.*`. All policies have the same clock, ramp and floor. A name
+    that no group has is refused, with those that there are; but a pattern may wait for a group that joins
+    during the run, and so may a name if a finetuning callback of Lightning thaws one.
 
-        The same in YAML:
-
-        ```yaml
-        trainer:
-          max_epochs: 30
-          callbacks:
-            - class_path: lightning_lr.LRDecay
-              init_args:
-                policy:
-                  class_path: lightning_lr.policies.Cosine
-                  init_args: {end: 0.01}
-                interval: step
-                warmup: 0.05
-        ```
+    **Other code.** If it changes an LR, the change is kept as a change of the base LR, with a warning. The
+    `lr` of a group that is added during the run is its base LR; if a finetuning callback of Lightning adds
+    it, it is the current LR. A warning says which.
 
     It logs no values itself: `LRLogger` shows the LRs, and momentum and weight decay if they are scheduled;
-    `LearningRateMonitor` does so with `log_momentum=True, log_weight_decay=True`.
+    so does `LearningRateMonitor(log_momentum=True, log_weight_decay=True)`.
     """
 
     hparams_column = "lr_schedule"

@@ -52,6 +52,27 @@ _MOST_BUFFERED = 1000
 class LRLogger(BaseCallback):
     """Log every LR of every parameter group and every loss; nothing in the module has to call `self.log`.
 
+    It also logs the decisions of the other callbacks, and ends the fit with a line that names the best
+    validation and the folder of the logs.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning.pytorch.loggers import TensorBoardLogger
+        >>> from lightning_lr import LRLogger
+        >>> trainer = Trainer(logger=TensorBoardLogger("logs"), callbacks=[LRLogger()])
+
+        In YAML, `- lightning_lr.LRLogger` in the list `trainer.callbacks`.
+
+    Args:
+        log_momentum: Also log the momentum of every group if LRDecay does not schedule it.
+        log_weight_decay: The same for the weight decay.
+        prog_bar: Also show every LR in the progress bar. An LR that is a tensor on an accelerator is not
+            shown there, since that would wait for the device.
+
+    Raises:
+        MisconfigurationException: At fit start: the Trainer has no logger, or two groups of one optimizer
+            have the same name.
+
     | tag | meaning | when |
     |---|---|---|
     | `lr/AdamW` | LR of the step, one curve per group | every optimizer step |
@@ -101,31 +122,6 @@ class LRLogger(BaseCallback):
     **Faults.** An `OSError` of a logger (a full disk, a lost server) becomes a warning, and the run goes on;
     any other error of a logger ends the run. Lightning writes what the module logs itself: there, every error
     ends the run.
-
-    Args:
-        log_momentum: Also log the momentum of every group if LRDecay does not schedule it.
-        log_weight_decay: The same for the weight decay.
-        prog_bar: Also show every LR in the progress bar. An LR that is a tensor on an accelerator is not
-            shown there, since that would wait for the device.
-
-    Raises:
-        MisconfigurationException: At fit start: the Trainer has no logger, or two groups of one optimizer
-            have the same name.
-
-    Example:
-        >>> from lightning.pytorch import Trainer
-        >>> from lightning.pytorch.loggers import TensorBoardLogger
-        >>> from lightning_lr import LRLogger
-        >>> trainer = Trainer(logger=TensorBoardLogger("logs"), callbacks=[LRLogger()])
-
-        The same in YAML:
-
-        ```yaml
-        trainer:
-          logger: {class_path: lightning.pytorch.loggers.TensorBoardLogger, init_args: {save_dir: logs}}
-          callbacks:
-            - class_path: lightning_lr.LRLogger
-        ```
     """
 
     def __init__(

@@ -64,65 +64,8 @@ _REMEMBERED = 1000
 class PlateauDetector(ReadsValidations):
     """Judge every validation as improving, plateau, overfitting, diverging or undecided, and act on it.
 
-    On a plateau, improvement is too slow to be worth waiting for. The training loss, which the callback reads
-    itself, distinguishes overfitting from divergence.
-
-    **Monitored** is a value that the validation itself logged. A value from an earlier validation or from
-    training is never counted. `loss/val` is the mean of the losses that `validation_step` returns, and
-    `val_loss` means the same if nothing is logged by that name. Time is counted in validations, however many
-    there are per epoch; the sanity check does not count.
-
-    **Without validations**, `every_n_steps` judges training: the mean of `loss/train`, or of a value that
-    `training_step` logs, over that many steps. Each such mean is then what a "validation" is elsewhere.
-
-    **Actions** follow a verdict, all of them and in their order, and work with any LR schedule: they multiply
-    the base LR. By default, a plateau multiplies it by 0.3; overfitting and divergence first go back to the
-    best weights and then do the same. In the last fifth of a run with a known end, the LR falls to 0 anyway.
-    The best weights are kept in memory and in checkpoints, unless they are sharded over ranks; then the
-    default only multiplies the LR. If LRDecay, a torch scheduler or SWA sets the LR, the default is to report
-    only, and a message at fit start says so. A change of the LR or the weights starts a new history.
-
-    **Coming from ReduceLROnPlateau:** `patience` and `threshold` belong to the detector, `factor`, `cooldown`
-    and `min_lr` to the action: `PlateauDetector(detector=Progress(patience=5), on_plateau=ReduceLR(0.1))`.
-    `Patience` is its rule, step for step.
-
-    **Resume.** Checkpoints hold the full state: a run that is interrupted after any validation and resumed
-    has the verdicts and LRs of the uninterrupted run.
-
-    **Ranks** decide together, on the mean over the ranks, even for values logged without `sync_dist`. So all
-    ranks have to validate after the same steps. If their loaders may have different lengths, use
-    `Trainer(check_val_every_n_epoch=None, val_check_interval=...)`.
-
-    | logged | meaning | when |
-    |---|---|---|
-    | `plateau/val_loss/verdict` | the verdict as a number, see below | every validation |
-    | `plateau/val_loss/slope` | improvement per validation, as the detector measures it | if estimated |
-    | `plateau/val_loss/noise` | standard deviation of one validation, in the same units | if estimated |
-    | `plateau/val_loss/threshold` | the slope below which the verdict is a plateau | if there is one |
-    | `plateau/val_loss/upper_threshold` | the slope that is surely worth waiting for | if there is one |
-    | figure `plateau/val_loss` | the curve colored by verdict, with the LR | when the fit ends |
-    | a decision | a new verdict or an action with its evidence; a summary | with each; at the end |
-
-    The numbers are 0 undecided, 1 improving, 2 plateau, 3 overfitting and 4 diverging.
-
-    Args:
-        monitor: The name of the value.
-        mode: Whether smaller or larger values are better.
-        every_n_steps: None to judge validations. Otherwise judge the mean of a value of training over so
-            many optimizer steps, at least 1: `loss/train`, the loss that `training_step` returns, or a name
-            that it logs at every step. `train_loss` means `loss/train` if nothing is logged by that name.
-        detector: Judges the values; a detector of `lightning_lr.plateau`, or a subclass of `Detector`.
-        on_plateau: What to do on a plateau: one or several actions of `lightning_lr.plateau`, an empty list
-            for nothing, or None for the default.
-        on_overfitting: The same for overfitting.
-        on_divergence: The same for divergence.
-
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: `mode` is neither `min` nor `max`, or `every_n_steps` is below 1.
-        MisconfigurationException: At fit start: there is no validation, the ranks validate after different
-            steps, or an action lacks what it needs. At the first validation, or after the first
-            `every_n_steps`: there was no such value.
+    A plateau is an improvement too slow to be worth waiting for. By default, the LR is then multiplied by
+    0.3; on overfitting and divergence, the weights first go back to the best ones.
 
     Example:
         >>> from lightning.pytorch import Trainer
@@ -133,23 +76,72 @@ class PlateauDetector(ReadsValidations):
         ...     on_plateau=ReduceLR(0.3, min_lr=1e-5),
         ...     on_overfitting=[RestoreBest(), StopTraining()],
         ... )
-        >>> trainer = Trainer(callbacks=[detector], logger=False, enable_checkpointing=False)
+        >>> trainer = Trainer(callbacks=[detector])
 
-        The same in YAML:
+        In YAML, in the list `trainer.callbacks`:
 
         ```yaml
-        trainer:
-          callbacks:
-            - class_path: lightning_lr.PlateauDetector
-              init_args:
-                monitor: val_loss
-                on_plateau:
-                  class_path: lightning_lr.plateau.ReduceLR
-                  init_args: {factor: 0.3, min_lr: 1e-5}
-                on_overfitting:
-                  - class_path: lightning_lr.plateau.RestoreBest
-                  - class_path: lightning_lr.plateau.StopTraining
+        - class_path: lightning_lr.PlateauDetector
+          init_args:
+            monitor: val_loss
+            on_plateau:
+              class_path: lightning_lr.plateau.ReduceLR
+              init_args: {factor: 0.3, min_lr: 1e-5}
+            on_overfitting:
+              - class_path: lightning_lr.plateau.RestoreBest
+              - class_path: lightning_lr.plateau.StopTraining
         ```
+
+    Args:
+        monitor: The name of a value that the validation logs. `loss/val` is the mean of what
+            `validation_step` returns, and so is `val_loss` if nothing is logged by that name.
+        mode: Whether smaller or larger values are better.
+        every_n_steps: None to judge validations. Otherwise judge the mean of a value of training over so
+            many optimizer steps, at least 1: `loss/train`, the loss that `training_step` returns, or a name
+            that it logs at every step. `train_loss` means `loss/train` if nothing is logged by that name.
+        detector: Judges the values: a detector of `lightning_lr.plateau`, or a subclass of `Detector`.
+        on_plateau: What to do on a plateau: one or several actions of `lightning_lr.plateau`, an empty list
+            for nothing, or None for the default.
+        on_overfitting: The same for overfitting: worse while the training loss still falls.
+        on_divergence: The same for divergence: worse while the training loss does not fall.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: `mode` is neither `min` nor `max`, or `every_n_steps` is below 1.
+        MisconfigurationException: At fit start: there is no validation, the ranks validate after different
+            steps, or an action lacks what it needs. At the first validation, or after the first
+            `every_n_steps`: there was no such value.
+
+    **Time** is counted in validations, however many there are in an epoch; the sanity check does not count.
+    With `every_n_steps`, "validation" means each mean of a value of training. A value from an earlier
+    validation is never counted again. The callback reads the training loss itself.
+
+    **Actions** follow a verdict, all of them and in their order, and work with any LR schedule, since they
+    multiply the base LR. By default the LR also falls to 0 in the last fifth of a run with a known end. The
+    best weights are kept in memory and in checkpoints; if they are sharded over ranks, they are not kept, and
+    the default only multiplies the LR. If LRDecay, a torch scheduler or SWA sets the LR, the default is only
+    to report, and a message at fit start says so. A change of the LR or the weights starts a new history.
+
+    **Coming from ReduceLROnPlateau:** `patience` and `threshold` belong to the detector, `factor`, `cooldown`
+    and `min_lr` to the action: `PlateauDetector(detector=Progress(patience=5), on_plateau=ReduceLR(0.1))`.
+    The detector `Patience` is its rule, step for step.
+
+    **Resume.** Checkpoints hold the full state: a run that is interrupted after any validation and resumed
+    has the verdicts and LRs of the uninterrupted run.
+
+    **Ranks** decide together, on the mean over the ranks, even for values logged without `sync_dist`. So all
+    ranks have to validate after the same steps. If their loaders may have different lengths, use
+    `Trainer(check_val_every_n_epoch=None, val_check_interval=...)`.
+
+    | logged | meaning | when |
+    |---|---|---|
+    | `plateau/val_loss/verdict` | 0 undecided, 1 improving, 2 plateau, 3 overfitting, 4 diverging | always |
+    | `plateau/val_loss/slope` | improvement per validation, as the detector measures it | if estimated |
+    | `plateau/val_loss/noise` | standard deviation of one validation, in the same units | if estimated |
+    | `plateau/val_loss/threshold` | the slope below which the verdict is a plateau | if there is one |
+    | `plateau/val_loss/upper_threshold` | the slope that is surely worth waiting for | if there is one |
+    | figure `plateau/val_loss` | the curve colored by verdict, with the LR | when the fit ends |
+    | a decision | a new verdict or an action with its evidence; a summary | with each; at the end |
     """
 
     hparams_column = "plateau_detector"

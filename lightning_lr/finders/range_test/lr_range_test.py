@@ -44,59 +44,46 @@ _VALIDATION_BATCHES = 16
 class LRRangeTest(Finder):
     """Find the base LR at startup with a range test that leaves no trace, and train with it.
 
-    Before the first batch the LR is raised from step to step until the loss blows up, and one LR is read off
-    the curve of the losses. Then the steps are taken back: weights, buffers, optimizers, schedulers, random
-    numbers, data loaders, counters, loggers and callbacks are as if there had been none, and the fit is, bit
-    for bit, one that had started with the LR found. A common multiplier is ramped, so groups and optimizers
-    keep their ratios; LRs below are those of the group with the highest one. Schedulers start again with
-    the LR found as the highest of the run; copies of them are run ahead to know it.
+    Before the first batch, the LR is raised from step to step until the loss blows up, and one LR is read off
+    the curve of the losses. Then the steps are taken back.
 
-    Objects of the user's own are followed too, wherever the fit holds them: attributes, closures, global
-    variables that functions name, samplers, data sets, open files. A warning and a decision name what could
-    not be put back. A step that raises because the LR is too high ends the ramp, as a divergence does.
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning_lr import LRDecay, LRRangeTest
+        >>> trainer = Trainer(callbacks=[LRRangeTest(), LRDecay(warmup=0.05)])
 
-    If noise hides what the losses do, a second ramp takes three times the steps. If that shows too little,
-    the LR stays what it is, and the decision says why. A resumed fit is not tested again.
+        In YAML, `- lightning_lr.LRRangeTest` in the list `trainer.callbacks`, or with arguments:
 
-    What the default rule reads is meant for a run of a few hundred steps. For a longer one the LR is moved as
-    the optimizer asks, and the decision says by how much.
-
-    | logged | meaning | when |
-    |---|---|---|
-    | text `range_test` | the LR chosen, by which rule and why, and what the other rules say | after a test |
-    | figure `range_test` | losses over LRs, the smoothed curve and every rule's LR | after a test |
-    | `range_test/lr`, `range_test/loss` | the recorded curve, from the step of the fit on | after a test |
-    | `range_test/val_loss` | the validation loss along it | after a test with `validate_every` |
+        ```yaml
+        - class_path: lightning_lr.LRRangeTest
+          init_args: {num_steps: 200}
+        ```
 
     Args:
         num_steps: Steps of the ramp, at least 2.
-        min_lr: Where the ramp starts, in (0, inf); None to start from the model's own scale.
-        max_lr: Where it ends, above `min_lr`; None to let it go on until the loss has risen again.
-        early_stop: Whether the ramp ends when the loss has blown up; otherwise it goes on up to `max_lr`, for
+        min_lr: LR of the first step, in (0, inf); None for the model's own scale.
+        max_lr: LR of the last step, above `min_lr`; None to go on until the loss has risen again.
+        early_stop: Whether the ramp ends when the loss has blown up. Otherwise it goes on up to `max_lr`, for
             a record of the whole range.
-        mode: Raise the LR by a constant factor or by a constant amount per step.
-        rule: How the LR is read off the curve.
-        repeats: How often to ramp, each time over other batches, to take the mean of the LRs on the log axis.
-        milestones: Epochs at whose start to test, 0 for the start of the fit.
+        mode: Whether each step multiplies the LR by a constant or adds a constant.
+        rule: How the LR is read off the curve: a rule of `lightning_lr.finders`, or a subclass of `Rule`.
+        repeats: How many ramps to make, at least 1, each over other batches. Their LRs are averaged on the
+            log axis.
+        milestones: Epochs at whose start to test; 0 is the start of the fit.
         apply: Whether to train with the LR found.
-        attr: The name of an attribute of the module, or of one of its hyperparameters, to be kept in step
-            with the LR found, beside `lr` and `learning_rate`; with dots where it lies deeper, as in
-            `hparams.optimizer.lr`.
-        validate_every: Measure the validation loss too, after every so many steps of the ramp, on up to 16
+        attr: The name of a number of the module that is kept in step with the LR found, as `lr` and
+            `learning_rate` are: an attribute, or a hyperparameter. Dots lead deeper: `hparams.optimizer.lr`.
+        validate_every: After how many steps of the ramp to measure the validation loss too, on up to 16
             batches. It is shown, and no rule reads it.
-        stop_after: Whether to end the fit after the test, to look only.
-        live: Ramp over the first real batches of the fit instead, for fits that allow no dry run: streams
-            that can be read once and `training_step(dataloader_iter)`. It needs both bounds. When the ramp
-            has ended, weights, buffers, optimizers and schedulers go back to the start. Such a test does
-            leave a trace: its batches are used, counters, random numbers and the module's own attributes go
-            on, and callbacks and loggers have seen its steps.
+        stop_after: Whether to end the fit after the test.
+        live: Whether to ramp over the first real batches of the fit, see below. Needs both bounds.
 
     Attributes:
-        suggestion: What the last test decided; None before the first.
-        lrs: The LR of each group after the last test, by the names of LRLogger; with `apply=False`, what it
-            would be.
-        curve: The losses of its ramp; None before the first.
-        validation_curve: The validation losses along it; None if they are not asked for.
+        suggestion: What the last test decided, a `Suggestion` or an `Abstention`; None before the first.
+        lrs: The LR of each parameter group after the last test, by its name in LRLogger; with `apply=False`,
+            what it would be.
+        curve: The losses of the ramp; None before the first test.
+        validation_curve: The validation losses along the ramp; None without `validate_every`.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -104,22 +91,37 @@ class LRRangeTest(Finder):
         MisconfigurationException: At fit start: a scheduler would not follow. At the test: its steps could
             not be taken back, and why.
 
+    **No trace.** After the test, weights, buffers, optimizers, schedulers, random numbers, data loaders,
+    counters, loggers, callbacks and your own objects are as before it: the fit is, bit for bit, one that was
+    started with the LR found. Your objects are found wherever the fit holds them: in attributes, closures,
+    global variables that functions name, samplers, data sets and open files. What cannot be put back is named
+    in a warning, before training goes on.
+
+    **Groups and schedulers.** All LRs are multiplied by the same number, so groups and optimizers keep their
+    ratios; an LR named here is that of the group with the highest one. Schedulers start again with the LR
+    found as their highest; copies of them are run ahead to know what it is.
+
+    **Too little to see.** If noise hides what the loss does, a second ramp takes three times the steps. If
+    that is not enough, the LR stays what it was, and the decision says why. A step that raises an error
+    because the LR is too high ends the ramp, like a divergence. A resumed fit is not tested again.
+
+    **Length of the run.** The default rule is made for a run of a few hundred steps. For a longer one, the LR
+    is corrected for the optimizer, and the decision says by how much.
+
+    **Live.** Some fits allow no dry run: streams that can be read only once, and
+    `training_step(dataloader_iter)`. With `live=True` the ramp uses the first real batches. At its end,
+    weights, buffers, optimizers and schedulers go back to the start; but the batches are used, and counters,
+    random numbers, attributes of the module, callbacks and loggers have seen the steps.
+
+    | logged | meaning | when |
+    |---|---|---|
+    | text `range_test` | the LR chosen, by which rule and why, and what the other rules say | after a test |
+    | figure `range_test` | loss over LR; the LR chosen is red, those of other rules dotted | after a test |
+    | `range_test/lr`, `range_test/loss` | the recorded curve, from the step of the fit on | after a test |
+    | `range_test/val_loss` | the validation loss along it | after a test with `validate_every` |
+
     Source:
-        Smith (2015), arXiv 1506.01186, for the test.
-
-    Example:
-        >>> from lightning.pytorch import Trainer
-        >>> from lightning_lr import LRRangeTest
-        >>> trainer = Trainer(callbacks=[LRRangeTest()], logger=False, enable_checkpointing=False)
-
-        The same in YAML:
-
-        ```yaml
-        trainer:
-          callbacks:
-            - class_path: lightning_lr.LRRangeTest
-              init_args: {num_steps: 100}
-        ```
+        Smith (2015), arXiv 1506.01186.
     """
 
     name = "LRRangeTest"

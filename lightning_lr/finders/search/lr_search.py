@@ -43,49 +43,43 @@ _USUAL_STEPS = 500
 class LRSearch(Finder):
     """Find the base LR at startup with short trial runs that leave no trace, and train with it.
 
-    Before the first batch the model is trained for a few steps with each of several LRs, always from the same
-    start and over the same batches: 16x apart over the plausible range, then 4x and 2x apart around the best,
-    then for longer around it. Each trial has the shape of a run: a ramp up, then a linear decay; it is judged
-    by a few validation batches. Then all of it is taken back, and the fit is, bit for bit, one that had
-    started with the LR found. Groups and optimizers keep their ratios; LRs below are those of the group with
-    the highest one. Schedulers start again with the LR found as the highest of the run; copies of them are
-    run ahead to know it.
+    Before the first batch, the model is trained for a few steps with each of several LRs, always from the
+    same start and over the same batches, and judged by validation batches. It takes more steps than
+    `LRRangeTest` and finds better LRs.
 
-    It takes more steps than `LRRangeTest` and finds better LRs. A trial that falls far behind is cut short.
-    The LR is then moved from the length of the trials to that of the run, as the optimizer asks. Where no
-    trial comes below the loss of the start by more than noise, the LR stays what it is, and the decision says
-    why. A resumed fit is not searched again.
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning_lr import LRSearch
+        >>> trainer = Trainer(callbacks=[LRSearch(budget=300)])
 
-    BatchNorm is judged with the statistics of each batch, as in training, since running ones lag behind.
+        In YAML, in the list `trainer.callbacks`:
 
-    | logged | meaning | when |
-    |---|---|---|
-    | text `search` | the LR chosen and why, and every trial | after a search |
-    | figure `search` | loss over LR of the trials by stage, and the LR chosen | after a search |
-    | `search/lr`, `search/loss`, `search/steps` | the trials, from the step of the fit on | after a search |
+        ```yaml
+        - class_path: lightning_lr.LRSearch
+          init_args: {budget: 300}
+        ```
 
     Args:
-        low: Lowest LR of the plausible range, in (0, inf), and lowest tried; None for the model's own scale.
-        high: Highest one, above `low`.
+        low: Lowest LR to try, in (0, inf); None for the model's own scale.
+        high: Highest LR to try, above `low`; None for the model's own scale.
         steps_per_trial: Optimizer steps of a trial, at least 1.
         final_steps: Optimizer steps of the last, longer trials, at least 1; fewer if the budget is small.
-        budget: Optimizer steps of the whole search, at most: a count, or a share of the run; None for as many
-            as it takes, about 500 with the defaults.
-        score: What a trial is judged by: the loss on validation batches (`val`), the mean training loss of
-            its last steps (`train`), or the former if there is a validation (`auto`).
-        warmup: Share of each trial that ramps up, in [0, 1).
-        validation_batches: How many batches of each validation loader to judge by, at most, with samples
-            from all over it.
-        milestones: Epochs at whose start to search, 0 for the start of the fit.
+        budget: Optimizer steps of the whole search, at most: a count (int), or a share of the run (float).
+            None for as many as it takes, about 500 with the defaults.
+        score: What judges a trial: `val`, the loss on validation batches; `train`, the mean training loss of
+            its last steps; `auto`, the first if there is a validation.
+        warmup: Share of each trial in which the LR ramps up, in [0, 1).
+        validation_batches: How many batches of each validation loader to judge by, at most.
+        milestones: Epochs at whose start to search; 0 is the start of the fit.
         apply: Whether to train with the LR found.
-        attr: The name of an attribute of the module, or of one of its hyperparameters, to be kept in step
-            with the LR found, as for LRRangeTest.
-        stop_after: Whether to end the fit after the search, to look only.
+        attr: The name of a number of the module that is kept in step with the LR found, as for LRRangeTest.
+        stop_after: Whether to end the fit after the search.
 
     Attributes:
-        suggestion: What the last search decided; None before the first.
-        lrs: The LR of each group after it, by the names of LRLogger; with `apply=False`, what it would be.
-        trials: Its trials, with `to_csv` and `to_json`; None before the first.
+        suggestion: What the last search decided, a `Suggestion` or an `Abstention`; None before the first.
+        lrs: The LR of each parameter group after the last search, by its name in LRLogger; with
+            `apply=False`, what it would be.
+        trials: The trials of the last search, with `to_csv` and `to_json`; None before the first.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -93,22 +87,27 @@ class LRSearch(Finder):
         MisconfigurationException: At fit start: a scheduler would not follow. At the search: its steps could
             not be taken back, there is no validation to judge by, or the budget is too small.
 
+    **Coarse to fine.** The trials are 16x apart over the range, then 4x and 2x apart around the best LR, then
+    longer around it. Each has the shape of a run: a ramp up, then a linear decay. One that falls far behind
+    is cut short. At last, the LR is corrected from the length of the trials to that of the run, for the
+    optimizer at hand.
+
+    **No trace, groups and schedulers** are as for `LRRangeTest`. A resumed fit is not searched again.
+
+    **Too little to see.** If no trial brings the loss below that of the start by more than noise, the LR
+    stays what it was, and the decision says why.
+
+    **BatchNorm** is judged with the statistics of each batch, as in training: after so few steps, the running
+    ones have not caught up.
+
+    | logged | meaning | when |
+    |---|---|---|
+    | text `search` | the LR chosen and why, and every trial | after a search |
+    | figure `search` | loss over LR of the trials by stage, and in red the LR chosen | after a search |
+    | `search/lr`, `search/loss`, `search/steps` | the trials, from the step of the fit on | after a search |
+
     Source:
         Common random numbers and early stopping of lost trials as in racing algorithms, Maron & Moore (1997).
-
-    Example:
-        >>> from lightning.pytorch import Trainer
-        >>> from lightning_lr import LRSearch
-        >>> trainer = Trainer(callbacks=[LRSearch(budget=300)], logger=False, enable_checkpointing=False)
-
-        The same in YAML:
-
-        ```yaml
-        trainer:
-          callbacks:
-            - class_path: lightning_lr.LRSearch
-              init_args: {budget: 300}
-        ```
     """
 
     name = "LRSearch"
