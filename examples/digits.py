@@ -5,21 +5,16 @@ callbacks of `digits.yaml`.
 """
 
 import warnings
-from pathlib import Path
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningCLI, OptimizerCallable
-from lightning.pytorch.loggers import TensorBoardLogger
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.utils.data import DataLoader, TensorDataset
 from typing_extensions import override
-
-from lightning_lr import LRRangeTest
-from lightning_lr.finders import Abstention, Decision
 
 Batch = tuple[Tensor, Tensor]
 
@@ -114,52 +109,6 @@ class DigitsData(LightningDataModule):
         return DataLoader(self.val, batch_size=512)
 
 
-class DigitsCLI(LightningCLI):
-    """LightningCLI that closes a fit with its results, read from the event file that TensorBoard shows."""
-
-    def after_fit(self) -> None:
-        """Say which LR was found and used, which accuracy came out and where the curves are."""
-        logger = self.trainer.logger
-        if not isinstance(logger, TensorBoardLogger):
-            return
-        curves = read_curves(logger.log_dir)
-        print()
-        for callback in self.trainer.callbacks:
-            if isinstance(callback, LRRangeTest):
-                print(describe(callback.suggestion))
-        for tag, lrs in curves.items():
-            if tag.startswith("lr/"):
-                base = self.trainer.optimizers[0].param_groups[0]["initial_lr"]
-                print(
-                    f"Learning rate: base {base:.3g}, highest used {max(lrs):.3g}, last used {lrs[-1]:.3g}"
-                    f" ({tag}, {len(lrs)} steps)"
-                )
-        if "val_acc" in curves:
-            print(f"Validation accuracy: {curves['val_acc'][-1]:.2%}")
-        print(f"To see the curves: tensorboard --logdir {logger.save_dir}")
-
-
-def describe(decision: Decision | None) -> str:
-    """Say in one line what a range test decided and why."""
-    if decision is None:
-        return "LR found: none, there was no test."
-    if isinstance(decision, Abstention):
-        return f"LR found: none by {decision.rule}. {decision.reason}"
-    return (
-        f"LR found: {decision.lr:.3g} ({decision.low:.2g} to {decision.high:.2g}) by {decision.rule}."
-        f" {decision.reason}"
-    )
-
-
-def read_curves(log_dir: str | Path) -> dict[str, list[float]]:
-    """Return all points of every curve in a TensorBoard directory by tag."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    # 0 means all; the default keeps a random sample of 10,000 points.
-    events = EventAccumulator(str(log_dir), size_guidance={"scalars": 0}).Reload()
-    return {tag: [point.value for point in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-
-
 def main() -> None:
     """Run LightningCLI."""
     # Images of 8 x 8 pixels are too small to be shared among threads, which would wait for one another.
@@ -169,7 +118,7 @@ def main() -> None:
     # Lightning 2.6 uses a name that torch 2.13 deprecates.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
     # Without a logger the config is written to the working directory, where the second run would refuse.
-    DigitsCLI(DigitsClassifier, DigitsData, save_config_kwargs={"overwrite": True})
+    LightningCLI(DigitsClassifier, DigitsData, save_config_kwargs={"overwrite": True})
 
 
 if __name__ == "__main__":

@@ -6,9 +6,7 @@ A small network learns to take noise off scikit-learn's digits, with an LR too h
 sees that the validation loss has stopped falling and lowers the LR, and the loss falls on.
 """
 
-import statistics
 import warnings
-from collections.abc import Sequence
 
 import torch
 from digits import Batch, DigitsData
@@ -17,12 +15,6 @@ from lightning.pytorch.cli import LightningCLI, OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from typing_extensions import override
-
-from lightning_lr import PlateauDetector
-from lightning_lr.plateau.record import Record
-
-# So many validations tell the level of a noisy loss.
-_LEVEL = 5
 
 
 class DigitsDenoiser(LightningModule):
@@ -65,41 +57,12 @@ class DigitsDenoiser(LightningModule):
         return self.optimizer(self.parameters())
 
 
-class PlateauCLI(LightningCLI):
-    """LightningCLI that closes a fit with what the detector saw and did."""
-
-    def after_fit(self) -> None:
-        """Say what happened at which validation, and what came of it."""
-        print()
-        for callback in self.trainer.callbacks:
-            if isinstance(callback, PlateauDetector):
-                print("\n".join(describe(callback.records)))
-        if self.trainer.logger is not None:
-            print(f"To see the curves: tensorboard --logdir {self.trainer.logger.save_dir}")
-
-
-def describe(records: Sequence[Record]) -> list[str]:
-    """Return a line for every action, with the level of the loss that it was taken at."""
-    lines = []
-    for record in records:
-        if record.effects:
-            loss = level(records[: record.validation])
-            done = ", ".join(record.effects)
-            lines.append(f"Validation {record.validation}: {record.verdict.state} at {loss:.4f}, {done}")
-    return [*lines, f"Validation {len(records)}: the end, at {level(records):.4f}"]
-
-
-def level(records: Sequence[Record]) -> float:
-    """Return the median of the last few values."""
-    return statistics.median(record.value for record in records[-_LEVEL:])
-
-
 def main() -> None:
     """Run LightningCLI."""
     torch.set_num_threads(1)  # the images are too small to be shared among threads
     warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers", UserWarning)
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
-    PlateauCLI(DigitsDenoiser, DigitsData, save_config_kwargs={"overwrite": True})
+    LightningCLI(DigitsDenoiser, DigitsData, save_config_kwargs={"overwrite": True})
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 
 import torch
-from digits import DigitsClassifier, DigitsData, describe
+from digits import DigitsClassifier, DigitsData
 from lightning.pytorch import Trainer, seed_everything
 
 from lightning_lr import LRRangeTest
@@ -31,9 +31,9 @@ def main() -> None:
     )
     trainer.fit(DigitsClassifier(), DigitsData())
 
-    print(describe(test.suggestion))
-    if test.curve is None:
+    if test.suggestion is None or test.curve is None:
         return
+    print(f"{test.suggestion.text}. {test.suggestion.reason}")
     print("What every rule says:")
     for name, decision in read_all(test.curve).items():
         lr = f"{decision.lr:.3g}" if isinstance(decision, Suggestion) else "none"

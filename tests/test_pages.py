@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers import apart
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 ROOT = Path(__file__).parents[1]
 TRANSFORMERS = (
@@ -66,8 +67,10 @@ def test_a_configuration_trains(code, folder):
     run = apart.run(folder / "digits.py", "fit", "--config", "run.yaml", cwd=folder, limit=300)
 
     assert run.returncode == 0, run.stderr
-    assert "LR found: " in run.stdout
-    assert re.search(r"last used [\d.]+e-0\d", run.stdout)  # the cosine has gone down
+    assert "LRRangeTest: LR 0.001 -> " in run.stderr
+    [log_dir] = re.findall(r"LRLogger: best validation loss .* Logs: (.+)\n", run.stderr)
+    lrs = [point.value for point in EventAccumulator(str(folder / log_dir)).Reload().Scalars("lr/AdamW")]
+    assert lrs[-1] < 0.01 * max(lrs)  # the cosine has gone down
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,10 @@ class Suggestion:
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: `lr` is not in (0, inf), or `low` or `high` is NaN or negative.
+
+    Example:
+        >>> Suggestion(lr=0.013624, low=0.0045, high=0.041, rule="Basin", reason="The loss fell.")
+        Suggestion(lr=0.0136, low=0.0045, high=0.041, rule='Basin', ...)
     """
 
     lr: Annotated[float, In("(0, inf)")]

@@ -73,17 +73,16 @@ def expected_steps(config):
     return per_epoch, per_epoch * config["trainer"]["max_epochs"]
 
 
-def found_lr(line):
-    """Return the LR that the line about the range test tells, and what follows its numbers."""
-    lr, low, high, rest = re.fullmatch(
-        rf"LR found: ({NUMBER}) \(({NUMBER}) to ({NUMBER})\) by Basin\. (.+)", line
-    ).groups()
+def found_lr(text, pattern):
+    """Return the LR that a range test has found, by a pattern with `SPAN` for the numbers."""
+    numbers = rf"({NUMBER}) \(({NUMBER}) to ({NUMBER})\)"
+    [(lr, low, high)] = re.findall(pattern.replace("SPAN", numbers), text)
     # The ends are rounded to two digits.
     assert 0.95 * float(low) <= float(lr) <= 1.05 * float(high)
-    return float(lr), rest
+    return float(lr)
 
 
-def test_digits_learns_and_says_which_lr_it_found_and_used(directory):
+def test_digits_learns_and_says_which_lr_it_found_and_what_was_best(directory):
     config = yaml.safe_load((directory / "examples/digits.yaml").read_text())
     epochs = config["trainer"]["max_epochs"]
     per_epoch, steps = expected_steps(config)
@@ -93,17 +92,18 @@ def test_digits_learns_and_says_which_lr_it_found_and_used(directory):
     assert run.returncode == 0, run.stderr
     curves = points(directory)
     lrs = [lr for _, lr in curves["lr/AdamW"]]
-    found, learning_rate, accuracy, tensorboard = run.stdout.splitlines()[-4:]
-    base, reason = found_lr(found)
+    base = found_lr(run.stderr, r"LRRangeTest: LR 0\.003 -> SPAN\.\n")
     assert base != config["model"]["optimizer"]["init_args"]["lr"]
-    assert reason.startswith("The loss fell from ")
-    assert reason in run.stderr
-    assert learning_rate == (
-        f"Learning rate: base {base:.3g}, highest used {max(lrs):.3g}, last used {lrs[-1]:.3g}"
-        f" (lr/AdamW, {steps} steps)"
+    *_, last = run.stderr.splitlines()
+    best, made = re.fullmatch(
+        rf".*LRLogger: best validation loss ({NUMBER}) after step (\d+) of {steps}, LR {NUMBER}\."
+        r" Logs: logs/digits/version_0",
+        last,
+    ).groups()
+    assert (int(made) - 1, float(best)) == min(
+        ((x, float(f"{y:.3g}")) for x, y in curves["loss/val"]), key=lambda point: point[1]
     )
-    assert float(re.fullmatch(r"Validation accuracy: ([\d.]+)%", accuracy)[1]) >= 97
-    assert tensorboard == "To see the curves: tensorboard --logdir logs"
+    assert curves["val_acc"][-1][1] >= 0.97
 
     every_step = list(range(steps))
     ends = [epoch * per_epoch - 1 for epoch in range(1, epochs + 1)]
@@ -143,13 +143,8 @@ def test_the_command_line_overrides_the_config(directory):
 
     assert run.returncode == 0, run.stderr
     per_epoch, _ = expected_steps(yaml.safe_load((directory / "examples/digits.yaml").read_text()))
-    found, learning_rate, _, tensorboard = run.stdout.splitlines()[-4:]
-    base, _ = found_lr(found)
-    assert learning_rate == (
-        f"Learning rate: base {base:.3g}, highest used {base:.3g}, last used {base:.3g}"
-        f" (lr/SGD, {per_epoch} steps)"
-    )
-    assert tensorboard.endswith("--logdir elsewhere")
+    base = found_lr(run.stderr, r"LRRangeTest: LR 0\.05 -> SPAN\. ")
+    assert f"after step {per_epoch} of {per_epoch}, LR {base:.3g}. Logs: elsewhere/digits/" in run.stderr
     assert not (directory / "logs").exists()
 
 
@@ -195,8 +190,8 @@ def test_range_test_shows_the_curve_and_trains_nothing(directory, arguments):
     assert run.returncode == 0, run.stderr
     assert not re.findall(r".*\.py:\d+: .*", run.stderr)
     lines = run.stdout.strip().splitlines()
-    lr, reason = found_lr(lines[-9])
-    assert reason.startswith("The loss fell from ")
+    lr = found_lr(lines[-9], r"^LR SPAN by Basin\. The loss fell from ")
+    reason = lines[-9].partition(" by Basin. ")[2]
     assert lines[-8] == "What every rule says:"
     rules = {name: (value, says) for name, value, says in (line.split(maxsplit=2) for line in lines[-7:-1])}
     assert list(rules) == ["Basin", "GiveBack", "MidDescent", "Steepest", "Valley", "MinimumOver"]

@@ -37,6 +37,11 @@ class Rule(ABC):
     Attributes:
         fits_run: Whether LRRangeTest adapts the LR to the length of the run.
         spread: In octaves, how far away the best LR of a run may be, beside the noise of the curve.
+
+    Example:
+        >>> class Third(Rule):
+        ...     def read(self, curve):
+        ...         return 10 ** curve.fallen(1 / 3), "A third of the fall."
     """
 
     fits_run: ClassVar[bool] = False

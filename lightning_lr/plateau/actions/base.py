@@ -160,8 +160,8 @@ class ReportOnly(Action):
     """Change nothing and only report the verdict.
 
     Example:
-        >>> ReportOnly()
-        ReportOnly()
+        >>> from lightning_lr import PlateauDetector
+        >>> detector = PlateauDetector(on_plateau=ReportOnly())
     """
 
     @override

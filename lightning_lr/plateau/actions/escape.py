@@ -49,8 +49,9 @@ class Escape(Action):
             weights are sharded over ranks.
 
     Example:
-        >>> Escape(3.0, duration=2, patience=8)
-        Escape(duration=2, patience=8)
+        >>> from lightning_lr import PlateauDetector
+        >>> PlateauDetector(on_plateau=Escape(5.0, patience=8))
+        PlateauDetector(on_plateau=(Escape(factor=5.0, patience=8),))
     """
 
     factor: float = 3.0

@@ -46,8 +46,11 @@ class ReduceLR(Action):
             one LR for groups that are to have different ones.
 
     Example:
-        >>> ReduceLR(0.1)
-        ReduceLR(factor=0.1)
+        >>> from lightning_lr import PlateauDetector
+        >>> detector = PlateauDetector(on_plateau=ReduceLR(0.1, cooldown=3))
+
+        A lowest LR for each parameter group:
+
         >>> by_group = ReduceLR(0.1, min_lrs={"head": 1e-4, "backbone": 1e-6})
     """
 

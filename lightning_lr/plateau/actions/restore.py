@@ -47,8 +47,9 @@ class RestoreBest(Action):
             over ranks.
 
     Example:
-        >>> RestoreBest()
-        RestoreBest()
+        >>> from lightning_lr import PlateauDetector
+        >>> PlateauDetector(on_overfitting=RestoreBest(0.5, source="checkpoint"))
+        PlateauDetector(on_overfitting=(RestoreBest(factor=0.5, source='checkpoint'),))
     """
 
     factor: float = 0.3

@@ -25,8 +25,8 @@ class Retune(Action):
         MisconfigurationException: At fit start: the Trainer has neither callback.
 
     Example:
-        >>> Retune()
-        Retune()
+        >>> from lightning_lr import LRRangeTest, PlateauDetector
+        >>> callbacks = [LRRangeTest(), PlateauDetector(on_plateau=Retune())]
     """
 
     @override

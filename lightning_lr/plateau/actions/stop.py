@@ -17,8 +17,9 @@ class StopTraining(Action):
     """End the fit as `EarlyStopping` does, but not before the Trainer's `min_epochs` and `min_steps`.
 
     Example:
-        >>> StopTraining()
-        StopTraining()
+        >>> from lightning_lr import PlateauDetector
+        >>> from lightning_lr.plateau import RestoreBest
+        >>> detector = PlateauDetector(on_overfitting=[RestoreBest(), StopTraining()])
     """
 
     @override
@@ -51,8 +52,12 @@ class StartCooldown(Action):
         Hägele et al. (2024), arXiv 2405.18392.
 
     Example:
-        >>> StartCooldown()
-        StartCooldown()
+        >>> from lightning_lr import LRDecay, PlateauDetector
+        >>> from lightning_lr.policies import WarmupStableDecay
+        >>> callbacks = [
+        ...     LRDecay(WarmupStableDecay(0.2), interval="step"),
+        ...     PlateauDetector(on_plateau=StartCooldown()),
+        ... ]
     """
 
     keeps_length: bool = False

@@ -71,6 +71,10 @@ class Verdict:
             thresholds, noise hides which of the two it is. NaN if there is none.
         window: How many validations the verdict is based on.
         reason: A sentence with the numbers.
+
+    Example:
+        >>> Verdict("improving", 0.0123, 0.0045, math.nan, math.nan, 7, "1.23% better per validation.")
+        Verdict('improving', slope=0.0123, noise=0.0045, window=7, reason='1.23% better per validation.')
     """
 
     state: VerdictState
