@@ -26,12 +26,16 @@ class FirstSteps:
     BaseFinetuning, which sets those of the groups that it thaws, nor with an optimizer that has an LR of its
     own. A tensor on a GPU is copied there and compared in `flush`, since reading it would wait for the
     device.
+
+    Attributes:
+        are_due: Whether a step is to be compared; after the first ones it costs nothing more than to ask.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._expected: dict[int, float] = {}
         self._left: dict[int, int] = {}
+        self.are_due = False
         self._pending: list[tuple[float, Tensor]] = []
 
     def begin(self, trainer: Trainer, *, before_schedulers: bool = False) -> None:
@@ -45,13 +49,14 @@ class FirstSteps:
         self._pending = []
         sets_lrs = bool(callbacks_of(trainer, Schedules)) or bool(callbacks_of(trainer, BaseFinetuning))
         if sets_lrs or own_lr(trainer.optimizers) is not None:
-            self._left = {}
+            self._left, self.are_due = {}, False
             return
         owned = [getattr(each, "optimizer", None) for each in schedulers_of(trainer) if before_schedulers]
         self._left = {
             id(each): _CHECKED_STEPS - any(each is other for other in owned) for each in trainer.optimizers
         }
         self._expected = lrs_by_group(trainer.optimizers)
+        self.are_due = True
 
     def before_step(self, trainer: Trainer, optimizer: Optimizer) -> None:
         """Compare the LRs of an optimizer, in `on_before_optimizer_step`; all ranks call it."""
@@ -59,6 +64,7 @@ class FirstSteps:
         if not left or are_lent(trainer.optimizers):
             return
         self._left[id(optimizer)] = left - 1
+        self.are_due = any(self._left.values())
         for expected, lr in self._pairs(trainer, optimizer, is_first=left == _CHECKED_STEPS):
             if isinstance(lr, Tensor) and lr.device.type != "cpu":
                 self._pending.append((expected, lr.clone()))
@@ -92,7 +98,7 @@ class FirstSteps:
         )
 
     def _tell(self, trainer: Trainer, expected: float, found: float) -> None:
-        self._left, self._pending = {}, []
+        self._left, self._pending, self.are_due = {}, [], False
         rank_zero_warn(
             f"{self._name} has told that the LR is {expected:.4g}, and a step is made with {found:.4g}: other"
             " code sets it, such as `optimizer_step`, `training_step` or a start hook of the module. Take"

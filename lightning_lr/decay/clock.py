@@ -3,7 +3,7 @@
 from torch.optim import Optimizer
 
 from lightning_lr.fit.lightnings import LightningModule, Trainer
-from lightning_lr.fit.step_hook import StepHook
+from lightning_lr.fit.step_hook import StepHook, steps_counted
 
 __all__ = ["StepClock"]
 
@@ -17,6 +17,7 @@ class StepClock:
     def __init__(self) -> None:
         self.step = 0
         self._counts_batches = False
+        self._is_automatic = True
         # The Trainer's count of steps when this one was last raised.
         self._seen = 0
         # Tells which steps the AMP scaler does not skip; None if there is no scaler.
@@ -26,6 +27,7 @@ class StepClock:
     def begin(self, trainer: Trainer, pl_module: LightningModule, *, saved: int | None) -> None:
         """Begin in `on_train_start`, from the step that a checkpoint has saved, or from the Trainer's."""
         manual = not pl_module.automatic_optimization
+        self._is_automatic = not manual
         self._counts_batches = manual and trainer.max_steps == -1
         batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
         counted = batches if self._counts_batches else trainer.global_step
@@ -53,7 +55,8 @@ class StepClock:
 
     def _steps_since(self, trainer: Trainer) -> int:
         """Return how many steps the Trainer has made since the last call, without those that AMP skipped."""
-        made, self._seen = trainer.global_step - self._seen, trainer.global_step
+        now = steps_counted(trainer, automatic=self._is_automatic)
+        made, self._seen = now - self._seen, now
         hook = self._unskipped
         if hook is not None:
             hook.in_batch = False

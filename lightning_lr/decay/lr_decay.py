@@ -25,8 +25,8 @@ from lightning_lr.decay.schedule import Schedule
 from lightning_lr.decay.settings import Settings
 from lightning_lr.decay.writer import LRWriter, check_names, names_of
 from lightning_lr.fit.horizon import Horizon
+from lightning_lr.fit.keys import KeyedCallback
 from lightning_lr.fit.lightnings import (
-    BaseCallback,
     LightningModule,
     MisconfigurationException,
     Trainer,
@@ -75,7 +75,7 @@ _ENTRIES: dict[str, Read] = {
 _NEWER: dict[str, Any] = {"plan": None, "cooldowns": {}}
 
 
-class LRDecay(BaseCallback):
+class LRDecay(KeyedCallback):
     """Set the LR of every parameter group to its base LR times a policy of time.
 
     LR = base LR x ramp(step) x policy(time), and after the ramp no lower than `min_lr`
@@ -158,6 +158,10 @@ class LRDecay(BaseCallback):
     """
 
     hparams_column = "lr_schedule"
+    for_several = (
+        "One sets the LRs of all groups: `LRDecay(policies={'head': ...})` gives groups their own policies,"
+        " the policy `Sequence` phases that follow one another, and `momentum` and `weight_decay` set those."
+    )
 
     def __init__(
         self,
@@ -251,6 +255,7 @@ class LRDecay(BaseCallback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.settle_key(trainer)
         self._loaded, self._saved = {}, {}
         self._warned = False
         if stage == TrainerFn.FITTING:

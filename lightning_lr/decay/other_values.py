@@ -23,6 +23,8 @@ class OtherValues:
 
     def write(self, trainer: Trainer, schedule: Schedule, *, step: int, epoch: int) -> None:
         """Write the values of a step, and tell if other code changed the last ones; all ranks call it."""
+        if schedule.momentum is None and schedule.weight_decay is None:
+            return
         optimizers = trainer.optimizers
         if schedule.momentum is not None:
             value = schedule.momentum.without_ramp(step=step, epoch=epoch)

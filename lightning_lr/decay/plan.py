@@ -106,7 +106,8 @@ class Plan:
             step: Optimizer steps made before this one.
             epoch: Epochs completed before this one.
         """
-        return self._ramped(self.without_ramp(step=step, epoch=epoch), step)
+        factor = self.without_ramp(step=step, epoch=epoch)
+        return factor if step >= self.warmup_steps else self._ramped(factor, step)
 
     def without_ramp(self, *, step: int, epoch: int) -> float:
         """Return the value of the policy alone; during a ramp per step, that of its start."""

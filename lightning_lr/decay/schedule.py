@@ -114,6 +114,8 @@ class Schedule:
 
     def is_over(self, *, step: int, epoch: int) -> bool:
         """Tell whether the cooldowns that began early have ended."""
+        if self.plan.cooldown is None and not self.others:
+            return False  # At every step, and mostly so.
         early = [plan for plan in self._all().values() if plan.cooldown is not None]
         return bool(early) and all(plan.is_over(step=step, epoch=epoch) for plan in early)
 

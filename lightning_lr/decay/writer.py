@@ -32,7 +32,11 @@ class LRWriter:
 
     def lacks_bases(self, optimizers: Iterable[Optimizer]) -> bool:
         """Tell whether a parameter group has no base LR yet."""
-        return any("initial_lr" not in group for each in optimizers for group in each.param_groups)
+        for optimizer in optimizers:  # At every step, so without a generator.
+            for group in optimizer.param_groups:
+                if "initial_lr" not in group:
+                    return True
+        return False
 
     def write(
         self, trainer: Trainer, schedule: Schedule, *, step: int, epoch: int
@@ -45,7 +49,7 @@ class LRWriter:
         optimizers = trainer.optimizers
         if not schedule.others and not schedule.plan.min_lr:
             # The usual case, and the fastest.
-            return self._write_all(trainer, schedule.plan.factor(step=step, epoch=epoch))
+            return self._write_all(trainer, optimizers, schedule.plan.factor(step=step, epoch=epoch))
         targets = self._targets(optimizers, schedule, step=step, epoch=epoch)
         if self._last is not None and self.lacks_bases(optimizers):
             take_in_added(trainer, [target.factor for target in targets])
@@ -54,11 +58,13 @@ class LRWriter:
         self._last = {id(group): _factor(target, group["initial_lr"]) for group, target in pairs}
         return changes
 
-    def _write_all(self, trainer: Trainer, factor: float) -> list[tuple[float, float]]:
+    def _write_all(
+        self, trainer: Trainer, optimizers: Sequence[Optimizer], factor: float
+    ) -> list[tuple[float, float]]:
         """Write the LRs of groups that all have one factor."""
-        if self._last is not None and self.lacks_bases(trainer.optimizers):
-            take_in_added(trainer, [factor] * len(groups_of(trainer.optimizers)))
-        changes = set_factor(trainer.optimizers, factor, previous=self._last)
+        if self._last is not None and self.lacks_bases(optimizers):
+            take_in_added(trainer, [factor] * len(groups_of(optimizers)))
+        changes = set_factor(optimizers, factor, previous=self._last)
         self._last = factor
         return changes
 

@@ -16,8 +16,8 @@ from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, de
 from lightning_lr.finders.written_lrs import check_attr, lrs_by_name, train_with, write_down
 from lightning_lr.first_steps import FirstSteps
 from lightning_lr.fit.internals import keep_swa_lrs
+from lightning_lr.fit.keys import KeyedCallback
 from lightning_lr.fit.lightnings import (
-    BaseCallback,
     LightningModule,
     Trainer,
     rank_zero_info,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Finder"]
 
 
-class Finder(BaseCallback):
+class Finder(KeyedCallback):
     """Tests at the start of a fit and at the milestones, and trains with the LR found.
 
     A resumed fit is not tested again, and a `fast_dev_run` not at all.
@@ -126,6 +126,7 @@ class Finder(BaseCallback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.settle_key(trainer)
         self._tested, self.points, self._ahead = [], [], ()
 
     @override
@@ -167,7 +168,8 @@ class Finder(BaseCallback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        self._first_steps.before_step(trainer, optimizer)
+        if self._first_steps.are_due:
+            self._first_steps.before_step(trainer, optimizer)
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

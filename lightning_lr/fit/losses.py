@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_lr.fit.lightnings import Trainer
+from lightning_lr.fit.lightnings import LightningModule, Trainer
 
 __all__ = ["ValidationLoss", "batch_size", "loss_in", "missing_loss", "returned_loss", "training_loss"]
 
@@ -74,13 +74,13 @@ class ValidationLoss:
         return {_tag(loader): float(fresh[name]) for loader, name in names.items()}, problem
 
 
-def training_loss(trainer: Trainer, outputs: Any) -> tuple[Tensor | None, int]:
+def training_loss(trainer: Trainer, pl_module: LightningModule, outputs: Any) -> tuple[Tensor | None, int]:
     """Return the loss in the `outputs` of `on_train_batch_end`, and the number by which Lightning divided it.
 
     The loss is a tensor of one element on its device that nobody changes afterwards, or None.
     """
     loss = returned_loss(outputs)
-    if trainer.lightning_module.automatic_optimization:
+    if pl_module.automatic_optimization:
         return loss, trainer.accumulate_grad_batches
     # Lightning copies the loss of an automatic step, but not that of a manual one.
     return None if loss is None else loss.clone(), 1
@@ -89,12 +89,17 @@ def training_loss(trainer: Trainer, outputs: Any) -> tuple[Tensor | None, int]:
 def returned_loss(outputs: Any) -> Tensor | None:
     """Return the detached loss in the output of a step, or None if it is not a single number."""
     loss = loss_in(outputs)
-    return None if loss is None or loss.numel() != 1 or loss.is_complex() else loss.detach()
+    if loss is None or loss.numel() != 1 or loss.is_complex():
+        return None
+    # Lightning has mostly done so, and this is asked at every step.
+    return loss.detach() if loss.requires_grad else loss
 
 
 def loss_in(outputs: Any) -> Tensor | None:
     """Return the loss in the output of a step: the tensor itself, or the one under `loss`."""
-    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+    # What Lightning makes of it first: asking an abstract class takes longer.
+    is_mapping = type(outputs) is dict or isinstance(outputs, Mapping)
+    loss = outputs.get("loss") if is_mapping else outputs
     return loss if isinstance(loss, Tensor) else None
 
 
@@ -126,7 +131,7 @@ def batch_size(batch: Any) -> int:
     """
     try:
         tensor = _first_tensor(batch)
-        return len(tensor) if tensor is not None and tensor.ndim else 1
+        return tensor.shape[0] if tensor is not None and tensor.ndim else 1
     except Exception:  # noqa: BLE001 (whatever the code of the batch raises)
         return 1
 

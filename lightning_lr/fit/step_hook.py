@@ -6,7 +6,9 @@ from contextlib import contextmanager, suppress
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-__all__ = ["StepHook", "dry_run_of", "happened", "in_dry_run"]
+from lightning_lr.fit.lightnings import Trainer
+
+__all__ = ["StepHook", "dry_run_of", "happened", "in_dry_run", "steps_counted"]
 
 _in_dry_run: set[Optimizer] = set()
 
@@ -49,7 +51,10 @@ class StepHook:
         self._handles, self._optimizers = [], []
 
     def _after_step(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
-        if self.in_batch and not in_dry_run(optimizer) and not _was_skipped(optimizer):
+        # At every step, so with few calls.
+        if not self.in_batch or optimizer in _in_dry_run:
+            return
+        if getattr(optimizer, "found_inf", None) is None or not _was_skipped(optimizer):
             self._function(optimizer)
 
 
@@ -94,6 +99,14 @@ def dry_run_of(optimizers: Iterable[Optimizer]) -> Iterator[None]:
 def in_dry_run(optimizer: Optimizer) -> bool:
     """Return whether the current steps of an optimizer are dry."""
     return optimizer in _in_dry_run
+
+
+def steps_counted(trainer: Trainer, *, automatic: bool) -> int:
+    """Return `trainer.global_step`, at every step, with a tenth of the calls."""
+    loop = trainer.fit_loop.epoch_loop
+    if automatic:
+        return loop.automatic_optimization.optim_progress.optimizer_steps
+    return loop.manual_optimization.optim_step_progress.total.completed
 
 
 def _was_skipped(optimizer: Optimizer) -> bool:

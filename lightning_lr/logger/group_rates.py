@@ -61,7 +61,8 @@ class GroupRates:
         if len(groups) != len(self._names[id(optimizer)]):
             self.begin(self._optimizers, self._scheduled)
         names = self._names[id(optimizer)]
-        return [self._row(groups, names, key) for key in ("lr", *["initial_lr"] * with_base, *self._keys)]
+        keys = ("lr", "initial_lr", *self._keys) if with_base else ("lr", *self._keys)
+        return [self._row(groups, names, key) for key in keys]
 
     def _row(self, groups: Sequence[Mapping[str, Any]], names: tuple[str, ...], key: str) -> Row:
         values = (

@@ -86,18 +86,21 @@ class LRHistory:
     """Keeps the LRs of a run beside LRDecay's plan from its start, and draws both.
 
     Without LRDecay, without an end of the run, or without a logger that takes figures, it keeps nothing.
+
+    Attributes:
+        has_begun: Whether the plan has been read.
     """
 
     def __init__(self) -> None:
         self._groups: dict[str, _Group] = {}
         self._plan: Preview | None = None
-        self._has_begun = False
+        self.has_begun = False
 
     def begin(self, trainer: Trainer, step: int) -> None:
         """Read the plan and draw it once the base LRs are known; called after every batch."""
-        if self._has_begun or are_lent(trainer.optimizers):
+        if self.has_begun or are_lent(trainer.optimizers):
             return
-        self._has_begun = True
+        self.has_begun = True
         self._plan = _plan_of(trainer)
         if self._plan is None:
             return

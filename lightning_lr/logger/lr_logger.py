@@ -10,8 +10,8 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_lr.checks import check_flag
+from lightning_lr.fit.keys import KeyedCallback
 from lightning_lr.fit.lightnings import (
-    BaseCallback,
     LightningModule,
     MisconfigurationException,
     Trainer,
@@ -35,7 +35,7 @@ from lightning_lr.logger.step_buffer import StepBuffer, point_of
 from lightning_lr.output.decisions import save_decisions, story_of
 from lightning_lr.output.drawing import prepare
 from lightning_lr.output.ending import Best, say_end
-from lightning_lr.output.points import Point, logged_step, next_step, save_loggers, write_points
+from lightning_lr.output.points import Point, batch_step, next_step, save_loggers, write_points
 from lightning_lr.output.story import Story, read_told
 from lightning_lr.plateau import PlateauDetector
 from lightning_lr.shown import figure_html, with_result
@@ -49,7 +49,7 @@ __all__ = ["LRLogger"]
 _MOST_BUFFERED = 1000
 
 
-class LRLogger(BaseCallback):
+class LRLogger(KeyedCallback):
     """Log every LR of every parameter group and every loss; nothing in the module has to call `self.log`.
 
     It also logs the decisions of the other callbacks, and ends the fit with a line that names the best
@@ -124,6 +124,8 @@ class LRLogger(BaseCallback):
     ends the run.
     """
 
+    for_several = "One writes to all loggers of the Trainer: leave the others out."
+
     def __init__(
         self, *, log_momentum: bool = False, log_weight_decay: bool = False, prog_bar: bool = False
     ) -> None:
@@ -178,6 +180,7 @@ class LRLogger(BaseCallback):
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         # Other stages load callbacks' states too, but they do not continue the run.
+        self.settle_key(trainer)
         self._begin(story_of(trainer) if stage == TrainerFn.FITTING else Story())
 
     @override
@@ -219,8 +222,7 @@ class LRLogger(BaseCallback):
             self._has_resumed = False
             tell_resumption(trainer, self._rates.lrs())
         self._hook.in_batch = True
-        self._metrics.follow(trainer)
-        self._step = logged_step(trainer)
+        self._step = batch_step(trainer, pl_module)
         self._base_is_due |= batch_idx == 0 or self._is_due(trainer, self._step)
         self._metrics.is_due = self._base_is_due or trainer.is_last_batch
 
@@ -229,8 +231,9 @@ class LRLogger(BaseCallback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._hook.in_batch = False
-        self._history.begin(trainer, self._step)
-        loss, divided_by = training_loss(trainer, outputs)
+        if not self._history.has_begun:
+            self._history.begin(trainer, self._step)
+        loss, divided_by = training_loss(trainer, pl_module, outputs)
         if loss is None:
             self._warn_of_missing(outputs, manual=not pl_module.automatic_optimization)
         self._buffer.add_batch(self._step, loss, scale=divided_by, weight=batch_size(batch))

@@ -5,13 +5,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from lightning_lr.fit.lightnings import Logger, TensorBoardLogger, Trainer
+from lightning_lr.fit.lightnings import LightningModule, Logger, TensorBoardLogger, Trainer
+from lightning_lr.fit.step_hook import steps_counted
 from lightning_lr.output.event_file import append_events, append_serialized
 from lightning_lr.output.faults import write_or_warn, write_to_tensorboard
 from lightning_lr.output.packed import packed
 
 __all__ = [
     "Point",
+    "batch_step",
     "hide_points",
     "logged_step",
     "next_step",
@@ -46,6 +48,13 @@ def logged_step(trainer: Trainer) -> int:
     if not trainer.lightning_module.automatic_optimization:
         return max(0, trainer.fit_loop.epoch_loop.total_batch_idx)
     return max(0, trainer.global_step - trainer.validating)
+
+
+def batch_step(trainer: Trainer, pl_module: LightningModule) -> int:
+    """Return `logged_step` of a training batch that begins, at every step, with a tenth of the calls."""
+    if pl_module.automatic_optimization:
+        return steps_counted(trainer, automatic=True)
+    return trainer.fit_loop.epoch_loop.total_batch_idx
 
 
 def next_step(trainer: Trainer) -> int:

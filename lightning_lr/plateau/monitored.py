@@ -23,6 +23,8 @@ __all__ = [
     "check_validations",
 ]
 
+# How many values of steps are kept on their device; LRLogger keeps as many.
+_MOST_UNREAD = 1000
 RETURNED = "loss/val"
 TRAINING = "loss/train"
 
@@ -155,29 +157,43 @@ class ReadsValidations(BaseCallback):
 
 
 class _Mean:
-    """A mean that is kept on the device until it is taken."""
+    """A mean of values that stay on their device until it is taken, or until there are many of them."""
 
     def __init__(self) -> None:
-        self._sum: Tensor | float = 0.0
+        self._sum = 0.0
         self._count = 0
+        self._unread: list[Tensor] = []
 
     def add(self, value: Tensor) -> None:
-        self._sum = value + self._sum
-        self._count += 1
+        """Add a tensor of one element that nobody changes afterwards; at every step, so no more than that."""
+        self._unread.append(value)
+        if len(self._unread) == _MOST_UNREAD:
+            self._read()
+
+    def _read(self) -> None:
+        if not self._unread:
+            return
+        # One by one and without the compensation of `sum`, so that it does not matter when they are read.
+        for value in torch.stack([each.reshape(()).double() for each in self._unread]).tolist():
+            self._sum += value
+        self._count += len(self._unread)
+        self._unread = []
 
     def take(self, trainer: Trainer) -> float | None:
         """Return the mean over all ranks, None if no value was added, and start again; all ranks call it."""
-        sums = torch.tensor([float(self._sum), self._count], dtype=torch.float64)
+        self._read()
+        sums = torch.tensor([self._sum, self._count], dtype=torch.float64)
         self._sum, self._count = 0.0, 0
         total, count = sum_over_ranks(trainer, sums).tolist()
         return total / count if count else None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sum": float(self._sum), "count": self._count}
+        self._read()
+        return {"sum": self._sum, "count": self._count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         values = read_entries(state, {"sum": number, "count": count})
-        self._sum, self._count = values["sum"], values["count"]
+        self._sum, self._count, self._unread = values["sum"], values["count"], []
 
 
 class TrainingLoss:
@@ -186,14 +202,12 @@ class TrainingLoss:
     def __init__(self) -> None:
         self._mean = _Mean()
 
-    def add(self, trainer: Trainer, outputs: Any) -> None:
+    def add(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
         """Add the loss of a training batch."""
-        loss, divided_by = training_loss(trainer, outputs)
+        loss, divided_by = training_loss(trainer, pl_module, outputs)
         if loss is not None:
-            # At every step, so as few operations as there can be. Half precision must not round the sum.
-            loss = loss if loss.ndim == 0 else loss.reshape(())
-            loss = loss if loss.dtype == torch.float32 else loss.float()
-            self._mean.add(loss if divided_by == 1 else loss * divided_by)
+            # Half precision must not round the product.
+            self._mean.add(loss if divided_by == 1 else loss.double() * divided_by)
 
     def take(self, trainer: Trainer) -> float | None:
         """Return the mean over batches and ranks, None if there was no loss, and start again."""
@@ -228,7 +242,7 @@ class TrainingValue:
         # The Trainer keeps a logged value, as the same tensor, until the next one.
         logged = trainer.callback_metrics.get(self._name)
         if logged is not None and logged is not self._seen:
-            self._logged.add(logged.detach().reshape(()).float())
+            self._logged.add(logged.detach().clone())
         self._seen = logged
 
     def take(self, trainer: Trainer, training_loss: float | None) -> tuple[float | None, list[str]]:

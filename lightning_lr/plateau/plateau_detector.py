@@ -11,6 +11,7 @@ from typing_extensions import override
 from lightning_lr.checks import check_choice, check_count
 from lightning_lr.first_steps import FirstSteps
 from lightning_lr.fit.internals import keep_swa_lrs, state_key
+from lightning_lr.fit.keys import KeyedCallback
 from lightning_lr.fit.lightnings import (
     LightningModule,
     MisconfigurationException,
@@ -21,7 +22,7 @@ from lightning_lr.fit.neighbors import Charts, Concludes, WatchesLRs, callbacks_
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.saved_state import Read, count, each_of, one_of
 from lightning_lr.output.ending import say_end
-from lightning_lr.output.points import logged_step, next_step
+from lightning_lr.output.points import batch_step, next_step
 from lightning_lr.peaks import check_schedules_follow
 from lightning_lr.plateau.actions.base import ActionSpec, Effect
 from lightning_lr.plateau.detectors.base import Detector, Mode, Observation, State, Verdict, VerdictState
@@ -61,7 +62,7 @@ _WAY_OUT = (
 _REMEMBERED = 1000
 
 
-class PlateauDetector(ReadsValidations):
+class PlateauDetector(KeyedCallback, ReadsValidations):
     """Judge every validation as improving, plateau, overfitting, diverging or undecided, and act on it.
 
     A plateau is an improvement too slow to be worth waiting for. By default, the LR is then multiplied by
@@ -145,6 +146,10 @@ class PlateauDetector(ReadsValidations):
     """
 
     hparams_column = "plateau_detector"
+    for_several = (
+        "They judge the same value. Give all the actions to one, as lists: `on_plateau=[ReduceLR(), ...]`; or"
+        " give the other another `monitor`."
+    )
 
     def __init__(
         self,
@@ -168,7 +173,6 @@ class PlateauDetector(ReadsValidations):
         self.monitor = monitor
         self.mode: Mode = mode
         self.every_n_steps = every_n_steps
-        self._state_key: str | None = None
         self.detector = detector
         self.on_plateau = checked_actions("on_plateau", on_plateau)
         self.on_overfitting = checked_actions("on_overfitting", on_overfitting)
@@ -195,12 +199,9 @@ class PlateauDetector(ReadsValidations):
 
     @property
     @override
-    def state_key(self) -> str:
-        # Kept, since Lightning asks before every hook.
-        if self._state_key is None:
-            every = {} if self.every_n_steps is None else {"every_n_steps": self.every_n_steps}
-            self._state_key = state_key(self, monitor=self.monitor, mode=self.mode, **every)
-        return self._state_key
+    def own_key(self) -> str:
+        every = {} if self.every_n_steps is None else {"every_n_steps": self.every_n_steps}
+        return state_key(self, monitor=self.monitor, mode=self.mode, **every)
 
     @property
     def verdict(self) -> Verdict | None:
@@ -252,6 +253,7 @@ class PlateauDetector(ReadsValidations):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.settle_key(trainer)
         if stage == TrainerFn.FITTING:
             self._forget()
 
@@ -307,7 +309,7 @@ class PlateauDetector(ReadsValidations):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._step = logged_step(trainer)
+        self._step = batch_step(trainer, pl_module)
         if self._reactions.has_acted:
             effects = self._reactions.before_batch(trainer, pl_module, self._records[-1])
             self._follow_up(trainer, effects)
@@ -316,13 +318,14 @@ class PlateauDetector(ReadsValidations):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        self._first_steps.before_step(trainer, optimizer)
+        if self._first_steps.are_due:
+            self._first_steps.before_step(trainer, optimizer)
 
     @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._training_loss.add(trainer, outputs)
+        self._training_loss.add(trainer, pl_module, outputs)
         if self.every_n_steps is None:
             return
         self._training_value.add(trainer)

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from helpers.toy import Toy, trainer
+from helpers.toy import Toy
 from lightning.pytorch.cli import LightningCLI
 
 from lightning_lr import LRDecay, LRLogger, LRRangeTest
@@ -108,8 +108,3 @@ def test_a_mistake_is_an_error_that_names_it(arguments, message, configured, cap
     with pytest.raises((SystemExit, ValueError, TypeError)) as caught:
         configured(f"    - class_path: lightning_lr.LRDecay\n      init_args: {arguments}\n")
     assert message in str(caught.value) + capsys.readouterr().err
-
-
-def test_two_of_a_kind_are_refused():
-    with pytest.raises(RuntimeError, match="more than one stateful callback of type `LRDecay`"):
-        trainer(LRDecay(), LRDecay())

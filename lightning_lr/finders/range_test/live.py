@@ -57,7 +57,7 @@ class LiveRamp:
     def end_batch(self, outputs: object) -> None:
         """Take the loss of a batch from the outputs of `on_train_batch_end`."""
         trainer, strategy = self._trainer, self._trainer.strategy
-        loss, divided_by = training_loss(trainer, outputs)
+        loss, divided_by = training_loss(trainer, trainer.lightning_module, outputs)
         if loss is not None:
             self._losses.append(loss.reshape(()) * divided_by)
         if self._automatic and trainer.global_step == self._step:

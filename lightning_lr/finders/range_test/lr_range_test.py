@@ -127,6 +127,7 @@ class LRRangeTest(Finder):
     name = "LRRangeTest"
     kind = "range test"
     hparams_column = "lr_range_test"
+    for_several = "One makes as many tests as you wish: `LRRangeTest(milestones=[0, 10], repeats=3)`."
     _newer: ClassVar[dict[str, Any]] = {"ramping": False, "validation_curve": None, "lrs": {}}
 
     def __init__(

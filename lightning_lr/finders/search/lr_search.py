@@ -113,6 +113,7 @@ class LRSearch(Finder):
     name = "LRSearch"
     kind = "search"
     hparams_column = "lr_search"
+    for_several = "One makes as many searches as you wish: `LRSearch(milestones=[0, 10])`."
 
     def __init__(
         self,
