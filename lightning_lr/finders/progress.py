@@ -2,40 +2,51 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import NamedTuple
 
 from lightning_lr.fit.lightnings import RichProgressBar, TQDMProgressBar, Trainer, lightning_of
 
-__all__ = ["progress_bar"]
+__all__ = ["Advance", "Bar", "progress_bar"]
 
-Advance = Callable[[], None]
+Advance = Callable[[], object]
+
+
+class Bar(NamedTuple):
+    """What moves a bar.
+
+    Args:
+        advance: To be called after every step.
+        begin: Begins a phase from 0: its name, and its steps at most, None if they are not known.
+    """
+
+    advance: Advance
+    begin: Callable[[str, int | None], object]
 
 
 @contextmanager
-def progress_bar(trainer: Trainer, description: str, total: int) -> Iterator[Advance]:
-    """Show a bar like the Trainer's, rich, tqdm or none, and yield a function to call after every step.
-
-    More steps than `total` may come.
-    """
+def progress_bar(trainer: Trainer, description: str, total: int | None) -> Iterator[Bar]:
+    """Show a bar like the Trainer's, rich, tqdm or none, for at most so many steps; None if not known."""
     bar = trainer.progress_bar_callback
     if isinstance(bar, TQDMProgressBar) and bar.is_enabled:
         kind = lightning_of(bar).callbacks.progress.tqdm_progress.Tqdm
         with kind(total=total, desc=description, leave=False, dynamic_ncols=True) as tqdm:
-            yield lambda: _advance_tqdm(tqdm)
+
+            def begin(description: str, total: int | None) -> None:
+                tqdm.set_description(description, refresh=False)
+                # Without a number, `reset` would keep the last one.
+                tqdm.total = total
+                tqdm.reset()
+
+            yield Bar(tqdm.update, begin)
     elif isinstance(bar, RichProgressBar) and bar.is_enabled:
-        with _rich_bar(bar, description, total) as advance:
-            yield advance
+        with _rich_bar(bar, description, total) as shown:
+            yield shown
     else:
-        yield lambda: None
-
-
-def _advance_tqdm(tqdm: Any) -> None:
-    tqdm.total = max(tqdm.total, tqdm.n + 1)
-    tqdm.update()
+        yield Bar(lambda: None, lambda *_: None)
 
 
 @contextmanager
-def _rich_bar(bar: RichProgressBar, description: str, total: int) -> Iterator[Advance]:
+def _rich_bar(bar: RichProgressBar, description: str, total: int | None) -> Iterator[Bar]:
     from rich.progress import Progress  # noqa: PLC0415 (only RichProgressBar needs rich)
 
     # Two live displays cannot share a terminal.
@@ -45,7 +56,12 @@ def _rich_bar(bar: RichProgressBar, description: str, total: int) -> Iterator[Ad
     try:
         with Progress(transient=True) as progress:
             task = progress.add_task(description, total=total)
-            yield lambda: progress.advance(task)
+
+            def begin(description: str, total: int | None) -> None:
+                # Likewise.
+                progress.reset(task, total=total, description=description)
+
+            yield Bar(lambda: progress.advance(task), begin)
     finally:
         if interrupted is not None:
             interrupted.start()

@@ -15,7 +15,7 @@ from lightning_lr.finders.bounds import check_bounds, find_bounds
 from lightning_lr.finders.doubts import NO_WARMUP, fit_warms_up
 from lightning_lr.finders.drift import fitted_to_run
 from lightning_lr.finders.finder import Finder
-from lightning_lr.finders.progress import Advance, progress_bar
+from lightning_lr.finders.progress import Bar, progress_bar
 from lightning_lr.finders.range_test.curve import LossCurve, is_noisy
 from lightning_lr.finders.range_test.evidence import evidence_of, summarize
 from lightning_lr.finders.range_test.figure import range_test_figure
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["LRRangeTest"]
 
 _DEFAULT_RULE = Basin()
+_PHASE = "LR range test"
 # Where noise hides what the loss does, a second ramp takes so many times the steps.
 _LONGER = 3
 _VALIDATION_BATCHES = 16
@@ -60,7 +61,8 @@ class LRRangeTest(Finder):
         ```
 
     Args:
-        num_steps: Steps of the ramp, at least 2.
+        num_steps: Steps of the ramp, at least 2. Without a `max_lr`, or where noise hides what the loss does,
+            it may take more; the progress bar and the decision say so.
         min_lr: LR of the first step, in (0, inf); None for the model's own scale.
         max_lr: LR of the last step, above `min_lr`; None to go on until the loss has risen again.
         early_stop: Whether the ramp ends when the loss has blown up. Otherwise it goes on up to `max_lr`, for
@@ -273,10 +275,10 @@ class LRRangeTest(Finder):
     @override
     def find(self, trainer: Trainer, pl_module: LightningModule) -> Finding:
         with (
-            progress_bar(trainer, "LR range test", self.num_steps * self.repeats) as advance,
+            progress_bar(trainer, _PHASE, self.num_steps + 1) as bar,
             DryRun(trainer, pl_module, ahead=self._ahead) as dry,
         ):
-            curves = list[LossCurve]()
+            curves, steps = list[LossCurve](), 0
             bounds = find_bounds(dry, self.min_lr, self.max_lr)
             watched = None
             if isinstance(bounds, str):
@@ -286,18 +288,25 @@ class LRRangeTest(Finder):
                 watched = self._watched(dry)
                 for skip in skips:
                     watch = None if skip else watched
-                    curves.append(_ramp_up(dry, self._ramp(bounds), skip=skip, advance=advance, watch=watch))
+                    if skip:
+                        bar.begin(f"{_PHASE}, repeated", self.num_steps + 1)
+                    curves.append(_ramp_up(dry, self._ramp(bounds), skip=skip, bar=bar, watch=watch))
+                steps = sum(len(curve.losses) + 1 for curve in curves)
                 decision = combine([self.rule.suggest(curve) for curve in curves])
                 if isinstance(decision, Abstention) and is_noisy(curves[0]):
                     longer = self._ramp(bounds, _LONGER * self.num_steps)
                     watched = self._watched(dry)
-                    curves = [_ramp_up(dry, longer, skip=0, advance=advance, watch=watched)]
+                    bar.begin(f"{_PHASE}, longer for the noise", longer.num_steps)
+                    curves = [_ramp_up(dry, longer, skip=0, bar=bar, watch=watched)]
+                    steps += len(curves[0].losses) + 1
                     decision = self.rule.suggest(curves[0])
             decision = self._for_run(trainer, pl_module, decision)
         self.validation_curve = None if watched is None else watched.curve()
         finding = self._finding(curves[0] if curves else None, decision, old_lr=dry.reference_lr)
         if isinstance(decision, Suggestion) and not fit_warms_up(trainer, pl_module):
             finding = replace(finding, advice=NO_WARMUP)
+        if steps > self.repeats * (self.num_steps + 1):
+            finding = replace(finding, summary=f"{finding.summary} The test took {steps} steps.")
         return finding.after(dry)
 
     @override
@@ -374,9 +383,14 @@ class _Validated:
         return LossCurve(tuple(points), tuple(points.values()))
 
 
-def _ramp_up(dry: DryRun, ramp: Ramp, *, skip: int, advance: Advance, watch: _Validated | None) -> LossCurve:
-    for lr, loss in dry.steps(iter(ramp.next_lr, None), skip=skip):
-        advance()
+def _ramp_up(dry: DryRun, ramp: Ramp, *, skip: int, bar: Bar, watch: _Validated | None) -> LossCurve:
+    told = ramp.num_steps
+    for made, (lr, loss) in enumerate(dry.steps(iter(ramp.next_lr, None), skip=skip)):
+        if ramp.num_steps > told:
+            # The step for the last loss comes later then.
+            bar.begin(f"{_PHASE}, further up", ramp.num_steps - made)
+            told = ramp.num_steps
+        bar.advance()
         ramp.add_loss(loss)
         if watch is not None:
             watch.after_step(lr, loss)

@@ -45,6 +45,11 @@ class Ramp:
         self._losses: list[float] = []
         self._diverged = False
 
+    @property
+    def num_steps(self) -> int:
+        """The number of steps, as far as is known now: one for each LR, and one for the last loss."""
+        return len(self._lrs) + 1
+
     def next_lr(self) -> float | None:
         """Return the LR of the next step, or None if the ramp has ended."""
         at_end = self._handed_out == len(self._lrs) and self._lrs[-1] < self._furthest

@@ -187,7 +187,7 @@ class LRSearch(Finder):
         budget = self._steps_of_budget(length)
         trials: Trials | None = None
         with (
-            progress_bar(trainer, "LR search", budget or _USUAL_STEPS) as advance,
+            progress_bar(trainer, "LR search", budget) as bar,
             DryRun(trainer, pl_module, ahead=self._ahead) as dry,
         ):
             bounds = find_bounds(dry, self.low, self.high)
@@ -197,7 +197,7 @@ class LRSearch(Finder):
                 validation, judged_by = self._judge(dry)
                 refinement = self._refinement(bounds, budget, length, by_training=validation is None)
                 mean = partial(mean_over_ranks, trainer)
-                runner = TrialRunner(dry, validation, warmup=self.warmup, advance=advance, mean=mean)
+                runner = TrialRunner(dry, validation, warmup=self.warmup, advance=bar.advance, mean=mean)
                 trials = Trials(runner.start_loss(refinement.exploring_steps), judged_by)
                 while (proposal := refinement.propose(trials)) is not None:
                     trials = trials.with_trial(runner.run(proposal))
