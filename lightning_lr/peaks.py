@@ -5,11 +5,13 @@ Both are found by running copies of the schedulers ahead over the planned run, w
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch.optim import Optimizer
 
 from lightning_lr.fit.lightnings import MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import schedulers_of
+from lightning_lr.fit.optimizers import groups_of
 from lightning_lr.rates import begin_again, nominal_lr, nominal_lrs, rescale
 from lightning_lr.schedules.clock import clock_of
 from lightning_lr.schedules.evaluation import Planned, run_ahead
@@ -20,6 +22,9 @@ __all__ = ["check_schedules_follow", "peak_lr", "peak_lrs"]
 # A cycle whose maximum lies between two steps reaches at least this share of it.
 _MISSED = 0.9
 _ROUNDING = 1e-6
+# How the schedulers of a fit were when they were found to follow, by its first optimizer, which is made
+# for it: several callbacks ask at fit start.
+_following: WeakKeyDictionary[Optimizer, Any] = WeakKeyDictionary()
 _WAY_OUT = (
     "The LR that {owner} tells would not be the one that is used. Return the optimizer alone and add the"
     " callback LRDecay, or use `{owner}(apply=False)` to look only."
@@ -81,8 +86,10 @@ def check_schedules_follow(trainer: Trainer, owner: str, *, way_out: str = _WAY_
     Raises:
         MisconfigurationException: The LR that is told would not be the LR that is used.
     """
-    configs = trainer.lr_scheduler_configs
-    if not configs:
+    if not trainer.lr_scheduler_configs:
+        return
+    state = _state_of(trainer)
+    if state is not None and _following.get(trainer.optimizers[0]) == state:
         return
     clock, step = clock_of(trainer), trainer.global_step
     before = run_ahead(trainer, clock, begin=step)
@@ -102,3 +109,14 @@ def check_schedules_follow(trainer: Trainer, owner: str, *, way_out: str = _WAY_
                 f"{type(scheduler).__name__} of `configure_optimizers` cannot be copied and run ahead, so it"
                 f" is not known which LRs it will set. {way_out.format(owner=owner)}"
             )
+    _following[trainer.optimizers[0]] = state
+
+
+def _state_of(trainer: Trainer) -> tuple[Any, ...] | None:
+    """Return what tells whether the schedulers are as they were; None if they do not tell."""
+    schedulers = schedulers_of(trainer)
+    if not all(hasattr(each, "state_dict") for each in schedulers):
+        return None
+    states = [(id(each), repr(each.state_dict())) for each in schedulers]
+    lrs = [repr((group.get("lr"), group.get("initial_lr"))) for group in groups_of(trainer.optimizers)]
+    return trainer.global_step, trainer.max_epochs, trainer.max_steps, states, lrs

@@ -20,6 +20,7 @@ from torch.optim import AdamW
 from torch.optim import lr_scheduler as torch_schedulers
 
 from lightning_lr.peaks import check_schedules_follow, peak_lr, peak_lrs
+from lightning_lr.schedules.evaluation import run_ahead
 
 pytestmark = pytest.mark.filterwarnings("ignore:The epoch parameter:UserWarning")
 
@@ -310,3 +311,24 @@ def test_groups_that_share_a_tensor_get_the_lr_that_is_told(make):
     assert peak_lr(fit) == pytest.approx(0.02)
     assert max(map(max, trained(fit))) == pytest.approx(0.02)
     assert all(group["lr"] is tensor for group in optimizer.param_groups)
+
+
+def test_several_callbacks_that_ask_at_fit_start_cost_one_look(monkeypatch):
+    looks = []
+
+    def counted(*args, **kwargs):
+        looks.append(1)
+        return run_ahead(*args, **kwargs)
+
+    monkeypatch.setattr("lightning_lr.peaks.run_ahead", counted)
+    optimizer = sgd(0.1)
+    fit = planned_fit([optimizer], [torch_schedulers.StepLR(optimizer, 3)])
+    for owner in ("LRRangeTest", "LRSearch", "PlateauDetector"):
+        check_schedules_follow(fit, owner)
+    assert len(looks) == 2
+    # Whatever may make a difference is looked at again.
+    fit.optimizers[0].param_groups[0]["lr"] *= 2
+    check_schedules_follow(fit, "LRRangeTest")
+    fit.lr_scheduler_configs[0].scheduler.step_size = 2
+    check_schedules_follow(fit, "LRRangeTest")
+    assert len(looks) == 6

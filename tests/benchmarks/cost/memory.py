@@ -1,4 +1,4 @@
-"""What a long run with all callbacks holds in memory: `python tests/benchmarks/cost/memory.py`, see `--help`.
+"""What a long run with all callbacks holds in memory: `python -m benchmarks.cost.memory`, see `--help`.
 
 At some steps of a tiny fit it tells the memory of the process, and how many objects the garbage collector of
 Python follows. Both are flat if nothing grows with the number of steps. With `--trace`, Python's allocations
