@@ -221,9 +221,10 @@ def test_other_policies_on_resume_are_told(tmp_path):
         trainer(LRDecay()).fit(Toy(head_and_backbone), ckpt_path=tmp_path / "saved.ckpt")
 
 
-def test_two_of_them_are_refused_by_lightning():
-    with pytest.raises(RuntimeError, match="Found more than one stateful callback of type `LRDecay`"):
-        trainer(LRDecay(), LRDecay(policies={"head": Cosine()}))
+def test_two_of_them_are_refused_with_the_argument_that_does_it():
+    run = trainer(LRDecay(), LRDecay(policies={"head": Cosine()}))
+    with pytest.raises(MisconfigurationException, match=r"two callbacks LRDecay.*`LRDecay\(policies="):
+        run.fit(Toy(head_and_backbone))
 
 
 @pytest.mark.parametrize("first", [True, False])
