@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from lightning_lr.fit.lightnings import (
+    BatchSizeFinder,
     Callback,
     CombinedLoader,
+    LearningRateFinder,
     LightningModule,
     MisconfigurationException,
     StochasticWeightAveraging,
@@ -32,6 +34,7 @@ __all__ = [
     "PRIVATE_NAMES",
     "bar_metrics_of",
     "batches_taken",
+    "belongs_to_tuner",
     "callback_metrics_of",
     "check_private_names",
     "inner_schedulers",
@@ -62,6 +65,7 @@ PRIVATE_NAMES = {
     "nowhere else",
     "LightningModule._on_before_batch_transfer": "calls `on_before_batch_transfer` of the module or of the "
     "datamodule, whichever has it",
+    "LearningRateFinder._early_exit": "tells the fit of a Tuner from one that trains",
     "StochasticWeightAveraging._swa_lrs": "the LRs that it sets again after a resume",
     "StochasticWeightAveraging._scheduler_state": "tells whether a checkpoint was saved while it averaged",
     "DataLoader._iterator": "what a copy of a loader must not share with it",
@@ -208,6 +212,12 @@ def bar_metrics_of(trainer: Trainer) -> dict[str, Any]:
     """Return the dict behind `trainer.progress_bar_metrics`."""
     metrics: dict[str, Any] = trainer._logger_connector._progress_bar_metrics
     return metrics
+
+
+def belongs_to_tuner(trainer: Trainer) -> bool:
+    """Return whether a fit is one that a Tuner makes for `lr_find` or `scale_batch_size`."""
+    kinds = (LearningRateFinder, BatchSizeFinder)
+    return any(isinstance(each, kinds) and each._early_exit for each in callbacks_of(trainer, Callback))
 
 
 def run_into(logger: Any, folder: str) -> None:

@@ -15,6 +15,8 @@ from lightning_lr.fit.run_length import check_epochs_end_together, run_length
 from lightning_lr.fit.saved_state import count, number, read_entries
 
 __all__ = [
+    "RETURNED",
+    "TRAINING",
     "MonitoredValue",
     "ReadsValidations",
     "RunLength",
@@ -63,13 +65,21 @@ class RunLength:
 
     def validations(self, trainer: Trainer, done: int) -> float:
         """Return how many validations the run has if `done` of them are over; infinite if unknown."""
-        if math.isfinite(self._length.steps):
-            loop = trainer.fit_loop.epoch_loop
-            over = loop.total_batch_idx + 1 if self._counts_batches else trainer.global_step
-            share = over / self._length.steps
-        else:
-            share = (trainer.current_epoch + trainer.is_last_batch) / self._length.epochs
+        share = self.share(trainer)
         return max(done, round(done / share)) if share else math.inf
+
+    def share(self, trainer: Trainer) -> float:
+        """Return which share of the run is over, during a validation or after a batch; 0 if unknown."""
+        if not self.counts_steps:
+            return (trainer.current_epoch + trainer.is_last_batch) / self._length.epochs
+        loop = trainer.fit_loop.epoch_loop
+        over = loop.total_batch_idx + 1 if self._counts_batches else trainer.global_step
+        return over / self._length.steps
+
+    @property
+    def counts_steps(self) -> bool:
+        """Whether the share is known after every batch, and not only after an epoch."""
+        return math.isfinite(self._length.steps)
 
     def planned(self, trainer: Trainer, every_n_steps: int | None) -> float:
         """Return how many validations, or means over so many steps, there will be; infinite if unknown."""

@@ -59,17 +59,17 @@ def _parser(description: str) -> tuple[argparse.ArgumentParser, dict[str, bool]]
         allow_abbrev=False,
     )
     add = parser.add_argument
-    prunes = "end a run early that is worse than the median after a third of its steps (yes)"
+    prunes = "end a run early that is in the worst quarter after a third of its steps (yes; no for gp)"
     actions = [
         add("--trials", type=_count, default=15, help="runs that the study finishes, by all workers (15)"),
         add("--low", type=_positive, help="lowest LR (64x below the one that LRRangeTest finds)"),
         add("--high", type=_positive, help="highest LR (64x above it)"),
-        add("--monitor", help="what is read at every validation (the validation loss)"),
+        add("--monitor", help="what LRs are judged by (the validation loss, or loss/train without one)"),
         add("--mode", choices=["min", "max"], help="which values are better; needed if it is no loss"),
         add("--epochs", type=_count, help="train for as many, instead of the Trainer's max_epochs"),
         add("--seed", type=_seed, help="of scripts that do not seed themselves (0)"),
         add("--sampler", choices=["coarse-to-fine", "tpe", "gp"], help="proposes LRs (coarse-to-fine)"),
-        add("--prune", action=argparse.BooleanOptionalAction, default=True, help=prunes),
+        add("--prune", action=argparse.BooleanOptionalAction, help=prunes),
         add("--workers", type=_count, default=1, help="runs at a time here (1); they share its GPUs"),
         add("--study", help="workers of one name share their trials (the name of the script)"),
         add("--storage", help="URL of a database, or a FILE.journal (an SQLite file in --logs)"),

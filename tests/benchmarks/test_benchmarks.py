@@ -3,10 +3,17 @@
 import json
 import math
 
+import optuna
+import pytest
 from benchmarks.cost import range_test as range_test_cost
 from benchmarks.cost.overhead import BARE, VARIANTS, added, measure, measure_writes, report
-from benchmarks.finders.truth import TRUTH
+from benchmarks.finders.held_out import TASKS
+from benchmarks.finders.truth import final_loss, learning_curve
 from benchmarks.tune import samplers
+from benchmarks.tune.curves import CURVES
+from optuna.samplers import RandomSampler
+
+from lightning_lr.tune.sampler import FirstThen
 
 
 def test_the_overhead_benchmark_measures_every_variant():
@@ -40,10 +47,39 @@ def test_the_range_test_benchmark_measures_time_and_memory():
 
 
 def test_the_sampler_benchmark_counts_the_trials_that_are_needed():
-    truth = json.loads(TRUTH.read_text())["digits, CNN, momentum"]
+    losses = json.loads(CURVES.read_text())["digits, CNN, momentum"]
     ours = samplers.SAMPLERS["CoarseToFine"]
 
-    alone, in_parallel = (samplers.run(ours, truth, seed=0, workers=workers) for workers in (1, 4))
+    alone, in_parallel = (
+        samplers.run(ours, losses, seed=0, workers=workers, prunes=True) for workers in (1, 4)
+    )
 
-    assert 1 <= alone <= in_parallel <= samplers.MOST
+    assert 1 <= alone.trials <= in_parallel.trials <= samplers.MOST
+    assert alone.time == alone.runs <= in_parallel.runs <= 4 * in_parallel.time
     assert "ours  " in samplers.report({"ours": [alone, in_parallel]})
+
+
+def test_a_curve_between_the_lrs_of_the_grid():
+    curve = samplers.curve_of({"0.25": [4.0] * 9 + [1.0], "1.0": [4.0] * 9 + [2.0], "4.0": [math.inf]})
+
+    assert curve(0.5) == pytest.approx([4.0] * 9 + [math.sqrt(2)])
+    assert curve(4.0) == [math.inf]
+    assert 2 < curve(2.0)[-1] < math.inf
+
+
+def test_the_cost_of_a_study_is_counted_in_whole_runs():
+    """The first trial diverges at its third validation, the second ends well; a third would be pruned."""
+    study = optuna.create_study(sampler=FirstThen("lr", [0.5, 0.25], RandomSampler()))
+    curve = {0.5: [9.0, 9.0, math.inf], 0.25: [1.0] * 10}.__getitem__
+
+    assert samplers.needed(study, curve, 0.1, 1.0, workers=1) == samplers.Cost(trials=2, runs=1.3, time=1.3)
+
+
+def test_the_end_of_a_learning_curve_is_the_final_loss():
+    task = TASKS[0]
+
+    curve = learning_curve(task, 0.1, 0, count=10)
+
+    assert len(curve) == 10
+    assert curve[-1] == final_loss(task, 0.1, 0)
+    assert learning_curve(task, 1e9, 0, count=10)[-1] == math.inf

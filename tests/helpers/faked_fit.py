@@ -45,6 +45,8 @@ def fit(lr):
         time.sleep(float(options.get("seconds", 0)))
         loss = abs(octave + 5) + count - 1 - epoch
         diverges = octave > float(options.get("diverges_above", "inf"))
+        if "exits" in options:
+            sys.exit(0)
         if not ask("report", value=math.nan if diverges else loss, share=(epoch + 1) / count):
             break
     ask("finished")
@@ -58,6 +60,7 @@ if __name__ == "__main__":
     line = socket.create_connection(("127.0.0.1", spec["port"])).makefile("rwb")
     if spec["task"] == "look":
         if "quits" not in options:
-            ask("seen", own=2.0**-7, found=2.0**-4, reason="", folder="")
+            monitor = options.get("monitor", spec["monitor"] or "loss/val")
+            ask("seen", monitor=monitor, own=2.0**-7, found=2.0**-4, reason="", folder="")
     else:
         fit(spec["lr"])

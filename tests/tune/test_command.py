@@ -3,13 +3,19 @@
 import re
 import runpy
 import shutil
+import socket
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import optuna
 import pytest
 from helpers.apart import Done, run, started
 from helpers.studies import FAKED
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_lr.tune.workers import session
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 240  # seconds
@@ -67,6 +73,54 @@ def test_a_study_from_the_look_to_the_lr(tune, tmp_path):
     assert len(re.findall(r" complete ", more.stdout)) == 4
 
 
+def test_a_study_judged_by_the_training_loss(tune, tmp_path):
+    done = tune(tmp_path, "--trials=1", FAKED, "monitor=loss/train")
+
+    assert (
+        "This fit validates nothing, so LRs are judged by the training loss: its mean over the" in done.stdout
+    )
+    assert "Best LR: 0.0625, loss/train 1 (trial" in done.stdout
+
+
+class RefusedError(Exception):
+    """What the driver raises."""
+
+
+def refused(**options):
+    """Stand for the `connect` of a driver, with a port at which nobody listens."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=options["connect_timeout"])
+    except OSError as error:
+        raise RefusedError(error) from error
+
+
+def test_a_database_server_that_refuses(tune, tmp_path, monkeypatch):
+    """In seconds: for a host that does not answer, drivers would wait for minutes."""
+    driver = SimpleNamespace(paramstyle="pyformat", Error=RefusedError, connect=refused)
+    monkeypatch.setitem(sys.modules, "pymysql", driver)
+    begin = time.monotonic()
+    done = tune(tmp_path, "--storage=mysql+pymysql://me:hunter2@127.0.0.1/optuna", FAKED)
+
+    assert done.returncode == 1
+    assert "The storage mysql+pymysql://me:***@127.0.0.1/optuna cannot be opened: " in done.stderr
+    assert "Connection refused" in done.stderr
+    assert "the server must be up" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert time.monotonic() - begin < 30
+
+
+@pytest.mark.parametrize(("options", "is_so"), [([], False), (["--prune"], True), (["--no-prune"], False)])
+def test_the_gp_sampler_prunes_only_when_told_to(tune, tmp_path, monkeypatch, options, is_so):
+    jobs = []
+    monkeypatch.setattr(session, "Job", lambda **values: jobs.append(values) or sys.exit(0))
+    tune(tmp_path, "--sampler=gp", *options, FAKED)
+
+    assert [job["prunes"] for job in jobs] == [is_so]
+
+
 OTHERS = {
     "range": (["--low=0.001"], [], "was created with --low 0.000976"),
     "seed": (["--seed=1"], [], "was created with --seed 0: its trials could not be compared"),
@@ -104,14 +158,24 @@ FAULTS = {
         "The storage postgresql+nosuchdriver://me:***@localhost/optuna cannot be opened: ",
     ),
     "no URL": (["--storage=study.db"], [FAKED], "--storage takes an SQLAlchemy URL"),
+    "no driver": (
+        ["--storage=postgresql+psycopg://127.0.0.1:1/optuna"],
+        [FAKED],
+        "The storage postgresql+psycopg://127.0.0.1:1/optuna cannot be opened: ",
+    ),
+    "read-only": (["--storage=sqlite:///file:made.db?mode=ro&uri=true"], [FAKED], "readonly database"),
+    "no place for a journal": (["--storage=/proc/self/x.journal"], [FAKED], "/proc/self/x.journal"),
+    "no place for logs": (["--logs=/proc/self/logs"], [FAKED], "The folder of --logs cannot be made: "),
     "no folder of a journal": (["--storage=no/such.journal"], [FAKED], "there is no folder `no`"),
     "range beside the fit": (["--low=100"], [FAKED], "The range would be 100 to 4, around the LR 0.0625"),
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_what_is_wrong_is_said_before_the_first_trial(tune, tmp_path, name):
+def test_what_is_wrong_is_said_before_the_first_trial(tune, tmp_path, name, monkeypatch):
     options, command, message = FAULTS[name]
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/made.db")
     done = tune(tmp_path, *options, *command)
 
     assert done.returncode == 1

@@ -1,17 +1,20 @@
 """Replaces the first `Trainer.fit` of a trial's process."""
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
-from lightning_lr.fit.internals import run_into
+from lightning_lr.fit.internals import belongs_to_tuner, run_into
+from lightning_lr.fit.lightnings import ModelCheckpoint
+from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.tune.trial.look import Look
 from lightning_lr.tune.trial.spec import VARIABLE, Spec
 from lightning_lr.tune.trial.trial_callback import PutIn, TrialCallback
 
 __all__ = ["fit_of_trial"]
 
-_begun = False
+_begun = _over = False
 
 
 class _Ended(SystemExit):
@@ -19,13 +22,18 @@ class _Ended(SystemExit):
 
 
 def fit_of_trial(fit: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> None:
-    """Fit with what the environment says, and end the script; further fits are the script's own.
+    """Fit with what the environment says, and end the script; those of a Tuner are the script's own.
 
     Raises:
         SystemExit: The fit has ended, and it was that of a trial.
     """
-    global _begun  # noqa: PLW0603 (it belongs to the process)
-    if _begun or VARIABLE not in os.environ:
+    global _begun, _over  # noqa: PLW0603 (they belong to the process)
+    if _over:
+        # The script has caught what ends it, and would now train in vain.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    if _begun or VARIABLE not in os.environ or belongs_to_tuner(trainer):
         fit(trainer, *args, **kwargs)
         return
     _begun = True
@@ -41,8 +49,11 @@ def fit_of_trial(fit: Callable[..., Any], trainer: Any, *args: Any, **kwargs: An
         _prepare(trainer, spec)
     # First, so that all others find the LR put in.
     trainer.callbacks.insert(0, callback)
-    fit(trainer, *args, **kwargs)
-    if spec.task != "train":
+    try:
+        fit(trainer, *args, **kwargs)
+    finally:
+        _over = spec.task != "train"
+    if _over:
         raise _Ended(0)
 
 
@@ -50,6 +61,11 @@ def _prepare(trainer: Any, spec: Spec) -> None:
     """Give what the fit writes a folder of its own, also where many begin at once."""
     for logger in trainer.loggers if spec.folder else ():
         run_into(logger, spec.folder)
+    for checkpoint in callbacks_of(trainer, ModelCheckpoint) if spec.folder else ():
+        # Else a trial would go on from the last checkpoint of another, or they would delete each other's.
+        if checkpoint.dirpath or not trainer.loggers:
+            shared = checkpoint.dirpath or f"{trainer.default_root_dir}/checkpoints"
+            checkpoint.dirpath = f"{shared}/{spec.folder}"
     for callback in trainer.callbacks:
         if type(callback).__name__ == "SaveConfigCallback":
             callback.overwrite = True

@@ -14,10 +14,11 @@ from lightning_lr.fit.lightnings import (
     lightning_of,
     misconfigurations,
 )
-from lightning_lr.plateau.monitored import MonitoredValue, ReadsValidations
+from lightning_lr.fit.losses import training_loss
+from lightning_lr.plateau.monitored import RETURNED, TRAINING, MonitoredValue, ReadsValidations, RunLength
 from lightning_lr.tune.trial.line import Line
 from lightning_lr.tune.trial.spec import Spec
-from lightning_lr.tune.trial.trial_callback import check_lr_can_be_put_in, missing
+from lightning_lr.tune.trial.trial_callback import NO_TRAINING_LOSS, check_lr_can_be_put_in, missing
 
 __all__ = ["Look"]
 
@@ -31,16 +32,26 @@ _NO_STEP = (
 )
 
 
+_NO_VALIDATION = (
+    "This fit validates nothing, so there is no `{}` to judge an LR by: give it validation data and a"
+    " `validation_step`, or leave --monitor out, and LRs are judged by the training loss."
+)
+_TOO_SHORT = (
+    "This fit would end before its first validation: let it validate earlier (`check_val_every_n_epoch`,"
+    " `val_check_interval`), train for longer, or judge LRs with --monitor loss/train."
+)
+
+
 class _Seen(SystemExit):
     """Ends the script, like `sys.exit(0)`."""
 
 
 class Look(ReadsValidations):
-    """Ends a fit at its first batch, when all has been seen."""
+    """Ends a fit when all has been seen: before its first batch, or after it if its loss is what counts."""
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self._value = MonitoredValue(spec.monitor)
+        self._value = MonitoredValue(spec.monitor or RETURNED)
         self._line: Line | None = None
         self._seen: dict[str, Any] = {}
 
@@ -67,9 +78,40 @@ class Look(ReadsValidations):
     ) -> None:
         self._seen["own"] = check_lr_can_be_put_in(trainer)
         self._seen |= _test(trainer, pl_module)
-        _validate(trainer)
+        if self._validates(trainer, pl_module):
+            self._end(trainer, self.spec.monitor or RETURNED)
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        loss, _ = training_loss(trainer, outputs)
+        if loss is None:
+            raise MisconfigurationException(NO_TRAINING_LOSS)
+        self._end(trainer, TRAINING)
+
+    def _validates(self, trainer: Trainer, pl_module: LightningModule) -> bool:
+        """Validate as after an epoch, and return whether LRs are judged by that.
+
+        Raises:
+            MisconfigurationException: There is nothing to validate, and something else was to be monitored.
+        """
+        if self.spec.monitor == TRAINING:
+            return False
+        if not _has_validation(trainer):
+            if self.spec.monitor:
+                raise MisconfigurationException(_NO_VALIDATION.format(self.spec.monitor))
+            return False
+        if RunLength(trainer, pl_module).planned(trainer, None) == 0:
+            raise MisconfigurationException(_TOO_SHORT)
+        trainer.validating = True
+        trainer.fit_loop.epoch_loop.val_loop.run()
+        trainer.training = True
+        return True
+
+    def _end(self, trainer: Trainer, monitor: str) -> None:
         if trainer.is_global_zero:
-            self._tell("seen", **self._seen)
+            self._tell("seen", monitor=monitor, **self._seen)
         raise _Seen(0)
 
     @override
@@ -105,19 +147,8 @@ def _test(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
     return {"found": found, "reason": decision.reason}
 
 
-def _validate(trainer: Trainer) -> None:
-    """Validate as after an epoch.
-
-    Raises:
-        MisconfigurationException: There is nothing to validate.
-    """
-    loop = trainer.fit_loop.epoch_loop.val_loop
-    loop.setup_data()
-    if not trainer.enable_validation or sum(trainer.num_val_batches) == 0:
-        raise MisconfigurationException(
-            "This fit validates nothing, so there is no loss to judge an LR by: give it validation data and a"
-            " `validation_step`."
-        )
-    trainer.validating = True
-    loop.run()
-    trainer.training = True
+def _has_validation(trainer: Trainer) -> bool:
+    if not trainer.enable_validation:
+        return False
+    trainer.fit_loop.epoch_loop.val_loop.setup_data()
+    return sum(trainer.num_val_batches) > 0

@@ -19,7 +19,7 @@ class Spec:
         lr: The LR to put in; None where the fit is only looked at.
         seed: Of the random numbers of a script that does not seed them itself; None to leave them alone.
         epochs: Instead of the Trainer's `max_epochs`; None to keep that.
-        monitor: What is read at every validation.
+        monitor: What is read at every validation, or `loss/train`; empty where a look is to find out.
         folder: Where loggers that number their runs put this one, below their own folder; empty to let them.
         port: Of the worker, on this machine; 0 without one.
         token: Tells the worker that a process is one of the trial.

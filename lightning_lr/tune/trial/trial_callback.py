@@ -14,15 +14,27 @@ from lightning_lr.finders.written_lrs import train_with
 from lightning_lr.fit.lightnings import BaseCallback, LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.peaks import check_schedules_follow, peak_lr
-from lightning_lr.plateau.monitored import MonitoredValue, ReadsValidations
+from lightning_lr.plateau.monitored import (
+    TRAINING,
+    MonitoredValue,
+    ReadsValidations,
+    RunLength,
+    TrainingLoss,
+)
 from lightning_lr.schedules.own_lrs import own_lr
 from lightning_lr.tune.trial.line import Line
 from lightning_lr.tune.trial.spec import Spec
 
-__all__ = ["PutIn", "TrialCallback", "check_lr_can_be_put_in"]
+__all__ = ["NO_TRAINING_LOSS", "PutIn", "TrialCallback", "check_lr_can_be_put_in", "missing"]
 
 # Between what is told and what is used; a floor may be so small a part of the LR.
 _TOLERANCE = 1e-2
+# Of so many parts of a run the mean training loss is told, where that is monitored.
+_PARTS = 10
+NO_TRAINING_LOSS = (
+    "This fit validates nothing, and `training_step` returns no loss, so there is none to judge an LR by:"
+    " return it at the end of `training_step` (detached will do), or validate."
+)
 _WAY_OUT = "Return the optimizer alone and add the callback LRDecay."
 
 
@@ -79,6 +91,9 @@ class TrialCallback(PutIn, ReadsValidations):
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec)
         self._value = MonitoredValue(spec.monitor)
+        self._training = TrainingLoss() if spec.monitor == TRAINING else None
+        self._length: RunLength | None = None
+        self._part = 0
         self._line: Line | None = None
         self._loss: Any = None
 
@@ -90,23 +105,33 @@ class TrialCallback(PutIn, ReadsValidations):
         self._line.ask("began", rank=trainer.global_rank, pid=os.getpid(), group=os.getpgrp())
 
     @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._length = RunLength(trainer, pl_module)
+
+    @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._loss = outputs
+        if self._training is not None:
+            self._training.add(trainer, outputs)
+            if self._known_length.counts_steps and self._parts_over(trainer) > self._part:
+                self._report_training(trainer, self._training)
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._training is not None and not self._known_length.counts_steps:
+            self._report_training(trainer, self._training)
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking:
+        if trainer.sanity_checking or self._training is not None:
             return
         value, names = self._value.finish(trainer)
         if value is None:
             raise MisconfigurationException(missing(self.spec.monitor, names))
-        goes_on = True
-        if trainer.is_global_zero:
-            goes_on = self._ask("report", value=value, share=_share(trainer))
-        if not trainer.strategy.broadcast(goes_on):
-            _stop(trainer)
+        self._report(trainer, value)
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -121,6 +146,32 @@ class TrialCallback(PutIn, ReadsValidations):
             self._ask(
                 "failed", error=error, traceback=told, diverged=self._has_diverged(pl_module, exception)
             )
+
+    @property
+    def _known_length(self) -> RunLength:
+        if self._length is None:
+            raise RuntimeError("The fit has not begun.")
+        return self._length
+
+    def _parts_over(self, trainer: Trainer) -> int:
+        # A share of 0.3 times 10 may be a rounding below 3.
+        return math.floor(self._known_length.share(trainer) * _PARTS + 1e-6)
+
+    def _report_training(self, trainer: Trainer, training: TrainingLoss) -> None:
+        """Report the mean loss of the part of the run that has just ended; all ranks call it."""
+        self._part = self._parts_over(trainer)
+        value = training.take(trainer)
+        if value is None:
+            raise MisconfigurationException(NO_TRAINING_LOSS)
+        self._report(trainer, value)
+
+    def _report(self, trainer: Trainer, value: float) -> None:
+        """Report a value, and end the fit on all ranks if it is not to go on."""
+        goes_on = True
+        if trainer.is_global_zero:
+            goes_on = self._ask("report", value=value, share=self._known_length.share(trainer))
+        if not trainer.strategy.broadcast(goes_on):
+            _stop(trainer)
 
     def _ask(self, kind: str, **values: Any) -> Any:
         if self._line is None:
@@ -146,12 +197,6 @@ def missing(monitor: str, names: list[str]) -> str:
         f"`--monitor {monitor}` is nothing that a validation of this fit gives. It gives {there}. Monitor one"
         f" of these, or call `self.log({monitor!r}, ...)` in `validation_step`, or return the loss from it."
     )
-
-
-def _share(trainer: Trainer) -> float:
-    """Return how much of the run has been trained, as far as is known."""
-    total = trainer.estimated_stepping_batches
-    return trainer.global_step / total if 0 < total < math.inf else 0.0
 
 
 def _stop(trainer: Trainer) -> None:

@@ -28,7 +28,10 @@ def join_or_create(options: argparse.Namespace) -> tuple[Study, Settings]:
         MisconfigurationException: The command, the storage or the study is not one to tune with, and why.
     """
     command_line(options.command)
-    options.logs.mkdir(parents=True, exist_ok=True)
+    try:
+        options.logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MisconfigurationException(f"The folder of --logs cannot be made: {error}") from error
     storage = open_storage(options.storage)
     found = find(options.study, storage)
     if found is None:
@@ -43,8 +46,8 @@ def join_or_create(options: argparse.Namespace) -> tuple[Study, Settings]:
 
 def _look(options: argparse.Namespace) -> Settings:
     """Run the command up to its first step, and return the settings of a study of it."""
-    seed, monitor = options.seed or 0, options.monitor or "loss/val"
-    spec = Spec(task="look", seed=seed, epochs=options.epochs, monitor=monitor)
+    seed = options.seed or 0
+    spec = Spec(task="look", seed=seed, epochs=options.epochs, monitor=options.monitor or "")
     sys.stderr.write("Looking at the fit: its LR, what LRRangeTest finds, what it validates ...\n")
     log = options.logs / f"{options.study}.look.{os.getpid()}.log"
     process = TrialProcess(command_line(options.command), spec, log, lambda *_: True)
@@ -63,11 +66,16 @@ def _look(options: argparse.Namespace) -> Settings:
     low, high = _range(options, seen["found"], seen["own"])
     first = _first(low, high, seen["found"], seen["own"])
     _tell(seen["found"], seen["reason"], seen["own"], low, high)
+    if options.monitor is None and seen["monitor"] == "loss/train":
+        sys.stdout.write(
+            "This fit validates nothing, so LRs are judged by the training loss: its mean over the last tenth"
+            " of the run.\n"
+        )
     return Settings(
         low=low,
         high=high,
         own=seen["own"],
-        monitor=monitor,
+        monitor=seen["monitor"],
         mode=options.mode or "min",
         seed=seed,
         epochs=options.epochs,

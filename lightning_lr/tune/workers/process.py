@@ -126,6 +126,8 @@ class TrialProcess:
         if "finished" in self.told:
             return "The fit ended without a validation: let the Trainer validate, and train for long enough."
         code = self._process.returncode
+        if code == 0 and "began" in self.told:
+            return "The script ended in the midst of its fit, with exit code 0."
         if code is not None and code < 0:
             return f"It was ended by {signal.Signals(-code).name}."
         if code == 0:
@@ -146,6 +148,7 @@ class TrialProcess:
         kind = message["kind"]
         if kind == "began":
             self._groups.add(message["group"])
+            self.told.setdefault(kind, message)
         elif kind == "report":
             self.values.append(message["value"])
             return self._judge(message["value"], message["share"])

@@ -34,7 +34,8 @@ def work(study: Study, settings: Settings, options: argparse.Namespace) -> int:
         command=command_line(options.command),
         limit=options.trials,
         logs=options.logs,
-        prunes=options.prune,
+        # Optuna's GP sampler learns nothing from a run that was ended early, and proposes its LR once more.
+        prunes=settings.sampler != "gp" if options.prune is None else options.prune,
         number=options.workers,
         devices=_devices() if options.workers > 1 else (),
     )

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from optuna.exceptions import OptunaError, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
@@ -17,6 +18,8 @@ __all__ = ["open_storage", "patiently", "shown"]
 
 Returned = TypeVar("Returned")
 
+# They take `connect_timeout`, in seconds.
+_DRIVERS = {"psycopg", "psycopg2", "pymysql", "mysqldb", "mariadbconnector"}
 _HELP = (
     "--storage takes an SQLAlchemy URL: sqlite:///FOLDER/FILE.db (the folder must exist),"
     " mysql+pymysql://USER:PASSWORD@HOST/DATABASE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE; for"
@@ -45,17 +48,29 @@ def open_storage(url: str) -> BaseStorage:
 
 
 def _database(url: str, *, attempts: int = 5) -> RDBStorage:
-    # SQLite has one writer at a time: let the others wait for longer than the default of 5 seconds.
-    is_sqlite = make_url(url).get_backend_name() == "sqlite"
-    arguments = {"connect_args": {"timeout": 60}} if is_sqlite else {"pool_pre_ping": True}
     try:
-        return RDBStorage(url, engine_kwargs=arguments)
+        storage = RDBStorage(url, engine_kwargs=_engine_arguments(url))
     except SQLAlchemyError as error:
         made_by_another = isinstance(error, IntegrityError) or "already exists" in str(error)
         if attempts == 1 or not made_by_another:
             raise
+    else:
+        with storage.engine.begin() as connection:
+            # Of no row: only to see before the first trial whether it may be written to.
+            connection.execute(text("UPDATE studies SET study_name = study_name WHERE 1 = 0"))
+        return storage
     time.sleep(1)  # Another worker is making the tables at this very moment.
     return _database(url, attempts=attempts - 1)
+
+
+def _engine_arguments(url: str) -> dict[str, Any]:
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        # It has one writer at a time: let the others wait for longer than the default of 5 seconds.
+        return {"connect_args": {"timeout": 60}}
+    # Some wait for minutes by default, for a host that does not answer.
+    waits = parsed.get_driver_name() in _DRIVERS and "connect_timeout" not in parsed.query
+    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10} if waits else {}}
 
 
 def shown(url: str) -> str:

@@ -18,7 +18,7 @@ from lightning_lr.tune.workers.process import TrialProcess
 from lightning_lr.tune.workers.storage import patiently
 from lightning_lr.tune.workers.study import PARAM, Settings
 
-__all__ = ["Job", "TrialRun", "devices_of", "tell_once"]
+__all__ = ["Job", "TrialRun", "devices_of", "is_judged", "tell_once"]
 
 Returned = TypeVar("Returned")
 
@@ -124,7 +124,7 @@ class TrialRun:
         step = len(self.process.values) - 1
         try:
             self.job.patiently(lambda: self.trial.report(value, step=step))
-            if self.job.prunes and _UNJUDGED <= share < 1:
+            if self.job.prunes and is_judged(share):
                 self._is_cut = self.job.patiently(self.trial.should_prune)
         except UpdateFinishedTrialError:
             return False
@@ -152,6 +152,11 @@ class TrialRun:
 
     def _tell(self, value: float | None, state: TrialState) -> None:
         self.job.patiently(lambda: tell_once(self.study, self.trial.number, value, state))
+
+
+def is_judged(share: float) -> bool:
+    """Tell whether a trial may end early after this share of its run."""
+    return _UNJUDGED <= share < 1
 
 
 def tell_once(study: Study, number: int, value: float | None, state: TrialState) -> None:

@@ -18,7 +18,7 @@ from benchmarks.finders.held_out import TASKS
 from benchmarks.finders.task import Task
 from tqdm import tqdm
 
-__all__ = ["TRUTH", "final_loss", "measure"]
+__all__ = ["TRUTH", "final_loss", "learning_curve", "measure"]
 
 TRUTH = Path(__file__).with_name("truth.json")
 SEEDS = (0, 1, 2)
@@ -28,23 +28,33 @@ START, LIMITS = range(-13, 1), (-26, 12)
 
 def final_loss(task: Task, lr: float, seed: int) -> float:
     """Train once and return the final validation loss; infinite where the training diverged."""
+    return learning_curve(task, lr, seed, count=1)[-1]
+
+
+def learning_curve(task: Task, lr: float, seed: int, *, count: int) -> list[float]:
+    """Train once and return so many validation losses, evenly spaced; if it diverges, the last is inf."""
     model = task.make_model(seed)
     optimizer = task.make_optimizer(model.parameters(), lr)
     torch.manual_seed(seed)
     batches = task.batches(seed)
     warmup = math.ceil(0.05 * task.total_steps)
+    losses: list[float] = []
     for step in range(task.total_steps):
         factor = min((step + 1) / warmup, (task.total_steps - step) / (task.total_steps - warmup))
         for group in optimizer.param_groups:
             group["lr"] = lr * factor
         loss = task.loss(model, next(batches))
         if step % 25 == 0 and not math.isfinite(loss.item()):
-            return math.inf
+            return [*losses, math.inf]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    final = task.validation_loss(model)
-    return final if math.isfinite(final) else math.inf
+        if step + 1 >= task.total_steps * (len(losses) + 1) / count:
+            value = task.validation_loss(model)
+            if not math.isfinite(value):
+                return [*losses, math.inf]
+            losses.append(value)
+    return losses
 
 
 def measure(task: Task, progress: tqdm) -> dict[str, list[float]]:

@@ -1,6 +1,7 @@
 """The callbacks of a trial on a fit in this process, with a line that only listens."""
 
 import os
+import sys
 from contextlib import suppress
 
 import pytest
@@ -32,6 +33,7 @@ def told(monkeypatch):
     monkeypatch.setattr(trial_callback, "Line", Listens)
     monkeypatch.setattr(look, "Line", Listens)
     monkeypatch.setattr(fit, "_begun", False)
+    monkeypatch.setattr(fit, "_over", False)
     return messages
 
 
@@ -55,8 +57,10 @@ def test_a_trial(told, monkeypatch):
     assert made.optimizers[0].param_groups[0]["lr"] == 0.01
     assert made.current_epoch == 3
     assert module.trainer is made
-    # Only the first fit of a process is the trial's.
-    fit_of_trial(Trainer.fit, trainer(max_epochs=1), Toy())
+    # The script has caught what ended it, and fits once more.
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    with pytest.raises(SystemExit):
+        fit_of_trial(Trainer.fit, trainer(max_epochs=1), Toy())
     assert len(told) == 5
 
 

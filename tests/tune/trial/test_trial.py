@@ -15,7 +15,9 @@ PLAIN = """
 import json, sys
 import torch
 from {lightning} import LightningModule, Trainer
+from {lightning}.callbacks import ModelCheckpoint
 from {lightning}.loggers import CSVLogger
+from {lightning}.tuner import Tuner
 from lightning_lr import LRDecay, LRLogger, LRRangeTest
 
 class Module(LightningModule):
@@ -42,9 +44,9 @@ def data():
 lr = float(sys.argv[1]) if len(sys.argv) > 1 else 0.25
 module = Module(lr)
 trainer = Trainer(max_epochs=2, accelerator="cpu", enable_progress_bar=False, enable_model_summary=False,
-                  logger=CSVLogger("logs"), log_every_n_steps=1, callbacks=[{callbacks}], {trainer})
+                  logger={logger}, log_every_n_steps=1, callbacks=[{callbacks}], {trainer})
 try:
-    trainer.fit(module, data(), data())
+    trainer.fit({fit})
 finally:
     groups = [group["lr"] for each in trainer.optimizers for group in each.param_groups]
     weights = [each.tolist() for each in module.parameters()]
@@ -102,6 +104,8 @@ def trial(tmp_path):
         optimizers=ONE,
         callbacks="",
         trainer="",
+        fit="module, data(), data()",
+        logger="CSVLogger('logs')",
         lightning="lightning.pytorch",
         script=None,
         answers=lambda value: True,
@@ -118,6 +122,7 @@ def trial(tmp_path):
         text = PLAIN
         values = {
             "lightning": lightning, "optimizers": optimizers, "callbacks": callbacks, "trainer": trainer,
+            "fit": fit, "logger": logger,
         }  # fmt: skip
         for name, value in values.items():
             text = text.replace(f"{{{name}}}", value)
@@ -201,6 +206,88 @@ def test_a_logged_value_can_be_monitored(trial):
     assert trial(monitor="score").values == [0.5, 0.5]
 
 
+def test_the_training_loss_is_judged_by_its_mean_over_each_tenth_of_the_run(trial):
+    told = trial(
+        monitor="loss/train", epochs=5, trainer="limit_val_batches=0, accumulate_grad_batches=2",
+        optimizers=f"self.seen = []; {ONE}\n\n    def on_train_batch_end(self, outputs, *_):\n"
+        "        self.seen.append(2 * float(outputs['loss']))\n\n    def on_train_end(self):\n"
+        "        self.save_hyperparameters({'seen': self.seen})",
+    )  # fmt: skip
+
+    assert told.done.returncode == 0, told.done.stderr
+    # 5 epochs of 4 batches are 10 steps of 2 batches; Lightning halves what it accumulates.
+    seen = told.after["hparams"]["seen"]
+    assert told.values == pytest.approx([(a + b) / 2 for a, b in zip(seen[::2], seen[1::2], strict=True)])
+    assert [round(each["share"], 6) for each in told.of("report")] == [part / 10 for part in range(1, 11)]
+
+
+def test_the_training_loss_of_a_stream_is_judged_at_each_end_of_an_epoch(trial):
+    stream = (
+        f"{ONE}\n\n    def train_dataloader(self):\n"
+        "        members = {'__iter__': lambda _: iter(torch.ones(8, 4))}\n"
+        "        kind = type('Stream', (torch.utils.data.IterableDataset,), members)\n"
+        "        return torch.utils.data.DataLoader(kind(), batch_size=4)"
+    )
+    told = trial(monitor="loss/train", optimizers=stream, fit="module", trainer="limit_val_batches=0")
+
+    assert told.done.returncode == 0, told.done.stderr
+    assert [each["share"] for each in told.of("report")] == [0.5, 1.0]
+
+
+def test_a_training_loss_that_is_not_to_go_on_ends_the_fit_at_once(trial):
+    told = trial(monitor="loss/train", answers=lambda value: False, trainer="min_epochs=2")
+
+    assert told.after["step"] == 1
+
+
+def test_the_share_of_a_run_with_two_optimizers(trial):
+    """Both of them step on every batch, and the Trainer counts the steps of both."""
+    told = trial(
+        optimizers=f"{TWO_OPTIMIZERS}\n\n    def training_step(self, batch):\n"
+        "        [each.step() for each in self.optimizers()]\n\n"
+        "    def validation_step(self, batch):\n        return torch.tensor(0.5)"
+    )
+
+    assert told.after["step"] == 16
+    assert [each["share"] for each in told.of("report")] == [0.5, 1.0]
+
+
+def test_each_trial_has_checkpoints_of_its_own(trial, tmp_path):
+    """Two at once would delete each other's, and the second would go on from the last one of the first."""
+    two = (
+        "ModelCheckpoint('kept', save_last=True), ModelCheckpoint(every_n_train_steps=1, filename='default')"
+    )
+    keeps = {"callbacks": two, "logger": "False"}
+    resumes = {"trainer": "default_root_dir='root'", "fit": "module, data(), data(), ckpt_path='last'"}
+    for number in (3, 4):
+        told = trial(**keeps, **resumes, folder=f"study/trial_{number}")
+        assert len(told.values) == 2, told.done.stderr
+        assert (tmp_path / f"kept/study/trial_{number}/last.ckpt").exists()
+        assert (tmp_path / f"root/checkpoints/study/trial_{number}/default.ckpt").exists()
+
+    # A training with the LR writes where the user wants it.
+    trial(**keeps, **resumes, task="train", folder="")
+    assert (tmp_path / "kept/last.ckpt").exists()
+
+
+def test_a_script_that_catches_everything_does_not_train_on(trial, tmp_path):
+    again = "module, data(), data())\nexcept BaseException:\n    trainer.fit(module, data(), data()"
+    told = trial(fit=again)
+
+    assert told.done.returncode == 0, told.done.stderr
+    assert len(told.of("report")) == 2
+    assert "went on" not in told.done.stdout
+    assert not (tmp_path / "after.json").exists()
+
+
+def test_the_fits_of_a_tuner_are_no_trials(trial):
+    find = "module, data(), data()) if Tuner(trainer).lr_find(module, data(), num_training=4) else (0"
+    told = trial(fit=find)
+
+    assert [each["kind"] for each in told.messages] == ["began", "report", "report", "finished"]
+    assert told.after["lrs"] == [0.125]
+
+
 def test_a_value_that_is_not_there(trial):
     told = trial(monitor="val_loss_typo")
 
@@ -259,7 +346,16 @@ def test_looking_at_a_fit(trial, tmp_path):
     assert seen["own"] == 0.25
     assert 1e-3 < seen["found"] < 10
     assert seen["folder"] == "logs"
+    assert seen["monitor"] == "loss/val"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["after.json", "train.py"]
+
+
+@pytest.mark.parametrize("loaders", ["data(), data()", "data()"])
+def test_looking_at_a_fit_that_validates_nothing(trial, loaders):
+    limit = "limit_val_batches=0" if loaders == "data(), data()" else ""
+    told = trial(task="look", lr=None, monitor="", trainer=limit, fit=f"module, {loaders}")
+
+    assert [seen["monitor"] for seen in told.of("seen")] == ["loss/train"], told.of("failed")
 
 
 def test_looking_at_a_fit_of_pytorch_lightning(trial):
@@ -281,7 +377,19 @@ LOOKS = {
         {"monitor": "val_los"},
         "`--monitor val_los` is nothing that a validation of this fit gives.",
     ),
-    "no validation": ({"trainer": "limit_val_batches=0"}, "This fit validates nothing"),
+    "no validation": (
+        {"trainer": "limit_val_batches=0", "monitor": "score"},
+        "This fit validates nothing, so there is no `score` to judge an LR by",
+    ),
+    "too short": ({"trainer": "check_val_every_n_epoch=3"}, "This fit would end before its first validation"),
+    "no loss": (
+        {
+            "trainer": "limit_val_batches=0",
+            "optimizers": f"{TWO_OPTIMIZERS}\n\n    def training_step(self, batch): pass",
+            "monitor": "",
+        },
+        "This fit validates nothing, and `training_step` returns no loss",
+    ),
     "no LR": ({"optimizers": ONE.replace("self.hparams.lr", "0.0")}, "the highest LR of the run is 0"),
 }
 

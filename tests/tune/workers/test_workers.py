@@ -104,6 +104,7 @@ def test_without_pruning_all_are_trained_to_the_end(tmp_path):
         ("epochs=0", "The fit ended without a validation"),
         ("fails=yes", "so it goes\nValueError: broken"),
         ("dies=yes", "It was ended by SIGKILL."),
+        ("exits=yes", "The script ended in the midst of its fit, with exit code 0."),
     ],
 )
 def test_a_script_that_fails_twice_in_the_same_way_ends_the_study(tmp_path, option, message):
