@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
@@ -53,3 +54,13 @@ def run(*all_workers):
 
 def trials_in(folder, url=None):
     return optuna.load_study(study_name="study", storage=open_storage(url or sqlite(folder))).trials
+
+
+def processes_in(folder, script):
+    """Return the processes that work in a folder with a script."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (process / "cwd").readlink() == folder and script in (process / "cmdline").read_text():
+                found.append(process.name)
+    return found

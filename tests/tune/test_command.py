@@ -94,12 +94,13 @@ def refused(**options):
     try:
         socket.create_connection(("127.0.0.1", port), timeout=options["connect_timeout"])
     except OSError as error:
-        raise RefusedError(error) from error
+        raise RefusedError(2003, str(error)) from error
 
 
 def test_a_database_server_that_refuses(tune, tmp_path, monkeypatch):
     """In seconds: for a host that does not answer, drivers would wait for minutes."""
-    driver = SimpleNamespace(paramstyle="pyformat", Error=RefusedError, connect=refused)
+    names = ["Error", "OperationalError", "ProgrammingError", "InterfaceError", "InternalError"]
+    driver = SimpleNamespace(paramstyle="pyformat", connect=refused, **dict.fromkeys(names, RefusedError))
     monkeypatch.setitem(sys.modules, "pymysql", driver)
     begin = time.monotonic()
     done = tune(tmp_path, "--storage=mysql+pymysql://me:hunter2@127.0.0.1/optuna", FAKED)

@@ -18,10 +18,12 @@ from benchmarks.long.tasks import LONG
 from benchmarks.long.truth import TRUTH as LONG_TRUTH
 from tqdm import tqdm
 
-__all__ = ["CURVES", "VALIDATIONS"]
+__all__ = ["CURVES", "LONG_PREFIX", "VALIDATIONS"]
 
 CURVES = Path(__file__).with_name("curves.json")
 VALIDATIONS = 10
+# One name is in both sets.
+LONG_PREFIX = "long: "
 
 
 def _text_of(curves: dict[str, dict[str, list[float]]]) -> str:
@@ -43,11 +45,12 @@ def main() -> None:
     names = parser.parse_args().names
     torch.set_num_threads(1)
     curves = json.loads(CURVES.read_text()) if CURVES.exists() else {}
-    for tasks, truth in ((TASKS, SHORT_TRUTH), (LONG, LONG_TRUTH)):
+    for prefix, tasks, truth in (("", TASKS, SHORT_TRUTH), (LONG_PREFIX, LONG, LONG_TRUTH)):
         lrs = json.loads(truth.read_text())
         for task in tqdm(tasks, unit=" tasks"):
-            if any(name in task.name for name in names) if names else task.name not in curves:
-                curves[task.name] = {
+            key = prefix + task.name
+            if any(name in key for name in names) if names else key not in curves:
+                curves[key] = {
                     lr: learning_curve(task, float(lr), 0, count=VALIDATIONS) for lr in lrs[task.name]
                 }
                 CURVES.write_text(_text_of(curves))

@@ -23,7 +23,7 @@ import numpy as np
 import optuna
 from benchmarks.finders.truth import TRUTH as SHORT
 from benchmarks.long.truth import TRUTH as LONG
-from benchmarks.tune.curves import CURVES, VALIDATIONS
+from benchmarks.tune.curves import CURVES, LONG_PREFIX, VALIDATIONS
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import TrialState
@@ -172,8 +172,9 @@ def main() -> None:
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     curves = json.loads(CURVES.read_text())
-    names = json.loads((LONG if options.long else SHORT).read_text())
-    tasks = [curves[name] for name in names if name in curves][: options.tasks]
+    prefix, truth = (LONG_PREFIX, LONG) if options.long else ("", SHORT)
+    names = [prefix + name for name in json.loads(truth.read_text())]
+    tasks = [curves[name] for name in names[: options.tasks]]
     for workers in (1, 4):
         for prunes in (False, True):
             costs: dict[str, list[Cost]] = {}

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.studies import run, workers
+from helpers.studies import processes_in, run, workers
 from optuna.trial import TrialState
 
 from lightning_lr.tune.workers.process import command_line
@@ -66,18 +66,6 @@ def lrs_of(rank):
     return [float(line) for line in Path(f"rank_{rank}").read_text().split()]
 
 
-def processes_of(folder):
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            is_here = (process / "cwd").readlink() == folder
-        except OSError:
-            continue
-        if is_here and b"train.py" in (process / "cmdline").read_bytes():
-            found.append(process.name)
-    return found
-
-
 def test_ranks_that_lightning_starts(made, tmp_path):
     """The second trial's loss is NaN on rank 1 alone, after its first epoch."""
     first = {"good": 0.25, "diverges": 1.0}
@@ -89,7 +77,7 @@ def test_ranks_that_lightning_starts(made, tmp_path):
     # 2 batches a rank and epoch, in training and in validation; rank 1's last validation gave NaN at once.
     assert lrs_of(0) == [0.25] * 8 + [1.0] * 4
     assert lrs_of(1) == [0.25] * 8 + [1.0] * 2
-    assert processes_of(tmp_path) == []
+    assert processes_in(tmp_path, "train.py") == []
     assert "went on" not in "".join(path.read_text() for path in tmp_path.glob("logs/study/*.log"))
 
 
@@ -109,4 +97,4 @@ def test_ranks_that_torchrun_starts_end_with_a_stop(made, tmp_path):
 
     assert [trial.state for trial in trials] == [TrialState.FAIL]
     assert set(lrs_of(0)) == set(lrs_of(1)) == {0.25}
-    assert processes_of(tmp_path) == []
+    assert processes_in(tmp_path, "train.py") == []

@@ -5,14 +5,13 @@ import math
 import re
 import signal
 import time
-from contextlib import ExitStack, suppress
-from pathlib import Path
+from contextlib import ExitStack
 
 import optuna
 import pytest
 from helpers import postgres
 from helpers.apart import started
-from helpers.studies import FAKED
+from helpers.studies import FAKED, processes_in
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
@@ -55,16 +54,6 @@ def is_under_way(found):
     return any(trial.state == TrialState.RUNNING and trial.intermediate_values for trial in found)
 
 
-def processes_of(folder):
-    """Return the processes that work in a folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if (process / "cwd").readlink() == folder and "faked_fit" in (process / "cmdline").read_text():
-                found.append(process.name)
-    return found
-
-
 def check(url, count, outputs, name=STUDY):
     """As many trials as were asked for have finished, and every worker says the same best."""
     found = trials(url, name)
@@ -94,7 +83,7 @@ def kill_one_of(url, folder, count, *, trials_wanted=6):
         assert killed.process.exitcode == -signal.SIGKILL
         found = check(url, trials_wanted, [each.finish() for each in others])
     # Its own processes have noticed that it died.
-    assert processes_of(folder) == []
+    assert processes_in(folder, "faked_fit") == []
     lost = [trial for trial in found if trial.state == TrialState.FAIL and trial.params]
     assert {trial.params["lr"] for trial in lost} <= {
         trial.params["lr"] for trial in found if trial.state in FINISHED
@@ -149,7 +138,7 @@ def test_a_worker_that_is_told_to_stop_ends_cleanly_and_says_how_to_go_on(tmp_pa
         "Stopped: 0 of 2 trials have finished. To go on: python -m lightning_lr.tune --trials 2"
         in done.stdout
     )
-    assert processes_of(tmp_path) == []
+    assert processes_in(tmp_path, "faked_fit") == []
     assert [trial.state for trial in trials(url)] == [TrialState.FAIL]
     assert re.search(r"faked_fit.py seconds=0.1 epochs=600$", done.stdout.strip())
 
@@ -165,10 +154,10 @@ def test_a_trial_whose_worker_is_killed_ends_with_it(tmp_path):
     url = f"sqlite:///{tmp_path}/tune.db"
     with worker(tmp_path, f"--storage={url}", fit=["seconds=0.1", "epochs=600"]) as killed:
         wait_for(url, is_under_way, killed)
-        assert processes_of(tmp_path)
+        assert processes_in(tmp_path, "faked_fit")
         killed.kill()
     deadline = time.monotonic() + 10
-    while processes_of(tmp_path) and time.monotonic() < deadline:
+    while processes_in(tmp_path, "faked_fit") and time.monotonic() < deadline:
         time.sleep(0.05)
 
-    assert processes_of(tmp_path) == []
+    assert processes_in(tmp_path, "faked_fit") == []
