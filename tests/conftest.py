@@ -13,6 +13,9 @@ import torch
 
 from lightning_lr.output import drawing
 
+# It needs optimizers that no extra brings along.
+collect_ignore = ["benchmarks/long/peers.py"]
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():

@@ -85,7 +85,7 @@ class Look(ReadsValidations):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        loss, _ = training_loss(trainer, outputs)
+        loss, _ = training_loss(trainer, pl_module, outputs)
         if loss is None:
             raise MisconfigurationException(NO_TRAINING_LOSS)
         self._end(trainer, TRAINING)

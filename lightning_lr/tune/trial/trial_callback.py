@@ -115,7 +115,7 @@ class TrialCallback(PutIn, ReadsValidations):
     ) -> None:
         self._loss = outputs
         if self._training is not None:
-            self._training.add(trainer, outputs)
+            self._training.add(trainer, pl_module, outputs)
             if self._known_length.counts_steps and self._parts_over(trainer) > self._part:
                 self._report_training(trainer, self._training)
 
