@@ -13,7 +13,7 @@ __all__ = ["NO_WARMUP", "fit_warms_up", "tell_doubts", "tell_no_test", "told_of_
 
 NO_WARMUP = (
     "The run has no warm-up, as the test had, so this LR may be too high at its start: add"
-    " `LRDecay(warmup=0.05)`, or train with half of it."
+    " `LRDecay(warmup=0.05)`."
 )
 # A test that takes a larger share of the run is told.
 _CHEAP = 0.1
