@@ -1,6 +1,6 @@
-"""Take the README's pictures of TensorBoard: `python examples/screenshots/take.py`.
+"""Take the pictures of TensorBoard in README and tensorboard.md: `python examples/screenshots/take.py`.
 
-Trains two of the README's stories in a temporary folder, opens each in TensorBoard in a headless Chromium and
+Trains two of the examples in a temporary folder, opens each in TensorBoard in a headless Chromium and
 saves what a user sees to `examples/screenshots/`. Needs a Chromium on the PATH and
 `pip install -e ".[examples,browser]"`.
 """
@@ -38,6 +38,7 @@ class View:
         drawn: Selects what has to be there before the picture is taken.
         count: How many of those there have to be.
         click: The text of a box to click before.
+        dark: Whether TensorBoard is in its dark mode.
     """
 
     name: str
@@ -46,29 +47,23 @@ class View:
     drawn: str
     count: int = 1
     click: str | None = None
+    dark: bool = False
 
 
 LINE = "path.line[d*='L']"
 FULL_SIZE = "Show actual image size"
-OUTLIERS = "Ignore outliers in chart scaling"
 VIEWS = {
     "digits": [
+        View("digits-overview", "images&tagFilter=Overview", 690, "tf-image-loader img", click=FULL_SIZE),
+        View("digits-images-dark", "images", 640, "tf-image-loader img", dark=True),
         View("digits-custom-scalars", "custom_scalars&_smoothingWeight=0", 1130, LINE, 6),
-        View("digits-plan", "images&tagFilter=^lr$", 770, "tf-image-loader img", click=FULL_SIZE),
         View("digits-text", "text", 550, "tf-text-loader li"),
-        View("digits-images", "images&tagFilter=range_test", 770, "tf-image-loader img", click=FULL_SIZE),
+        View("digits-range-test", "images&tagFilter=range_test", 770, "tf-image-loader img", click=FULL_SIZE),
     ],
     "plateau": [
-        View(
-            "plateau-scalars",
-            "scalars&_smoothingWeight=0&tagFilter=^lr/|^loss/val|verdict|slope",
-            735,
-            LINE,
-            4,
-            click=OUTLIERS,
-        ),
+        View("plateau-overview", "images&tagFilter=Overview", 690, "tf-image-loader img", click=FULL_SIZE),
         View("plateau-text", "text", 530, "tf-text-loader li"),
-        View("plateau-images", "images&tagFilter=plateau", 770, "tf-image-loader img", click=FULL_SIZE),
+        View("plateau-verdicts", "images&tagFilter=plateau", 770, "tf-image-loader img", click=FULL_SIZE),
     ],
 }
 
@@ -104,7 +99,7 @@ def take(browser: Browser, address: str, view: View) -> bytes:
     """Return the picture of a view as a PNG, once everything in it has been drawn."""
     page = browser.new_page(viewport={"width": WIDTH, "height": view.height})
     page.set_default_timeout(PATIENCE)
-    page.goto(f"{address}/#{view.tab}")
+    page.goto(f"{address}/?darkMode={str(view.dark).lower()}#{view.tab}")
     if view.click:
         page.get_by_text(view.click).locator("visible=true").click()
     page.locator(view.drawn).nth(view.count - 1).wait_for(state="attached")

@@ -407,7 +407,7 @@ class LRDecay(KeyedCallback):
     def charts(self) -> Charts:
         """Return the charts of momentum and weight decay, if they are set."""
         tags = {f"{name.replace('_', ' ').capitalize()}, every group": name for name in self.scheduled_keys}
-        charts = {title: ("Multiline", [f"{name}/"]) for title, name in tags.items()}
+        charts = {title: [f"{name}/"] for title, name in tags.items()}
         return {"Momentum and weight decay": charts} if charts else {}
 
     def start_cooldown(self, trainer: Trainer, *, keeps_length: bool = True) -> str | None:

@@ -41,10 +41,10 @@ __all__ = [
 
 Kind = TypeVar("Kind")
 
-Charts: TypeAlias = Mapping[str, Mapping[str, tuple[str, list[str]]]]
-"""Charts of TensorBoard's Custom Scalars: the kind of a chart and its tags, by category and title.
+Charts: TypeAlias = Mapping[str, Mapping[str, list[str]]]
+"""Charts of TensorBoard's Custom Scalars: the tags of a chart, by category and title.
 
-The tags of a `Margin` are names. Other tags are regular expressions, matched from the start.
+Tags are regular expressions, matched from the start.
 """
 
 

@@ -1,36 +1,77 @@
-"""The charts of TensorBoard's Custom Scalars tab."""
+"""The charts of TensorBoard's Custom Scalars tab: those that have a curve to show."""
 
-from lightning_lr.fit.lightnings import Trainer
+import re
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from lightning_lr.fit.lightnings import TensorBoardLogger, Trainer
 from lightning_lr.fit.neighbors import Charted, Charts, callbacks_of
 from lightning_lr.output.faults import write_to_tensorboard
+from lightning_lr.output.points import tags_of
 
-__all__ = ["write_charts"]
-
-_LEARNING_RATE: Charts = {
-    "Learning rate": {
-        "LR, every group": ("Multiline", ["lr/"]),
-        "Base LR, every group": ("Multiline", ["lr_base/"]),
-        "Factor: LR / base LR": ("Multiline", ["lr_factor/"]),
-    }
-}
-_LOSS: Charts = {
-    "Loss": {
-        "Training loss, per step": ("Multiline", ["loss/train$"]),
-        "Training loss per epoch, and validation loss": ("Multiline", ["loss/train_epoch$", "loss/val"]),
-    }
-}
+__all__ = ["ShownCharts", "all_charts"]
 
 
-def write_charts(trainer: Trainer) -> None:
-    """Write our charts and those of the Trainer's callbacks to TensorBoard; for the rank that logs."""
-    merged: dict[str, dict[str, tuple[str, list[str]]]] = {}
+class ShownCharts:
+    """Writes the charts of all callbacks, each as soon as it has a curve; for the rank that logs.
+
+    TensorBoard shows the newest list of charts of a run, and an empty chart for one without a curve.
+    """
+
+    def __init__(self) -> None:
+        self._titles: set[str] = set()
+        self._curves = -1
+        self._layout: dict[str, dict[str, tuple[str, list[str]]]] = {}
+
+    @property
+    def titles(self) -> list[str]:
+        """The charts that have been shown, for a checkpoint."""
+        return sorted(self._titles)
+
+    def continue_with(self, trainer: Trainer, titles: Iterable[str]) -> None:
+        """Continue with the charts of the interrupted run if this one resumes into its folder."""
+        loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+        if any(len(list(Path(logger.log_dir).glob("events.out.tfevents.*"))) > 1 for logger in loggers):
+            self._titles.update(titles)
+
+    def update(self, trainer: Trainer) -> None:
+        """Write the charts again if there are more."""
+        loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+        tags = {tag for logger in loggers for tag in tags_of(logger)}
+        if len(tags) == self._curves:
+            return
+        self._curves = len(tags)
+        layout: dict[str, dict[str, tuple[str, list[str]]]] = {}
+        for category, charts in all_charts(trainer).items():
+            for title, patterns in charts.items():
+                if title in self._titles or _has_curve(patterns, tags):
+                    layout.setdefault(category, {})[title] = ("Multiline", patterns)
+        if layout == self._layout:
+            return
+        if write_to_tensorboard(loggers, lambda logger: logger.experiment.add_custom_scalars(layout)):
+            self._layout = layout
+            self._titles.update(title for charts in layout.values() for title in charts)
+
+
+def all_charts(trainer: Trainer) -> Charts:
+    """Return our charts and those of the Trainer's callbacks: LRs, losses, then categories by name."""
+    merged: dict[str, dict[str, list[str]]] = {}
     for callback in callbacks_of(trainer, Charted):
         for category, charts in callback.charts().items():
             merged.setdefault(category, {}).update(charts)
-    # Charts with a band come first in their category.
-    others = {
-        category: dict(sorted(merged[category].items(), key=lambda chart: chart[1][0] != "Margin"))
-        for category in sorted(merged)
+    return {
+        "Learning rate": {
+            "LR, every group": ["lr/"],
+            "Base LR, every group": ["lr_base/"],
+            "Factor: LR / base LR": ["lr_factor/"],
+        },
+        "Loss": {
+            "Training loss, per step": ["loss/train$"],
+            "Training loss per epoch, and validation loss": ["loss/train_epoch$", "loss/val"],
+        },
+        **{category: merged[category] for category in sorted(merged)},
     }
-    layout = {**_LEARNING_RATE, **_LOSS, **others}
-    write_to_tensorboard(trainer.loggers, lambda logger: logger.experiment.add_custom_scalars(layout))
+
+
+def _has_curve(patterns: Iterable[str], tags: Collection[str]) -> bool:
+    return any(re.match(pattern, tag) for pattern in patterns for tag in tags)

@@ -38,7 +38,7 @@ def announce_columns(trainer: Trainer, pl_module: LightningModule) -> None:
 
     module = {**dict(getattr(trainer.datamodule, "hparams_initial", None) or {}), **pl_module.hparams_initial}  # type: ignore[attr-defined]
     metrics = {"loss/train_epoch", "loss/val", *_monitored(trainer)}
-    names = {"hp_metric": -1.0} | {f"final/{name}": 0.0 for name in sorted(metrics)}
+    names = {"hp_metric": -1.0} | {f"result/{name}": 0.0 for name in sorted(metrics)}
 
     def write(logger: TensorBoardLogger) -> None:
         if makes_hp_metric(logger):
@@ -60,7 +60,7 @@ def write_row(
 
     both: dict[str, Any] = {**trainer.callback_metrics, **metrics}
     results = {name: _number(value) for name, value in both.items() if name not in without}
-    final = {f"final/{name}": value for name, value in sorted(results.items()) if value is not None}
+    final = {f"result/{name}": value for name, value in sorted(results.items()) if value is not None}
 
     def write(logger: TensorBoardLogger) -> None:
         hparams = dict(_flat(dict(logger.hparams))) | _lr_hparams(trainer)

@@ -1,67 +1,23 @@
 """The LRs of a run as planned and as used, in one figure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning_lr.decay.lr_decay import LRDecay
 from lightning_lr.fit.lightnings import Trainer
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.fit.saved_state import Read, count, each_of, number, positive, read_entries, text
 from lightning_lr.logger.step_buffer import StepRecord
+from lightning_lr.logger.thinned import ThinnedCurve
 from lightning_lr.output.drawing import draw, draws
 from lightning_lr.preview.of_fit import planned_run
 from lightning_lr.preview.planned import Preview
 from lightning_lr.rates import are_lent
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-__all__ = ["LRHistory", "ThinnedCurve"]
+__all__ = ["LRHistory"]
 
 _TAG = "lr"
-_MOST_POINTS = 1000
-
-
-class ThinnedCurve:
-    """The points of a curve, or every 2nd, 4th, 8th, ... of them if there are more than 1000.
-
-    Example:
-        >>> curve = ThinnedCurve()
-        >>> curve.extend(range(3000), [0.5**x for x in range(3000)])
-        >>> curve.x[:3], len(curve.x)
-        ([0, 4, 8], 750)
-    """
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._stride = 1
-        self.x: list[int] = []
-        self.y: list[float] = []
-
-    def extend(self, x: Sequence[int], y: Sequence[float]) -> None:
-        """Add the next points."""
-        first = -self._count % self._stride
-        self.x += x[first :: self._stride]
-        self.y += y[first :: self._stride]
-        self._count += len(x)
-        while len(self.x) > _MOST_POINTS:
-            self._stride *= 2
-            del self.x[1::2], self.y[1::2]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the curve as plain values."""
-        return {"count": self._count, "stride": self._stride, "x": list(self.x), "y": list(self.y)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "ThinnedCurve":
-        """Return the curve of a `to_dict`; raise ValueError if the numbers of x and y differ."""
-        if len(values["x"]) != len(values["y"]):
-            raise ValueError(f"A curve of {len(values['x'])} x and {len(values['y'])} y.")
-        curve = cls()
-        curve._count, curve._stride = values["count"], values["stride"]
-        curve.x, curve.y = values["x"], values["y"]
-        return curve
 
 
 @dataclass
@@ -120,18 +76,10 @@ class LRHistory:
 
     def draw(self, trainer: Trainer, step: int) -> None:
         """Draw the plan and the LRs so far."""
-        if self._plan is not None:
-            draw(trainer, _TAG, self.figure, step)
-
-    def figure(self) -> "Figure":
-        """Return the figure of the plan and the LRs so far; raise RuntimeError if there is no plan."""
-        if self._plan is None:
-            raise RuntimeError(
-                "LRLogger has nothing to plot: it needs LRDecay, a run with an end, a logger that takes"
-                " images, and a first step."
-            )
-        used = {tag: (group.used.x, group.used.y) for tag, group in self._groups.items() if group.used.x}
-        return self._plan.figure(used)
+        plan = self._plan
+        if plan is not None:
+            used = {tag: (group.used.x, group.used.y) for tag, group in self._groups.items() if group.used.x}
+            draw(trainer, _TAG, lambda: plan.figure(used), step)
 
     def state(self) -> list[dict[str, Any]]:
         """Return the LRs so far as plain values."""

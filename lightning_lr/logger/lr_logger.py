@@ -22,14 +22,16 @@ from lightning_lr.fit.losses import ValidationLoss, batch_size, missing_loss, tr
 from lightning_lr.fit.neighbors import Schedules, callbacks_of
 from lightning_lr.fit.ranks import epochs_are_in_step, rank_sum, validations_are_in_step
 from lightning_lr.fit.resume import read_state
-from lightning_lr.fit.saved_state import Read, count, each_of, number, optional, weight
+from lightning_lr.fit.run_length import run_length
+from lightning_lr.fit.saved_state import Read, count, each_of, number, optional, text, weight
 from lightning_lr.fit.step_hook import StepHook
-from lightning_lr.logger.charts import write_charts
+from lightning_lr.logger.charts import ShownCharts
 from lightning_lr.logger.epoch_loss import EpochLoss
 from lightning_lr.logger.group_rates import GroupRates
 from lightning_lr.logger.hparams import announce_columns, write_row
 from lightning_lr.logger.lr_history import LRHistory
 from lightning_lr.logger.lr_metrics import LRMetrics
+from lightning_lr.logger.overview import RunOverview
 from lightning_lr.logger.resumption import continue_curves, tell_resumption
 from lightning_lr.logger.step_buffer import StepBuffer, point_of
 from lightning_lr.output.decisions import save_decisions, story_of
@@ -68,6 +70,7 @@ class LRLogger(KeyedCallback):
         log_weight_decay: The same for the weight decay.
         prog_bar: Also show every LR in the progress bar. An LR that is a tensor on an accelerator is not
             shown there, since that would wait for the device.
+        overview: Whether to draw the overview.
 
     Raises:
         MisconfigurationException: At fit start: the Trainer has no logger, or two groups of one optimizer
@@ -83,11 +86,12 @@ class LRLogger(KeyedCallback):
     | `loss/train` | training loss: mean over micro-batches and ranks | every optimizer step |
     | `loss/train_epoch` | mean of the training loss over the samples of an epoch | every epoch |
     | `loss/val` | mean validation loss over the samples | every validation |
+    | figure `Overview` | LRs, losses, decisions and the test at a glance | at ends of epochs and of the fit |
     | figure `lr` | LRs as planned by LRDecay and as used | when a fit starts and ends |
     | text `decisions` | all decisions about the LR in order, with reason and effect | with each, up to 20 |
     | text `decisions_newest` | one decision, if the list was not renewed with it | with each |
-    | custom scalars | charts of the above and of the other callbacks' curves | when a fit starts |
-    | hparams | how the LR was found and set, and the last metrics as `final/...` | when a fit ends |
+    | custom scalars | charts of the above and of the other callbacks' curves | with the first curve of each |
+    | hparams | how the LR was found and set, and the last metrics as `result/...` | when a fit ends |
 
     Groups have the names of `LearningRateMonitor`, with `lr/` for `lr-`: `lr/AdamW-1` for the second AdamW,
     `lr/AdamW/pg2` for a second group. With several validation loaders there is one curve per loader:
@@ -127,11 +131,18 @@ class LRLogger(KeyedCallback):
     for_several = "One writes to all loggers of the Trainer: leave the others out."
 
     def __init__(
-        self, *, log_momentum: bool = False, log_weight_decay: bool = False, prog_bar: bool = False
+        self,
+        *,
+        log_momentum: bool = False,
+        log_weight_decay: bool = False,
+        prog_bar: bool = False,
+        overview: bool = True,
     ) -> None:
         check_flag("LRLogger(log_momentum=...)", log_momentum)
         check_flag("LRLogger(log_weight_decay=...)", log_weight_decay)
         check_flag("LRLogger(prog_bar=...)", prog_bar)
+        check_flag("LRLogger(overview=...)", overview)
+        self.overview = overview
         self.prog_bar = prog_bar
         self.log_momentum = log_momentum
         self.log_weight_decay = log_weight_decay
@@ -147,6 +158,10 @@ class LRLogger(KeyedCallback):
         self._metrics = LRMetrics(in_bar=self.prog_bar)
         self._epoch_loss = EpochLoss()
         self._history = LRHistory()
+        self._overview = RunOverview(is_wanted=self.overview)
+        self._charts = ShownCharts()
+        self._charts_before: list[str] = []
+        self._length = math.inf
         self._step = 0
         self._complete_before = 0
         self._base_is_due = False
@@ -159,23 +174,23 @@ class LRLogger(KeyedCallback):
 
     @override
     def __repr__(self) -> str:
-        return with_result(self, f"{self._best_text} after step {self._best.steps}" if self._best else None)
+        return with_result(self, self._best_told or None)
 
     def _repr_html_(self) -> str:
         return figure_html(self.plot, repr(self))
 
     def plot(self) -> "Figure":
-        """Draw the LRs of the running fit, or of the last one: as planned by LRDecay, and as used.
+        """Draw the overview of the last fit: its LRs and losses, its decisions, and what a test saw.
 
         Raises:
-            RuntimeError: There is no LRDecay, no end of the run, no logger that takes images, or no step yet.
+            RuntimeError: No fit has ended yet, no logger takes images, or `overview=False`.
         """
-        return self._history.figure()
+        return self._overview.figure()
 
     @property
-    def _best_text(self) -> str:
+    def _best_told(self) -> str:
         name = "validation loss" if self._best_tag == "loss/val" else self._best_tag
-        return f"best {name} {self._best.value:.3g}" if self._best else ""
+        return f"best {name} {self._best.value:.3g} after step {self._best.steps}" if self._best else ""
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -208,9 +223,12 @@ class LRLogger(KeyedCallback):
         self._has_resumed = next_step(trainer) > 0
         self._epochs_in_step = epochs_are_in_step(trainer)
         self._validations_in_step = validations_are_in_step(trainer)
+        self._length = run_length(trainer, manual=not pl_module.automatic_optimization).steps
         if trainer.is_global_zero:
+            if self._has_resumed:
+                self._charts.continue_with(trainer, self._charts_before)
             continue_curves(trainer)
-            write_charts(trainer)
+        self._overview.begin(trainer, self._step)
         prepare(trainer)
 
     @override
@@ -249,6 +267,8 @@ class LRLogger(KeyedCallback):
         self._epoch_loss.end_epoch(self._step)
         if self._epochs_in_step:
             self._flush(trainer)
+        share = self._step / self._length if math.isfinite(self._length) else math.nan
+        self._overview.draw_if_due(trainer, self._step, share, self._best_told)
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -258,8 +278,7 @@ class LRLogger(KeyedCallback):
     def conclude(self, trainer: Trainer) -> None:
         """Say which validation was the best, with which LR, and where the logs are; all ranks call it."""
         if self._best is not None:
-            steps = f"step {self._best.steps} of {self._step + 1}"
-            texts = [f"{self._best_text} after {steps}, LR {self._best.lr:.3g}"]
+            texts = [f"{self._best_told} of {self._step + 1}, LR {self._best.lr:.3g}"]
         else:
             judges = callbacks_of(trainer, PlateauDetector)
             texts = [judge.best_text for judge in judges if judge.best_text]
@@ -298,6 +317,7 @@ class LRLogger(KeyedCallback):
             self._warn_once(f"LRLogger shows no validation loss: {problem}", "validation")
         self._results |= losses
         self._note_best(losses)
+        self._overview.add_validation(self._step, losses)
         self._write(trainer, [Point(self._step, time.time(), losses)])
 
     @override
@@ -329,6 +349,8 @@ class LRLogger(KeyedCallback):
             "decisions_before": self._story.left_out,
             "lrs": self._history.state(),
             "best": None if self._best is None else self._best.to_dict(),
+            "overview": self._overview.state(),
+            "charts": self._charts.titles,
         }
 
     @override
@@ -340,9 +362,13 @@ class LRLogger(KeyedCallback):
             "decisions_before": count,
             "lrs": self._history.restore,
             "best": optional(Best.from_dict),
+            "overview": self._overview.restore,
+            "charts": each_of(text),
         }
         # Checkpoints of version 0.1.0 hold all decisions.
-        state = read_state(self, state_dict, entries, newer={"decisions_before": 0, "best": None})
+        newer: dict[str, Any] = {"decisions_before": 0, "best": None, "overview": None, "charts": []}
+        state = read_state(self, state_dict, entries, newer=newer)
+        self._charts_before = state["charts"]
         self._epoch_loss.load_state_dict(state)
         self._story.restore(state["decisions"], state["decisions_before"])
         self._best = state["best"]
@@ -369,16 +395,19 @@ class LRLogger(KeyedCallback):
         records = self._buffer.drain(before, reduce=rank_sum(trainer) if over_ranks else None)
         ended = self._epoch_loss.add(records)
         self._history.add(records)
+        self._overview.add(records)
         self._write(trainer, [*map(point_of, records), *ended])
         self._results |= {tag: value for point in ended for tag, value in point.values.items()}
 
     def _write(self, trainer: Trainer, points: Iterable[Point]) -> None:
         if trainer.is_global_zero:
             write_points(trainer.loggers, points)
+            self._charts.update(trainer)
 
     def _end(self, trainer: Trainer, *, over_ranks: bool = True) -> None:
         self._flush(trainer, over_ranks=over_ranks)
         self._history.draw(trainer, self._step)
+        self._overview.draw(trainer, self._step, self._best_told)
         if trainer.is_global_zero and trainer.optimizers and self._results:
             write_row(trainer, self._results, self._step, without=self._metrics.tags)
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from weakref import WeakKeyDictionary
 
 from lightning_lr.fit.lightnings import LightningModule, Logger, TensorBoardLogger, Trainer
 from lightning_lr.fit.step_hook import steps_counted
@@ -19,6 +20,7 @@ __all__ = [
     "next_step",
     "save_loggers",
     "shifted",
+    "tags_of",
     "write_points",
     "write_text",
 ]
@@ -37,6 +39,14 @@ class Point:
     step: int
     wall_time: float
     values: Mapping[str, float]
+
+
+_tags: WeakKeyDictionary[Logger, set[str]] = WeakKeyDictionary()
+
+
+def tags_of(logger: TensorBoardLogger) -> set[str]:
+    """Return the tags of the points that were written to a logger."""
+    return _tags.setdefault(logger, set())
 
 
 def logged_step(trainer: Trainer) -> int:
@@ -108,6 +118,7 @@ def _save(logger: Logger) -> None:
 def _write(logger: Logger, points: list[Point]) -> None:
     if isinstance(logger, TensorBoardLogger):
         append_serialized(logger, packed(points))
+        tags_of(logger).update(*(point.values for point in points))
     else:
         for point in points:
             logger.log_metrics(dict(point.values), step=point.step)

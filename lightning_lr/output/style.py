@@ -3,7 +3,7 @@
 Figures are made without pyplot, so that no window opens and no global state changes.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,6 +15,7 @@ __all__ = [
     "GRAY",
     "INK",
     "RULES",
+    "VERDICTS",
     "WARMUP_TEXT",
     "dress",
     "entitle",
@@ -36,16 +37,29 @@ GRAY = "0.53"
 # What was decided is red; what was given up, orange; what other rules say, dotted in these.
 GONE = COLORS["orange"]
 RULES = (COLORS["green"], COLORS["orange"], COLORS["purple"], COLORS["sky"], "0.3")
+# Of the verdicts of PlateauDetector.
+VERDICTS = {
+    "undecided": "#888888",
+    "improving": COLORS["blue"],
+    "plateau": COLORS["orange"],
+    "overfitting": COLORS["purple"],
+    "diverging": COLORS["red"],
+}
 # The orange of a warm-up, dark enough for letters.
 WARMUP_TEXT = "#8A5F00"
 
 
-def new_figure() -> "Figure":
-    """Return an empty figure."""
+def new_figure(
+    size: tuple[float, float] = (8, 4.5),
+    *,
+    dpi: float = 100,
+    layout: Literal["constrained"] | None = "constrained",
+) -> "Figure":
+    """Return an empty figure, of a width and a height in inches."""
     from lightning_lr.output.shown_figure import ShownFigure  # noqa: PLC0415 (imports matplotlib)
 
     # TensorBoard's column is this wide and cuts off the rest.
-    return ShownFigure(figsize=(8, 4.5), dpi=100, layout="constrained", facecolor="white")
+    return ShownFigure(figsize=size, dpi=dpi, layout=layout, facecolor="white")
 
 
 def dress(axes: "Axes") -> None:

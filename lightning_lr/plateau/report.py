@@ -14,7 +14,7 @@ from lightning_lr.fit.neighbors import Charts
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.output.drawing import draw
 from lightning_lr.output.points import Point, write_points
-from lightning_lr.output.style import COLORS, GRAY, INK, dress, entitle, new_figure
+from lightning_lr.output.style import INK, VERDICTS, dress, entitle, new_figure
 from lightning_lr.plateau.record import Record
 from lightning_lr.rates import current_lr
 
@@ -35,13 +35,6 @@ _PHRASES = {
 }
 # The same in two words, with an action after them.
 _SHORT = {"plateau": "plateau of", "overfitting": "overfitting in", "diverging": "divergence of"}
-_COLORS = {
-    "undecided": GRAY,
-    "improving": COLORS["blue"],
-    "plateau": COLORS["orange"],
-    "overfitting": COLORS["purple"],
-    "diverging": COLORS["red"],
-}
 # Height of the band of verdicts below the curve, as a share of the axes.
 _BAND = 0.03
 # Characters in a line of text beside the mark of an action.
@@ -54,15 +47,13 @@ _MANY_DECADES = 30
 
 def plateau_charts(monitor: str) -> Charts:
     """Return the charts of TensorBoard's Custom Scalars for one monitored value."""
-    # A chart with a band shows an error if one of its curves lacks a step.
+    # TensorBoard's kind of chart with a band shows an error if one of its curves lacks a step.
     band = [f"plateau/{monitor}/{name}" for name in ("slope", "threshold", "upper_threshold")]
-    title = f"Improvement of {monitor} per validation: below the band of noise it is a plateau"
-    codes = ", ".join(f"{code} {state}" for state, code in _CODES.items())
+    title = f"Improvement of {monitor} per validation: below the thresholds it is a plateau"
     return {
         "Plateau": {
-            title: ("Multiline", [f"{re.escape(tag)}$" for tag in band]),
-            f"Verdict: {codes}": ("Multiline", ["plateau/.*/verdict$"]),
-            "Noise of one validation": ("Multiline", ["plateau/.*/noise$"]),
+            title: [f"{re.escape(tag)}$" for tag in band],
+            "Noise of one validation": ["plateau/.*/noise$"],
         }
     }
 
@@ -162,19 +153,19 @@ def plateau_figure(records: Sequence[Record], monitor: str) -> "Figure":
     entitle(curve, f"Verdicts on {monitor}")
     # Beside the title, where it covers no curve and no mark.
     curve.legend(
-        loc="lower right", bbox_to_anchor=(1, 1), ncols=len(_COLORS), fontsize="small", frameon=False
+        loc="lower right", bbox_to_anchor=(1, 1), ncols=len(VERDICTS), fontsize="small", frameon=False
     )
     return figure
 
 
 def _draw_curve(curve: "Axes", records: Sequence[Record]) -> None:
-    for state, color in _COLORS.items():
+    for state, color in VERDICTS.items():
         of_state = [record for record in records if record.verdict.state == state]
         if of_state:
             xs, ys = [record.step for record in of_state], [record.value for record in of_state]
             curve.plot(xs, ys, ".", color=color, markersize=7, label=state, zorder=2)
     for before, record in pairwise(records):
-        color = _COLORS[record.verdict.state]
+        color = VERDICTS[record.verdict.state]
         curve.plot([before.step, record.step], [before.value, record.value], color=color, zorder=2)
         curve.axvspan(before.step, record.step, ymax=_BAND, color=color, linewidth=0)
 
@@ -197,7 +188,7 @@ def _mark_action(curve: "Axes", rates: "Axes", records: Sequence[Record]) -> Non
     """Mark what was done at the last of these validations, and shade those that its verdict is based on."""
     last = records[-1]
     first = records[-min(max(1, last.verdict.window), len(records))]
-    curve.axvspan(first.step, last.step, color=_COLORS[last.verdict.state], alpha=0.12, linewidth=0)
+    curve.axvspan(first.step, last.step, color=VERDICTS[last.verdict.state], alpha=0.12, linewidth=0)
     for axes in (curve, rates):
         axes.axvline(last.step, color="0.4", linestyle=":", linewidth=1, zorder=0)
     curve.annotate(

@@ -70,7 +70,7 @@ def test_lightnings_own_row_stays_and_gets_the_columns_of_ours(tmp_path):
     assert columns == values(row["session_start_info"]).keys()
     assert {"lr", "net/width", "lr_base"} <= columns
     metrics = {info.name.tag for info in own["experiment"].metric_infos}
-    assert metrics == {"hp_metric", "final/loss/train_epoch", "final/loss/val"}
+    assert metrics == {"hp_metric", "result/loss/train_epoch", "result/loss/val"}
 
 
 def test_a_list_of_columns_that_the_user_makes_is_left_alone(tmp_path):
@@ -89,4 +89,4 @@ def test_a_fit_that_breaks_off_has_a_row_of_what_it_reached(tmp_path):
     with pytest.raises(RuntimeError, match="broken"):
         fit(Breaks(), tmp_path)
     events = EventAccumulator(str(tmp_path / "run" / "hparams")).Reload()
-    assert [point.step for point in events.Scalars("final/loss/val")] == [10]
+    assert [point.step for point in events.Scalars("result/loss/val")] == [10]

@@ -2,15 +2,15 @@
 
 import pytest
 
-from lightning_lr.logger import lr_history
-from lightning_lr.logger.lr_history import ThinnedCurve
+from lightning_lr.logger import thinned
+from lightning_lr.logger.thinned import ThinnedCurve
 
 
 @pytest.mark.parametrize("length", [0, 1, 9, 10, 11, 20, 21, 1000, 12345])
 def test_it_keeps_evenly_spaced_points_from_the_first_on_and_at_least_half_of_what_it_may(
     length, monkeypatch
 ):
-    monkeypatch.setattr(lr_history, "_MOST_POINTS", 10)
+    monkeypatch.setattr(thinned, "_MOST_POINTS", 10)
     curve = ThinnedCurve()
     for x in range(0, length, 7):
         steps = range(x, min(x + 7, length))

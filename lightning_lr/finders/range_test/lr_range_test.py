@@ -262,8 +262,8 @@ class LRRangeTest(Finder):
         losses = ["range_test/loss$"] + ["range_test/val_loss$"] * (self.validate_every is not None)
         return {
             "Range test": {
-                "Loss after each step of the test": ("Multiline", losses),
-                "LR of each step of the test": ("Multiline", ["range_test/lr$"]),
+                "Loss after each step of the test": losses,
+                "LR of each step of the test": ["range_test/lr$"],
             }
         }
 

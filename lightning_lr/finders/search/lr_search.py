@@ -167,8 +167,8 @@ class LRSearch(Finder):
         """Return the charts of TensorBoard's Custom Scalars."""
         return {
             "Search": {
-                "Loss of each trial": ("Multiline", ["search/loss$"]),
-                "LR of each trial": ("Multiline", ["search/lr$"]),
+                "Loss of each trial": ["search/loss$"],
+                "LR of each trial": ["search/lr$"],
             }
         }
 
