@@ -1,6 +1,5 @@
 """One row per run in TensorBoard's HParams tab: how the LR was found and set, and the final metrics."""
 
-import inspect
 import time
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
@@ -16,8 +15,9 @@ from lightning_lr.fit.optimizers import groups_of
 from lightning_lr.output.event_file import append_events
 from lightning_lr.output.faults import write_to_tensorboard
 from lightning_lr.rates import base_lr
+from lightning_lr.shown import as_call
 
-__all__ = ["announce_columns", "write_row"]
+__all__ = ["announce_columns", "base_lr_of", "write_row"]
 
 # The folder within that of the run. TensorBoard shows the first hyperparameters of a folder only: in separate
 # folders, ours and the user's do not displace each other.
@@ -42,7 +42,7 @@ def announce_columns(trainer: Trainer, pl_module: LightningModule) -> None:
 
     def write(logger: TensorBoardLogger) -> None:
         if makes_hp_metric(logger):
-            columns, *_ = _summaries(dict(_flat(module)) | _lr_hparams(trainer), names)
+            columns, *_ = _summaries(dict(_flat(module)) | _lr_hparams(trainer, 0.0), names)
             append_events(logger, [Event(wall_time=time.time(), summary=columns)])
 
     if module:
@@ -50,11 +50,17 @@ def announce_columns(trainer: Trainer, pl_module: LightningModule) -> None:
 
 
 def write_row(
-    trainer: Trainer, metrics: Mapping[str, float], step: int, *, without: Container[str] = ()
+    trainer: Trainer,
+    metrics: Mapping[str, float],
+    step: int,
+    *,
+    lr_base: float,
+    without: Container[str] = (),
 ) -> None:
     """Write the row of a run at its last step, with the user's hyperparameters; for the rank that logs.
 
-    Its results are `metrics`, by tag, and the Trainer's `callback_metrics` but for those in `without`.
+    Its results are `metrics`, by tag, and the Trainer's `callback_metrics` but for those in `without`. The
+    column `lr_base` is the base LR that the run began with.
     """
     from torch.utils.tensorboard import SummaryWriter
 
@@ -63,7 +69,7 @@ def write_row(
     final = {f"result/{name}": value for name, value in sorted(results.items()) if value is not None}
 
     def write(logger: TensorBoardLogger) -> None:
-        hparams = dict(_flat(dict(logger.hparams))) | _lr_hparams(trainer)
+        hparams = dict(_flat(dict(logger.hparams))) | _lr_hparams(trainer, lr_base)
         with SummaryWriter(f"{logger.log_dir}/{_FOLDER}") as writer:
             _, start, end = _summaries(hparams, final)
             for summary in (start, end):
@@ -74,41 +80,30 @@ def write_row(
     write_to_tensorboard(trainer.loggers, write)
 
 
-def _lr_hparams(trainer: Trainer) -> dict[str, str | float]:
-    """Return what decides the LR of a run, under the same names in every run.
-
-    `lr_base` is the current base LR, and `lr_found` the LR that a finder has found; 0 if there is none.
-    """
+def base_lr_of(trainer: Trainer) -> float:
+    """Return the current base LR, 0 if a group has none."""
     groups = groups_of(trainer.optimizers)
     has_lrs = bool(groups) and all(group.get("lr") is not None for group in groups)
+    return base_lr(trainer) if has_lrs else 0.0
+
+
+def _lr_hparams(trainer: Trainer, lr_base: float) -> dict[str, str | float]:
+    """Return what decides the LR of a run, under the same names in every run.
+
+    `lr_found` is the LR that a finder has found; 0 if there is none.
+    """
     found = list(_found(trainer))
     listed: dict[str, list[str]] = {column: [] for column in _COLUMNS}
     for callback in callbacks_of(trainer, Listed):
-        listed.setdefault(callback.hparams_column, []).append(_settings(callback))
+        listed.setdefault(callback.hparams_column, []).append(as_call(callback))
     if schedulers := schedulers_of(trainer):
         listed["lr_schedule"] = [type(scheduler).__name__ for scheduler in schedulers]
     return {
-        "lr_base": base_lr(trainer) if has_lrs else 0.0,
+        "lr_base": lr_base,
         "lr_found": found[-1][1].lr if found else 0.0,
         "lr_found_by": "; ".join(f"{name}, {suggestion.rule}" for name, suggestion in found) or _NONE,
         **{column: "; ".join(of_column) or _NONE for column, of_column in listed.items()},
     }
-
-
-def _settings(callback: object) -> str:
-    """Return the constructor call of a callback, without arguments that have their defaults.
-
-    Example:
-        >>> from lightning_lr import LRRangeTest
-        >>> _settings(LRRangeTest(repeats=3))
-        'LRRangeTest(repeats=3)'
-    """
-    given = [
-        f"{name}={getattr(callback, name)!r}"
-        for name, parameter in inspect.signature(type(callback)).parameters.items()
-        if getattr(callback, name) != parameter.default
-    ]
-    return f"{type(callback).__name__}({', '.join(given)})"
 
 
 def _monitored(trainer: Trainer) -> set[str]:

@@ -28,7 +28,7 @@ from lightning_lr.fit.step_hook import StepHook
 from lightning_lr.logger.charts import ShownCharts
 from lightning_lr.logger.epoch_loss import EpochLoss
 from lightning_lr.logger.group_rates import GroupRates
-from lightning_lr.logger.hparams import announce_columns, write_row
+from lightning_lr.logger.hparams import announce_columns, base_lr_of, write_row
 from lightning_lr.logger.lr_history import LRHistory
 from lightning_lr.logger.lr_metrics import LRMetrics
 from lightning_lr.logger.overview import RunOverview
@@ -158,6 +158,7 @@ class LRLogger(KeyedCallback):
         self._metrics = LRMetrics(in_bar=self.prog_bar)
         self._epoch_loss = EpochLoss()
         self._history = LRHistory()
+        self._base_lr: float | None = None
         self._overview = RunOverview(is_wanted=self.overview)
         self._charts = ShownCharts()
         self._charts_before: list[str] = []
@@ -251,6 +252,8 @@ class LRLogger(KeyedCallback):
         self._hook.in_batch = False
         if not self._history.has_begun:
             self._history.begin(trainer, self._step)
+            if self._history.has_begun and self._base_lr is None:
+                self._base_lr = base_lr_of(trainer)
         loss, divided_by = training_loss(trainer, pl_module, outputs)
         if loss is None:
             self._warn_of_missing(outputs, manual=not pl_module.automatic_optimization)
@@ -351,6 +354,7 @@ class LRLogger(KeyedCallback):
             "best": None if self._best is None else self._best.to_dict(),
             "overview": self._overview.state(),
             "charts": self._charts.titles,
+            "base_lr": self._base_lr,
         }
 
     @override
@@ -364,11 +368,18 @@ class LRLogger(KeyedCallback):
             "best": optional(Best.from_dict),
             "overview": self._overview.restore,
             "charts": each_of(text),
+            "base_lr": optional(number),
         }
         # Checkpoints of version 0.1.0 hold all decisions.
-        newer: dict[str, Any] = {"decisions_before": 0, "best": None, "overview": None, "charts": []}
+        newer: dict[str, Any] = {
+            "decisions_before": 0,
+            "best": None,
+            "overview": None,
+            "charts": [],
+            "base_lr": None,
+        }
         state = read_state(self, state_dict, entries, newer=newer)
-        self._charts_before = state["charts"]
+        self._charts_before, self._base_lr = state["charts"], state["base_lr"]
         self._epoch_loss.load_state_dict(state)
         self._story.restore(state["decisions"], state["decisions_before"])
         self._best = state["best"]
@@ -409,7 +420,8 @@ class LRLogger(KeyedCallback):
         self._history.draw(trainer, self._step)
         self._overview.draw(trainer, self._step, self._best_told)
         if trainer.is_global_zero and trainer.optimizers and self._results:
-            write_row(trainer, self._results, self._step, without=self._metrics.tags)
+            began = base_lr_of(trainer) if self._base_lr is None else self._base_lr
+            write_row(trainer, self._results, self._step, lr_base=began, without=self._metrics.tags)
 
     def _save_decisions(self, trainer: Trainer) -> None:
         if trainer.is_global_zero:

@@ -1,12 +1,14 @@
 """The HParams row of LRLogger beside the hyperparameters that Lightning or the user logs."""
 
 import pytest
+from helpers.scripted import Verdicts
 from helpers.toy import Toy, trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
-from lightning_lr import LRDecay, LRLogger
+from lightning_lr import LRDecay, LRLogger, PlateauDetector
 from lightning_lr.policies import Cosine
 
 
@@ -90,3 +92,21 @@ def test_a_fit_that_breaks_off_has_a_row_of_what_it_reached(tmp_path):
         fit(Breaks(), tmp_path)
     events = EventAccumulator(str(tmp_path / "run" / "hparams")).Reload()
     assert [point.step for point in events.Scalars("result/loss/val")] == [10]
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+def test_the_base_lr_is_the_one_that_the_run_began_with(tmp_path):
+    def run(root, max_epochs, ckpt_path=None):
+        logger = TensorBoardLogger(root, name="", version="run")
+        detector = PlateauDetector(detector=Verdicts("pp"))
+        saver = ModelCheckpoint(root / "kept", save_last=True)
+        callbacks = [LRLogger(), detector, saver]
+        fitting = trainer(*callbacks, logger=logger, max_epochs=max_epochs, enable_checkpointing=True)
+        fitting.fit(Toy(), ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
+        began = values(content(root / "run" / "hparams")["session_start_info"])["lr_base"]
+        return began, fitting.optimizers[0].param_groups[0]["lr"]
+
+    began, last = run(tmp_path / "first", 2)
+    assert (began, last) == (pytest.approx(0.1), pytest.approx(0.009))
+    again, _ = run(tmp_path / "second", 3, str(tmp_path / "first/kept/last.ckpt"))
+    assert again == pytest.approx(0.1)

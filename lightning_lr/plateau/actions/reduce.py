@@ -107,7 +107,8 @@ class ReduceLR(Action):
         if effect is None:
             return None
         end = "the lowest" if self.min_lrs else f"{self.min_lr:g}"
-        text = f"{effect.text}, and on to {end} with the {left:g} validations that are left"
+        rest = "the last validation" if left == 1 else f"the {left:g} validations that are left"
+        text = f"{effect.text}, and on to {end} with {rest}"
         return Effect(text, is_announced=announced)
 
     @override
