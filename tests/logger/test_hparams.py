@@ -99,14 +99,14 @@ def test_the_base_lr_is_the_one_that_the_run_began_with(tmp_path):
     def run(root, max_epochs, ckpt_path=None):
         logger = TensorBoardLogger(root, name="", version="run")
         detector = PlateauDetector(detector=Verdicts("pp"))
-        saver = ModelCheckpoint(root / "kept", save_last=True)
-        callbacks = [LRLogger(), detector, saver]
-        fitting = trainer(*callbacks, logger=logger, max_epochs=max_epochs, enable_checkpointing=True)
+        saver = [] if ckpt_path else [ModelCheckpoint(tmp_path / "kept", save_last=True)]
+        callbacks = [LRLogger(), detector, *saver]
+        fitting = trainer(*callbacks, logger=logger, max_epochs=max_epochs, enable_checkpointing=not ckpt_path)
         fitting.fit(Toy(), ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
         began = values(content(root / "run" / "hparams")["session_start_info"])["lr_base"]
         return began, fitting.optimizers[0].param_groups[0]["lr"]
 
     began, last = run(tmp_path / "first", 2)
     assert (began, last) == (pytest.approx(0.1), pytest.approx(0.009))
-    again, _ = run(tmp_path / "second", 3, str(tmp_path / "first/kept/last.ckpt"))
+    again, _ = run(tmp_path / "second", 3, str(tmp_path / "kept/last.ckpt"))
     assert again == pytest.approx(0.1)
