@@ -101,7 +101,9 @@ def test_the_base_lr_is_the_one_that_the_run_began_with(tmp_path):
         detector = PlateauDetector(detector=Verdicts("pp"))
         saver = [] if ckpt_path else [ModelCheckpoint(tmp_path / "kept", save_last=True)]
         callbacks = [LRLogger(), detector, *saver]
-        fitting = trainer(*callbacks, logger=logger, max_epochs=max_epochs, enable_checkpointing=not ckpt_path)
+        fitting = trainer(
+            *callbacks, logger=logger, max_epochs=max_epochs, enable_checkpointing=not ckpt_path
+        )
         fitting.fit(Toy(), ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
         began = values(content(root / "run" / "hparams")["session_start_info"])["lr_base"]
         return began, fitting.optimizers[0].param_groups[0]["lr"]

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 LIMIT = 300  # seconds
 SCRIPT = """
 import argparse
+import os
 import torch
 from {lightning} import LightningModule, Trainer
 
@@ -30,7 +31,9 @@ class Module(LightningModule):
 
     def training_step(self, batch, batch_idx):
         lrs = [group["lr"] for each in self.trainer.optimizers for group in each.param_groups]
-        print("RANK", self.global_rank, "LRS", *lrs, flush=True)
+        # In one piece: the ranks share the file, and Python may write each argument of a print alone.
+        told = ["RANK", self.global_rank, "LRS", *lrs]
+        os.write(1, " ".join(map(str, told)).encode() + bytes([10]))
         loss = ((self.second(self.first(batch)) - batch.sum(1, keepdim=True)) ** 2).mean()
         if not self.automatic_optimization:
             [each.zero_grad() for each in self.optimizers()]
