@@ -172,20 +172,22 @@ class _Mean:
     def __init__(self) -> None:
         self._sum = 0.0
         self._count = 0
-        self._unread: list[Tensor] = []
+        self._unread: list[tuple[Tensor, int]] = []
 
-    def add(self, value: Tensor) -> None:
+    def add(self, value: Tensor, *, scale: int = 1) -> None:
         """Add a tensor of one element that nobody changes afterwards; at every step, so no more than that."""
-        self._unread.append(value)
+        self._unread.append((value, scale))
         if len(self._unread) == _MOST_UNREAD:
             self._read()
 
     def _read(self) -> None:
         if not self._unread:
             return
+        # Not every device has doubles, which the numbers of a list are.
+        values = torch.stack([each.reshape(()) for each, _ in self._unread]).tolist()
         # One by one and without the compensation of `sum`, so that it does not matter when they are read.
-        for value in torch.stack([each.reshape(()).double() for each in self._unread]).tolist():
-            self._sum += value
+        for value, (_, scale) in zip(values, self._unread, strict=True):
+            self._sum += value * scale
         self._count += len(self._unread)
         self._unread = []
 
@@ -216,8 +218,7 @@ class TrainingLoss:
         """Add the loss of a training batch."""
         loss, divided_by = training_loss(trainer, pl_module, outputs)
         if loss is not None:
-            # Half precision must not round the product.
-            self._mean.add(loss if divided_by == 1 else loss.double() * divided_by)
+            self._mean.add(loss, scale=divided_by)
 
     def take(self, trainer: Trainer) -> float | None:
         """Return the mean over batches and ranks, None if there was no loss, and start again."""

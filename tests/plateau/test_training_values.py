@@ -9,9 +9,11 @@ from helpers.scripted import ManualStalling, Stalling, Verdicts
 from helpers.toy import LRTrace, fit, lrs_of, scalars
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_lr import LRLogger, PlateauDetector
 from lightning_lr.plateau import Patience, Progress, ReduceLR, RestoreBest
+from lightning_lr.plateau.monitored import _Mean
 
 UNVALIDATED = {"limit_val_batches": 0, "max_epochs": 4}
 
@@ -181,3 +183,23 @@ def test_a_module_that_returns_no_loss_is_not_told_that_there_is_one():
 
     with pytest.raises(MisconfigurationException, match=r"training gave no 'loss/train'\. There is nothing"):
         fit(Silent(batches=4), judge_of(), **UNVALIDATED)
+
+
+class NoDoubles(TorchDispatchMode):
+    """A device that has no double precision, such as Apple's."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        assert not (isinstance(made, torch.Tensor) and made.dtype == torch.float64), func
+        return made
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_mean_of_losses_needs_no_doubles_of_the_device_and_rounds_nothing(dtype):
+    mean = _Mean()
+    with NoDoubles():
+        for step in range(3):
+            mean.add(torch.tensor([1.0 + step / 128], dtype=dtype), scale=4)
+        state = mean.state_dict()
+
+    assert state == {"sum": 4 * (3 + 3 / 128), "count": 3}
