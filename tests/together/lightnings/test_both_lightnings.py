@@ -54,7 +54,7 @@ def test_what_is_compared_is_there(found):
         "plateau/loss/val/verdict",
         "range_test/loss",
     }
-    assert logged["."]["figures"].keys() == {"range_test", "lr", "plateau/loss/val"}
+    assert logged["."]["figures"].keys() == {"Overview", "range_test", "lr", "plateau/loss/val"}
     assert logged["."]["texts"].keys() >= {"decisions/text_summary", "range_test/text_summary"}
     assert "lr_schedule" in logged["hparams"]["HParams"][0]
     assert looked["logged"]["decisions"]
