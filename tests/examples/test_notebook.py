@@ -1,6 +1,7 @@
 """The notebook: it runs from top to bottom, and what is stored in it is what it shows."""
 
 import shutil
+from itertools import groupby
 from pathlib import Path
 
 import nbformat
@@ -11,12 +12,13 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def shown(notebook):
-    """Return the kinds of the outputs of each cell of code."""
-    return [
+    """Return the kinds of the outputs of each cell of code; a stream may come in several pieces."""
+    kinds = [
         [sorted(output.get("data", [output.get("name")])) for output in cell.outputs]
         for cell in notebook.cells
         if cell.cell_type == "code"
     ]
+    return [[each for each, _ in groupby(of_cell)] for of_cell in kinds]
 
 
 # The kernel's own packages warn of what they will change.

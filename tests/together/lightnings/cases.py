@@ -138,7 +138,7 @@ def events(folder):
         found[str(path.relative_to(folder))] = {
             "points": {tag: [(e.step, e.value) for e in held.Scalars(tag)] for tag in tags["scalars"]},
             "figures": {
-                tag: [(e.step, e.encoded_image_string.hex()) for e in held.Images(tag)]
+                tag: [(e.step, e.encoded_image_string.hex()) for e in _pictures(held, tag)]
                 for tag in tags["images"]
             },
             "texts": {
@@ -150,6 +150,11 @@ def events(folder):
             "HParams": _hparams(held) if "hparams" in path.name else {},
         }
     return found
+
+
+def _pictures(held, tag):
+    # How often the overview is renewed depends on the clock.
+    return held.Images(tag)[-1:] if tag == "Overview" else held.Images(tag)
 
 
 def _text(value):
