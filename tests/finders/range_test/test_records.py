@@ -72,7 +72,7 @@ def test_tensorboard_shows_the_validation_losses(tmp_path):
     )
     labels = [text.get_text() for text in test.plot().axes[0].get_legend().get_texts()]
     assert "validation" in labels
-    [chart] = [tags for title, (_, tags) in test.charts()["Range test"].items() if title.startswith("Loss")]
+    [chart] = [tags for title, tags in test.charts()["Range test"].items() if title.startswith("Loss")]
     assert chart == ["range_test/loss$", "range_test/val_loss$"]
 
 
