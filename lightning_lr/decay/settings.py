@@ -21,7 +21,7 @@ from lightning_lr.policies import (
     check_span,
 )
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "check_arguments"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +50,7 @@ class Settings:
     weight_decay: Policy | None = None
 
     def __post_init__(self) -> None:
-        check_policy("LRDecay(policy=...)", self.policy)
-        check_policies("LRDecay(policies=...)", self.policies)
-        check_choice("LRDecay(interval=...)", self.interval, ("epoch", "step"))
-        check_span("LRDecay(warmup=...)", self.warmup)
-        check_ramp("LRDecay", self.warmup_start, self.warmup_shape)
-        check_number("LRDecay(min_lr=...)", self.min_lr, "[0, inf)")
-        for name in ("momentum", "weight_decay"):
-            if getattr(self, name) is not None:
-                check_policy(f"LRDecay({name}=...)", getattr(self, name))
+        check_arguments("LRDecay", vars(self))
 
     @override
     def __str__(self) -> str:
@@ -121,3 +113,16 @@ class Settings:
 
     def _all(self) -> list[Policy]:
         return [self.policy, *(self.policies or {}).values()]
+
+
+def check_arguments(owner: str, given: Mapping[str, Any]) -> None:
+    """Raise TypeError or ValueError, in the name of what takes them, if settings are not valid."""
+    check_policy(f"{owner}(policy=...)", given["policy"])
+    check_policies(f"{owner}(policies=...)", given["policies"])
+    check_choice(f"{owner}(interval=...)", given["interval"], ("epoch", "step"))
+    check_span(f"{owner}(warmup=...)", given["warmup"])
+    check_ramp(owner, given["warmup_start"], given["warmup_shape"])
+    check_number(f"{owner}(min_lr=...)", given["min_lr"], "[0, inf)")
+    for name in ("momentum", "weight_decay"):
+        if given.get(name) is not None:
+            check_policy(f"{owner}({name}=...)", given[name])

@@ -19,7 +19,7 @@ from lightning_lr.dry_run.snapshot.reference import Reference
 from lightning_lr.dry_run.snapshot.roots import set_gradients_aside, snapshot_of
 from lightning_lr.dry_run.snapshot.snapshot import Snapshot
 from lightning_lr.dry_run.steps import optimizer_step
-from lightning_lr.dry_run.streams import Streams
+from lightning_lr.dry_run.streams import ReadOnceError, Streams
 from lightning_lr.dry_run.used_lrs import UsedLRs
 from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.fit.internals import check_private_names, train_loaders
@@ -29,6 +29,7 @@ from lightning_lr.fit.lightnings import (
     MisconfigurationException,
     Strategy,
     Trainer,
+    misconfigurations,
 )
 from lightning_lr.fit.ranks import mean_unless_terminated
 from lightning_lr.fit.step_hook import dry_run_of, happened
@@ -204,6 +205,23 @@ class DryRun:
         """
         self._rewind()
         return DryValidation(self._trainer, self._module, batches)
+
+    def validation_or_reason(self, batches: int) -> DryValidation | Exception:
+        """Return a `validation` that has given a loss, or why none does.
+
+        Raises:
+            ReadOnceError: A loader reads a stream whose batches would be lost.
+        """
+        try:
+            validation = self.validation(batches)
+            # Only a call shows whether `validation_step` gives a loss.
+            validation.loss()
+        except ReadOnceError:
+            raise
+        except misconfigurations() as error:
+            reason: Exception = error
+            return reason
+        return validation
 
     def descents(self, batches: int) -> list[tuple[float, float]]:
         """Measure how steep the loss is at the start, without moving from it.

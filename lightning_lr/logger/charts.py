@@ -37,10 +37,11 @@ class ShownCharts:
     def update(self, trainer: Trainer) -> None:
         """Write the charts again if there are more."""
         loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        tags = {tag for logger in loggers for tag in tags_of(logger)}
-        if len(tags) == self._curves:
+        curves = sum(len(tags_of(logger)) for logger in loggers)
+        if curves == self._curves:
             return
-        self._curves = len(tags)
+        self._curves = curves
+        tags = {tag for logger in loggers for tag in tags_of(logger)}
         layout: dict[str, dict[str, tuple[str, list[str]]]] = {}
         for category, charts in all_charts(trainer).items():
             for title, patterns in charts.items():

@@ -22,7 +22,6 @@ from lightning_lr.fit.losses import ValidationLoss, batch_size, missing_loss, tr
 from lightning_lr.fit.neighbors import Schedules, callbacks_of
 from lightning_lr.fit.ranks import epochs_are_in_step, rank_sum, validations_are_in_step
 from lightning_lr.fit.resume import read_state
-from lightning_lr.fit.run_length import run_length
 from lightning_lr.fit.saved_state import Read, count, each_of, number, optional, text, weight
 from lightning_lr.fit.step_hook import StepHook
 from lightning_lr.logger.charts import ShownCharts
@@ -40,6 +39,7 @@ from lightning_lr.output.ending import Best, say_end
 from lightning_lr.output.points import Point, batch_step, next_step, save_loggers, write_points
 from lightning_lr.output.story import Story, read_told
 from lightning_lr.plateau import PlateauDetector
+from lightning_lr.plateau.monitored import RunLength
 from lightning_lr.shown import figure_html, with_result
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class LRLogger(KeyedCallback):
         self._overview = RunOverview(is_wanted=self.overview)
         self._charts = ShownCharts()
         self._charts_before: list[str] = []
-        self._length = math.inf
+        self._length: RunLength | None = None
         self._step = 0
         self._complete_before = 0
         self._base_is_due = False
@@ -171,7 +171,6 @@ class LRLogger(KeyedCallback):
         self._warned: set[str] = set()
         self._results: dict[str, float] = {}
         self._best: Best | None = None
-        self._best_tag = "loss/val"
 
     @override
     def __repr__(self) -> str:
@@ -190,8 +189,7 @@ class LRLogger(KeyedCallback):
 
     @property
     def _best_told(self) -> str:
-        name = "validation loss" if self._best_tag == "loss/val" else self._best_tag
-        return f"best {name} {self._best.value:.3g} after step {self._best.steps}" if self._best else ""
+        return self._best.told if self._best else ""
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -224,7 +222,7 @@ class LRLogger(KeyedCallback):
         self._has_resumed = next_step(trainer) > 0
         self._epochs_in_step = epochs_are_in_step(trainer)
         self._validations_in_step = validations_are_in_step(trainer)
-        self._length = run_length(trainer, manual=not pl_module.automatic_optimization).steps
+        self._length = RunLength(trainer, pl_module)
         if trainer.is_global_zero:
             if self._has_resumed:
                 self._charts.continue_with(trainer, self._charts_before)
@@ -270,7 +268,7 @@ class LRLogger(KeyedCallback):
         self._epoch_loss.end_epoch(self._step)
         if self._epochs_in_step:
             self._flush(trainer)
-        share = self._step / self._length if math.isfinite(self._length) else math.nan
+        share = self._length.share(trainer) if self._length else 0.0
         self._overview.draw_if_due(trainer, self._step, share, self._best_told)
 
     @override
@@ -388,8 +386,7 @@ class LRLogger(KeyedCallback):
         """Note the first of these losses, by tag, if it is the best of the run."""
         for tag, loss in list(losses.items())[:1]:
             if self._best is None or loss < self._best.value:
-                self._best_tag = tag
-                self._best = Best(loss, self._step + 1, self._metrics.highest())
+                self._best = Best(tag, loss, self._step + 1, self._metrics.highest())
 
     def _is_due(self, trainer: Trainer, step: int) -> bool:
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]

@@ -1,6 +1,5 @@
 """Keeps what the overview of a run shows, and draws it now and then."""
 
-import math
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -75,12 +74,12 @@ class RunOverview:
         Args:
             trainer: The Trainer of the fit.
             step: The last step.
-            share: The share of the run that is over; NaN if that is unknown.
+            share: The share of the run that is over; 0 if that is unknown.
             best: The best validation in words; an empty text if there was none.
         """
         is_longer = step >= _GROWTH * max(1, self._drawn_step) or share - self._drawn_share >= _SHARE
         if self._is_wanted and is_longer and time.monotonic() - self._drawn_at >= _PAUSE_S:
-            self._drawn_share = 0.0 if math.isnan(share) else share
+            self._drawn_share = share
             self.draw(trainer, step, best)
 
     def draw(self, trainer: Trainer, step: int, best: str) -> None:

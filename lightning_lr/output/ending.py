@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lightning_lr.fit.lightnings import Trainer
-from lightning_lr.fit.saved_state import Read, count, number, read_entries
+from lightning_lr.fit.saved_state import Read, count, number, read_entries, text
 from lightning_lr.output.console import say
 from lightning_lr.output.decisions import run_folder
 
 __all__ = ["Best", "say_end"]
 
-_ENTRIES: dict[str, Read] = {"value": number, "steps": count, "lr": number}
+_ENTRIES: dict[str, Read] = {"tag": text, "value": number, "steps": count, "lr": number}
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,22 @@ class Best:
     """The best validation of a run.
 
     Args:
+        tag: The tag of its loss.
         value: Its loss.
         steps: How many steps had been made.
         lr: The highest LR of the last one of them; NaN if no group has an LR.
     """
 
+    tag: str
     value: float
     steps: int
     lr: float
+
+    @property
+    def told(self) -> str:
+        """What was best, in words."""
+        name = "validation loss" if self.tag == "loss/val" else self.tag
+        return f"best {name} {self.value:.3g} after step {self.steps}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain numbers."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lightning_lr.output.style import COLORS, INK, VERDICTS, dress, new_figure
+from lightning_lr.output.style import COLORS, INK, VERDICTS, dress, mark_chosen, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -299,8 +299,7 @@ def _draw_test(axes: "Axes", tested: Tested) -> None:
     if first > low:
         axes.set_ylim(low - 0.15 * (first - low), first + 0.6 * (first - low))
     if tested.chosen is not None:
-        axes.axvspan(tested.low, tested.high, color=COLORS["red"], alpha=0.15, linewidth=0)
-        axes.axvline(tested.chosen, color=COLORS["red"], linewidth=2)
+        mark_chosen(axes, tested.chosen, tested.low, tested.high)
         axes.annotate(
             f"{tested.chosen:.3g}", (tested.chosen, 0.98), xycoords=("data", "axes fraction"),
             xytext=(-3, 0), textcoords="offset points", ha="right", va="top",

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_che
 
 from typing_extensions import override
 
-from lightning_lr.checks import check_choice, check_count, check_number
+from lightning_lr.checks import check_count, check_number
 from lightning_lr.decay.doubts import doubts
 from lightning_lr.decay.plan import Interval, Plan
-from lightning_lr.decay.ramp import RampShape, check_ramp
+from lightning_lr.decay.ramp import RampShape
 from lightning_lr.decay.schedule import Schedule, is_pattern
-from lightning_lr.decay.settings import Settings
+from lightning_lr.decay.settings import Settings, check_arguments
 from lightning_lr.fit.horizon import horizon
-from lightning_lr.policies import Policy, check_policies, check_policy, check_span
+from lightning_lr.policies import Policy
 from lightning_lr.preview.figure import Curve, planned_figure
 from lightning_lr.preview.table import as_text, shortened
 from lightning_lr.preview.timeline import Timeline, lay_out
@@ -248,12 +248,7 @@ def _settings_of(policy: Policy | Configured, **given: Any) -> Settings:
             name = type(policy).__name__
             raise TypeError(f"`preview` takes `{both[0]}` from the {name} that it is given: drop it here.")
         return policy.settings
-    check_policy("preview(policy=...)", policy)
-    check_policies("preview(policies=...)", given["policies"])
-    check_choice("preview(interval=...)", given["interval"], ("epoch", "step"))
-    check_span("preview(warmup=...)", given["warmup"])
-    check_ramp("preview", given["warmup_start"], given["warmup_shape"])
-    check_number("preview(min_lr=...)", given["min_lr"], "[0, inf)")
+    check_arguments("preview", {"policy": policy, **given})
     return Settings(policy=policy, **given)
 
 
@@ -275,7 +270,7 @@ def preview(
 
     In a notebook, `preview(LRDecay(Cosine(), interval="step", warmup=0.05), max_steps=1000)` is a figure, and
     `print` shows a table. The numbers are those of the fit, bit for bit. With the model and the data of a
-    run, and so the actual number of steps, use `lightning_lr.preview.preview_of_fit(trainer, model)`, or
+    run, and so the actual number of steps, use `preview_of_fit(trainer, model)` of this module, or
     `python -m lightning_lr.preview` for a configuration.
 
     Args:

@@ -90,7 +90,7 @@ def test_a_run_without_an_end_is_drawn_ever_more_rarely(monkeypatch):
     shown = RunOverview(is_wanted=True)
     monkeypatch.setattr(shown, "draw", lambda trainer, step, best: drawn.append(step))
     for step in range(0, 10_000, 10):
-        shown.draw_if_due(None, step, math.nan, "")
+        shown.draw_if_due(None, step, 0.0, "")
         shown._drawn_step = max(drawn, default=0)
 
     assert drawn == [10, 40, 160, 640, 2560]
@@ -134,3 +134,22 @@ def test_steps_without_a_loss_or_an_lr_leave_a_gap():
 
     assert math.isnan(run.losses[0])
     assert (run.high, run.losses[1]) == ([0.1, 0.1], 2.0)
+
+
+@pytest.mark.parametrize("loaders", [1, 2])
+def test_a_resumed_run_names_its_best_validation_as_before(loaders, tmp_path):
+    class Loaders(Toy):
+        def val_dataloader(self):
+            return [super(Loaders, self).val_dataloader() for _ in range(loaders)]
+
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            return self.loss(batch)
+
+    first, second = LRLogger(), LRLogger()
+    checkpoint = ModelCheckpoint(tmp_path / "kept", save_last=True)
+    fit(Loaders(), first, checkpoint, root=tmp_path / "first", max_epochs=1, enable_checkpointing=True)
+    last = str(tmp_path / "kept/last.ckpt")
+    fit(Loaders(), second, root=tmp_path / "second", max_epochs=1, ckpt_path=last)
+
+    assert repr(second) == repr(first)
+    assert ("dataloader_idx_0" in repr(first)) == (loaders == 2)

@@ -9,7 +9,6 @@ from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count, check_flag
 from lightning_lr.dry_run.dry_run import DryRun
-from lightning_lr.dry_run.streams import ReadOnceError
 from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.finders.bounds import check_bounds, find_bounds
 from lightning_lr.finders.doubts import NO_WARMUP, fit_warms_up
@@ -24,7 +23,7 @@ from lightning_lr.finders.range_test.ramp import Ramp, ramp
 from lightning_lr.finders.range_test.rules import Basin, Rule
 from lightning_lr.finders.report import Finding
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, combine
-from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer, misconfigurations
+from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import Charts
 from lightning_lr.fit.run_length import run_length
 from lightning_lr.fit.saved_state import Read, flag, optional
@@ -347,18 +346,13 @@ class LRRangeTest(Finder):
     def _watched(self, dry: DryRun) -> "_Validated | None":
         if self.validate_every is None:
             return None
-        try:
-            validation = dry.validation(_VALIDATION_BATCHES)
-            # Only a call shows whether `validation_step` gives a loss.
-            validation.loss()
-        except ReadOnceError:
-            raise
-        except misconfigurations() as error:
-            raise MisconfigurationException(
-                f"`LRRangeTest(validate_every={self.validate_every})` has nothing to measure. {error} Or"
-                " leave `validate_every` out."
-            ) from error
-        return _Validated(validation, self.validate_every)
+        validation = dry.validation_or_reason(_VALIDATION_BATCHES)
+        if isinstance(validation, DryValidation):
+            return _Validated(validation, self.validate_every)
+        raise MisconfigurationException(
+            f"`LRRangeTest(validate_every={self.validate_every})` has nothing to measure. {validation} Or"
+            " leave `validate_every` out."
+        ) from validation
 
 
 class _Validated:

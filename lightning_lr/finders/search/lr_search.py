@@ -10,7 +10,6 @@ from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count, check_number
 from lightning_lr.dry_run.dry_run import DryRun
-from lightning_lr.dry_run.streams import ReadOnceError
 from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.finders.bounds import PROBED_STEPS, check_bounds, find_bounds
 from lightning_lr.finders.drift import drift_of
@@ -24,7 +23,7 @@ from lightning_lr.finders.search.refinement import Refinement
 from lightning_lr.finders.search.runner import START_STEPS, TrialRunner
 from lightning_lr.finders.search.trials import Trials
 from lightning_lr.finders.suggestion import Abstention, Decision
-from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer, misconfigurations
+from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import Charts
 from lightning_lr.fit.ranks import mean_over_ranks
 from lightning_lr.fit.run_length import run_length
@@ -232,20 +231,15 @@ class LRSearch(Finder):
         """Return what judges the trials, and its name."""
         if self.score == "train":
             return None, "training loss"
-        try:
-            validation = dry.validation(self.validation_batches)
-            # Only a call shows whether `validation_step` gives a loss.
-            validation.loss()
-        except ReadOnceError:
-            raise
-        except misconfigurations() as error:
-            if self.score == "auto":
-                return None, f"training loss ({error})"
-            raise MisconfigurationException(
-                f"`LRSearch(score='val')` has nothing to judge by. {error} Or judge by the training loss with"
-                " `score='train'`."
-            ) from error
-        return validation, "validation loss"
+        validation = dry.validation_or_reason(self.validation_batches)
+        if isinstance(validation, DryValidation):
+            return validation, "validation loss"
+        if self.score == "auto":
+            return None, f"training loss ({validation})"
+        raise MisconfigurationException(
+            f"`LRSearch(score='val')` has nothing to judge by. {validation} Or judge by the training loss"
+            " with `score='train'`."
+        ) from validation
 
     def _refinement(
         self, bounds: tuple[float, float], budget: int | None, length: float, *, by_training: bool
