@@ -69,7 +69,7 @@ def test_a_configuration_trains(code, folder):
     assert run.returncode == 0, run.stderr
     assert "LRRangeTest: LR 0.001 -> " in run.stderr
     [log_dir] = re.findall(r"LRLogger: best validation loss .* Logs: (.+)\n", run.stderr)
-    lrs = [point.value for point in EventAccumulator(str(folder / log_dir)).Reload().Scalars("lr/AdamW")]
+    lrs = [point.value for point in EventAccumulator(str(folder / log_dir)).Reload().Scalars("LR/AdamW")]
     assert lrs[-1] < 0.01 * max(lrs)  # the cosine has gone down
 
 

@@ -62,13 +62,13 @@ def all_charts(trainer: Trainer) -> Charts:
             merged.setdefault(category, {}).update(charts)
     return {
         "Learning rate": {
-            "LR, every group": ["lr/"],
+            "LR, every group": ["LR/"],
             "Base LR, every group": ["lr_base/"],
             "Factor: LR / base LR": ["lr_factor/"],
         },
         "Loss": {
-            "Training loss, per step": ["loss/train$"],
-            "Training loss per epoch, and validation loss": ["loss/train_epoch$", "loss/val"],
+            "Training loss, per step": ["Loss/train$"],
+            "Training loss per epoch, and validation loss": ["Loss/train_epoch$", "Loss/val"],
         },
         **{category: merged[category] for category in sorted(merged)},
     }

@@ -13,7 +13,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["packed", "records_of"]
+__all__ = ["packed", "records_of", "shown_tag"]
+
+# TensorBoard sorts charts by name, capital letters first, and opens the first two groups only: these come
+# before `epoch`, which Lightning logs.
+_FIRST = {"lr": "LR", "loss": "Loss"}
 
 # CRC-32C, Castagnoli's polynomial with its bits reversed (RFC 3720, appendix B.4).
 _POLYNOMIAL = 0x82F63B78
@@ -33,8 +37,22 @@ class _Point(Protocol):
     def values(self) -> Mapping[str, float]: ...
 
 
+def shown_tag(tag: str) -> str:
+    """Return the name of a curve in TensorBoard; other loggers and the Trainer's metrics have the tag itself.
+
+    Example:
+        >>> [shown_tag(tag) for tag in ("lr/AdamW", "loss/val", "lr_base/AdamW", "range_test/lr")]
+        ['LR/AdamW', 'Loss/val', 'lr_base/AdamW', 'range_test/lr']
+    """
+    group, slash, rest = tag.partition("/")
+    return f"{_FIRST.get(group, group)}/{rest}" if slash else tag
+
+
 def packed(points: Sequence[_Point]) -> list[bytes]:
-    """Return one serialized event with all values for each point, as protobuf would make it."""
+    """Return one serialized event with all values for each point, as protobuf would make it.
+
+    The names of the curves are those of `shown_tag`.
+    """
     from tensorboard.compat.proto.event_pb2 import Event
 
     events = []
@@ -60,7 +78,7 @@ def _template(tags: tuple[str, ...]) -> tuple[NDArray[np.uint8], NDArray[np.intp
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     # The four bytes of a value are the last of its message.
-    values = [Summary.Value(tag=tag, simple_value=1.0) for tag in tags]
+    values = [Summary.Value(tag=shown_tag(tag), simple_value=1.0) for tag in tags]
     lengths = np.array([len(Summary(value=[value]).SerializeToString()) for value in values])
     event = Event(summary=Summary(value=values)).SerializeToString()
     ends = len(event) - lengths.sum() + lengths.cumsum()

@@ -10,7 +10,7 @@ from lightning_lr.fit.lightnings import LightningModule, Logger, TensorBoardLogg
 from lightning_lr.fit.step_hook import steps_counted
 from lightning_lr.output.event_file import append_events, append_serialized
 from lightning_lr.output.faults import write_or_warn, write_to_tensorboard
-from lightning_lr.output.packed import packed
+from lightning_lr.output.packed import packed, shown_tag
 
 __all__ = [
     "Point",
@@ -45,7 +45,7 @@ _tags: WeakKeyDictionary[Logger, set[str]] = WeakKeyDictionary()
 
 
 def tags_of(logger: TensorBoardLogger) -> set[str]:
-    """Return the tags of the points that were written to a logger."""
+    """Return the tags of the points that were written to a logger, as TensorBoard shows them."""
     return _tags.setdefault(logger, set())
 
 
@@ -118,7 +118,7 @@ def _save(logger: Logger) -> None:
 def _write(logger: Logger, points: list[Point]) -> None:
     if isinstance(logger, TensorBoardLogger):
         append_serialized(logger, packed(points))
-        tags_of(logger).update(*(point.values for point in points))
+        tags_of(logger).update(map(shown_tag, {tag for point in points for tag in point.values}))
     else:
         for point in points:
             logger.log_metrics(dict(point.values), step=point.step)

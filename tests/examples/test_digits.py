@@ -91,7 +91,7 @@ def test_digits_learns_and_says_which_lr_it_found_and_what_was_best(directory):
 
     assert run.returncode == 0, run.stderr
     curves = points(directory)
-    lrs = [lr for _, lr in curves["lr/AdamW"]]
+    lrs = [lr for _, lr in curves["LR/AdamW"]]
     base = found_lr(run.stderr, r"LRRangeTest: LR 0\.003 -> SPAN\.\n")
     assert base != config["model"]["optimizer"]["init_args"]["lr"]
     *_, last = run.stderr.splitlines()
@@ -101,29 +101,29 @@ def test_digits_learns_and_says_which_lr_it_found_and_what_was_best(directory):
         last,
     ).groups()
     assert (int(made) - 1, float(best)) == min(
-        ((x, float(f"{y:.3g}")) for x, y in curves["loss/val"]), key=lambda point: point[1]
+        ((x, float(f"{y:.3g}")) for x, y in curves["Loss/val"]), key=lambda point: point[1]
     )
     assert curves["val_acc"][-1][1] >= 0.97
 
     every_step = list(range(steps))
     ends = [epoch * per_epoch - 1 for epoch in range(1, epochs + 1)]
-    assert [x for x, _ in curves["lr/AdamW"]] == every_step
-    assert [x for x, _ in curves["loss/train"]] == every_step
+    assert [x for x, _ in curves["LR/AdamW"]] == every_step
+    assert [x for x, _ in curves["Loss/train"]] == every_step
     # The test has left its curve and not one step more in the others.
     assert len(curves["range_test/lr"]) == len(curves["range_test/loss"]) >= 100
-    for tag in ("loss/train_epoch", "loss/val", "val_acc"):
+    for tag in ("Loss/train_epoch", "Loss/val", "val_acc"):
         assert [x for x, _ in curves[tag]] == ends, tag
     assert all(math.isfinite(y) for curve in curves.values() for _, y in curve)
     batch = config["data"]["batch_size"]
     train_images = IMAGES - math.ceil(VAL_FRACTION * IMAGES)
     sizes = [batch] * (per_epoch - 1) + [train_images - batch * (per_epoch - 1)]
-    losses = [y for _, y in curves["loss/train"]]
+    losses = [y for _, y in curves["Loss/train"]]
     means = [
         sum(size * loss for size, loss in zip(sizes, losses[end + 1 - per_epoch :], strict=False))
         / train_images
         for end in ends
     ]
-    assert [y for _, y in curves["loss/train_epoch"]] == pytest.approx(means, rel=1e-4)
+    assert [y for _, y in curves["Loss/train_epoch"]] == pytest.approx(means, rel=1e-4)
     assert lrs[0] == 0
     # The ramp ends between two steps, and the line has three digits.
     assert max(lrs) == pytest.approx(base, rel=6e-3)

@@ -60,13 +60,13 @@ def test_the_example_hits_a_plateau_that_is_caught_and_left(tmp_path):
     assert [index + 1 for index, code in enumerate(verdicts[:64]) if code == 2] == [
         int(each[0]) for each in found
     ]
-    values = [point.value for point in events.Scalars("loss/val")]
+    values = [point.value for point in events.Scalars("Loss/val")]
     levels = [statistics.median(values[int(at) - 5 : int(at)]) for at, *_ in [*found, (epochs,)]]
     # Each reduction is worth more than what the detector says is not worth waiting for.
     assert levels[1] < 0.93 * levels[0]
     assert levels == sorted(levels, reverse=True)
     assert len(events.Images("plateau/val_loss")) == 1
-    lrs = [point.value for point in events.Scalars("lr/Adam") if point.step < 64 * 43]
+    lrs = [point.value for point in events.Scalars("LR/Adam") if point.step < 64 * 43]
     assert sorted({float(f"{lr:.4g}") for lr in lrs}) == sorted(
         {float(lr) for _, old, new in found for lr in (old, new)}
     )

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from helpers.apart import run
 from helpers.finders import Learner
-from helpers.toy import trainer
+from helpers.toy import told_tag, trainer
 from lightning_lr import LRDecay, LRLogger, LRRangeTest, LRSearch, PlateauDetector
 from lightning_lr.policies import Cosine
 
@@ -67,10 +67,10 @@ def run_apart(*arguments, killed=False):
 
 
 def curves(root):
-    """Return the points of every curve of a folder, as TensorBoard shows them."""
+    """Return the points of every curve of a folder, as TensorBoard shows them, by `told_tag`."""
     events = EventAccumulator(str(root), size_guidance={"scalars": 0}).Reload()
     return {
-        tag: [(point.step, point.value) for point in events.Scalars(tag)]
+        told_tag(tag): [(point.step, point.value) for point in events.Scalars(tag)]
         for tag in events.Tags()["scalars"]
         if tag != "hp_metric"  # Lightning writes it at the start of every fit.
     }

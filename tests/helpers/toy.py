@@ -157,8 +157,19 @@ def lrs_of(run):
 
 
 def scalars(root):
-    """Return the points of every curve as a list of (x, y), in the order they were written."""
+    """Return the points of every curve as a list of (x, y), in the order they were written, by `told_tag`."""
     events = EventAccumulator(str(Path(root) / "run"), size_guidance={"scalars": 0}).Reload()
     return {
-        tag: [(point.step, point.value) for point in events.Scalars(tag)] for tag in events.Tags()["scalars"]
+        told_tag(tag): [(point.step, point.value) for point in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
     }
+
+
+def told_tag(tag):
+    """Return the tag of a curve as callbacks have it, given its name in TensorBoard."""
+    for shown, told in (("LR/", "lr/"), ("Loss/", "loss/")):
+        if tag.startswith(shown):
+            return told + tag.removeprefix(shown)
+    # A curve of ours without a capital letter would not come first there.
+    assert not tag.startswith(("lr/", "loss/"))
+    return tag

@@ -11,12 +11,12 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from lightning_lr.output.packed import packed, records_of
+from lightning_lr.output.packed import packed, records_of, shown_tag
 from lightning_lr.output.points import Point
 
 
 def by_protobuf(point):
-    values = [Summary.Value(tag=tag, simple_value=value) for tag, value in point.values.items()]
+    values = [Summary.Value(tag=shown_tag(tag), simple_value=value) for tag, value in point.values.items()]
     return Event(
         step=point.step, wall_time=point.wall_time, summary=Summary(value=values)
     ).SerializeToString()

@@ -19,11 +19,11 @@ NUMBER = r"-?[\d.]+(?:e-?\d+)?"
 
 # The charts of the layout by their tags. Three validations are too few for a slope, so it has none.
 CHARTS = {
-    "LR, every group": ["lr/AdamW"],
+    "LR, every group": ["LR/AdamW"],
     "Base LR, every group": ["lr_base/AdamW"],
     "Factor: LR / base LR": ["lr_factor/AdamW"],
-    "Training loss, per step": ["loss/train"],
-    "Training loss per epoch, and validation loss": ["loss/train_epoch", "loss/val"],
+    "Training loss, per step": ["Loss/train"],
+    "Training loss per epoch, and validation loss": ["Loss/train_epoch", "Loss/val"],
     "Loss after each step of the test": ["range_test/loss"],
     "LR of each step of the test": ["range_test/lr"],
 }
@@ -58,8 +58,8 @@ def _has_read_all(server):
     images = server.json("plugin/images/tags").get("whole", {})
     return (
         {"Overview", "range_test", "plateau/val_acc"} <= images.keys()
-        and "loss/train_epoch" in tags.get("whole", {})
-        and len(server.curve("whole", "loss/train_epoch")) == 3
+        and "Loss/train_epoch" in tags.get("whole", {})
+        and len(server.curve("whole", "Loss/train_epoch")) == 3
         and "result/val_acc" in tags.get("whole/hparams", {})
     )
 
@@ -106,11 +106,11 @@ def drawn(chart, *, points, index=0):
 
 
 def test_scalars_draw_the_ramp_and_the_decay_of_every_step(visit):
-    page = visit("scalars&tagFilter=^lr/|^loss/train$")
+    page = visit("scalars&tagFilter=^LR/|^Loss/train$")
     show_outliers(page)
     cards = page.locator("tf-scalar-card:visible")
 
-    points = drawn(cards.filter(has_text="tag: lr/AdamW").first, points=STEPS)
+    points = drawn(cards.filter(has_text="tag: LR/AdamW").first, points=STEPS)
 
     heights = [-y for _, y in points]
     # The warm-up is 5 steps long.
@@ -119,7 +119,7 @@ def test_scalars_draw_the_ramp_and_the_decay_of_every_step(visit):
     gaps = [after[0] - before[0] for before, after in itertools.pairwise(points)]
     assert gaps == pytest.approx([gaps[0]] * (STEPS - 1))
     assert gaps[0] > 0
-    drawn(cards.filter(has_text="tag: loss/train").first, points=STEPS)
+    drawn(cards.filter(has_text="tag: Loss/train").first, points=STEPS)
 
 
 def test_custom_scalars_draw_every_curve_of_the_layout(visit, server):

@@ -34,16 +34,16 @@ def _has_read_all(server):
     if not all(tags.get(run) for run in runs):
         return False
     return all(server.curve(f"{run}/hparams", "result/val_acc") for run in ("whole", "resumed")) and all(
-        "loss/train_epoch" in tags[run] and len(server.curve(run, "loss/train_epoch")) == 3
+        "Loss/train_epoch" in tags[run] and len(server.curve(run, "Loss/train_epoch")) == 3
         for run in ("whole", "resumed")
     )
 
 
 def test_every_curve_is_there_and_a_resumed_run_has_the_same_ones(server):
     whole, resumed = server.curves("whole"), server.curves("resumed")
-    for tag in ("lr/AdamW", "loss/train"):
+    for tag in ("LR/AdamW", "Loss/train"):
         assert [x for x, _ in whole[tag]] == list(range(STEPS))
-    assert [x for x, _ in whole["loss/val"]] == [9, 19, 29]
+    assert [x for x, _ in whole["Loss/val"]] == [9, 19, 29]
     assert {"lr_base/AdamW", "lr_factor/AdamW", "range_test/lr", "plateau/val_acc/verdict"} <= whole.keys()
     assert resumed == whole
 
@@ -58,9 +58,9 @@ def test_the_layout_has_every_chart_and_each_finds_its_curves(server):
             answer = server.json("plugin/custom_scalars/scalars", run="whole", tag=regex)
             assert answer["regex_valid"]
             found.setdefault(chart["title"], set()).update(answer["tag_to_events"])
-    assert found["LR, every group"] == {"lr/AdamW"}
+    assert found["LR, every group"] == {"LR/AdamW"}
     assert found["Factor: LR / base LR"] == {"lr_factor/AdamW"}
-    assert found["Training loss per epoch, and validation loss"] == {"loss/train_epoch", "loss/val"}
+    assert found["Training loss per epoch, and validation loss"] == {"Loss/train_epoch", "Loss/val"}
     # From three validations the detector estimates no slope and no noise: these have no chart.
     assert all(found.values())
     # A chart with a band shows an error where one of its curves lacks a step.
@@ -119,4 +119,4 @@ def test_hyperparameters_of_runs_compare(server, logs):
     for run in ("whole", "resumed"):
         values = server.curves(f"{run}/hparams")
         assert values["result/val_acc"][-1] == server.curve(run, "val_acc")[-1]
-        assert values["result/loss/val"][-1] == server.curve(run, "loss/val")[-1]
+        assert values["result/loss/val"][-1] == server.curve(run, "Loss/val")[-1]

@@ -49,8 +49,8 @@ def test_what_is_compared_is_there(found):
     looked = found("lightning")
     logged = looked["logged"]["TensorBoard"]
     assert logged["."]["points"].keys() >= {
-        "lr/AdamW",
-        "loss/val",
+        "LR/AdamW",
+        "Loss/val",
         "plateau/loss/val/verdict",
         "range_test/loss",
     }
