@@ -34,16 +34,16 @@ class ShownCharts:
         if any(len(list(Path(logger.log_dir).glob("events.out.tfevents.*"))) > 1 for logger in loggers):
             self._titles.update(titles)
 
-    def update(self, trainer: Trainer) -> None:
-        """Write the charts again if there are more."""
+    def update(self, trainer: Trainer, own: Collection[str] = ()) -> None:
+        """Write the charts again if there are more; `own` are the losses that the module logs itself."""
         loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        curves = sum(len(tags_of(logger)) for logger in loggers)
+        curves = sum(len(tags_of(logger)) for logger in loggers) + len(own)
         if curves == self._curves:
             return
         self._curves = curves
-        tags = {tag for logger in loggers for tag in tags_of(logger)}
+        tags = {tag for logger in loggers for tag in tags_of(logger)} | set(own)
         layout: dict[str, dict[str, tuple[str, list[str]]]] = {}
-        for category, charts in all_charts(trainer).items():
+        for category, charts in all_charts(trainer, own).items():
             for title, patterns in charts.items():
                 if title in self._titles or _has_curve(patterns, tags):
                     layout.setdefault(category, {})[title] = ("Multiline", patterns)
@@ -54,7 +54,7 @@ class ShownCharts:
             self._titles.update(title for charts in layout.values() for title in charts)
 
 
-def all_charts(trainer: Trainer) -> Charts:
+def all_charts(trainer: Trainer, own: Iterable[str] = ()) -> Charts:
     """Return our charts and those of the Trainer's callbacks: LRs, losses, then categories by name."""
     merged: dict[str, dict[str, list[str]]] = {}
     for callback in callbacks_of(trainer, Charted):
@@ -68,7 +68,11 @@ def all_charts(trainer: Trainer) -> Charts:
         },
         "Loss": {
             "Training loss, per step": ["Loss/train$"],
-            "Training loss per epoch, and validation loss": ["Loss/train_epoch$", "Loss/val"],
+            "Training loss per epoch, and validation loss": [
+                "Loss/train_epoch$",
+                "Loss/val",
+                *(f"{re.escape(name)}$" for name in own),
+            ],
         },
         **{category: merged[category] for category in sorted(merged)},
     }

@@ -31,6 +31,7 @@ from lightning_lr.logger.hparams import announce_columns, base_lr_of, write_row
 from lightning_lr.logger.lr_history import LRHistory
 from lightning_lr.logger.lr_metrics import LRMetrics
 from lightning_lr.logger.overview import RunOverview
+from lightning_lr.logger.own_curves import OwnCurves
 from lightning_lr.logger.resumption import continue_curves, tell_resumption
 from lightning_lr.logger.step_buffer import StepBuffer, point_of
 from lightning_lr.output.decisions import save_decisions, story_of
@@ -110,6 +111,11 @@ class LRLogger(KeyedCallback):
     epochs, and `loss/val` is rank 0's own unless validations come by steps
     (`Trainer(check_val_every_n_epoch=None)`).
 
+    TensorBoard sorts by name, capital letters first. There, `lr/` and `loss/` are called `LR/` and `Loss/`
+    and come before Lightning's `epoch`. If the module logs the validation loss or the epochs' mean
+    training loss itself, with the same values at the same steps, ours is left out, and the charts show the
+    module's curve.
+
     **Metrics.** `trainer.callback_metrics` holds the LR of every group as of the last step, under its tag,
     for `EarlyStopping("lr/AdamW")` or `ModelCheckpoint(filename="{epoch}-{lr/AdamW:.2e}")` (with
     `auto_insert_metric_name=False`, since a `/` in a name makes a folder). Lightning does not log it again.
@@ -160,6 +166,7 @@ class LRLogger(KeyedCallback):
         self._history = LRHistory()
         self._base_lr: float | None = None
         self._overview = RunOverview(is_wanted=self.overview)
+        self._own = OwnCurves()
         self._charts = ShownCharts()
         self._charts_before: list[str] = []
         self._length: RunLength | None = None
@@ -231,6 +238,11 @@ class LRLogger(KeyedCallback):
         prepare(trainer)
 
     @override
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Only now has Lightning logged what the module said about the last epoch.
+        self._write(trainer, self._own.lacking_points(trainer.logged_metrics))
+
+    @override
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
@@ -273,6 +285,7 @@ class LRLogger(KeyedCallback):
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(trainer, self._own.lacking_points(trainer.logged_metrics))
         self._end(trainer)
         self.conclude(trainer)
 
@@ -295,6 +308,7 @@ class LRLogger(KeyedCallback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._metrics.catch_up()
         self._validation_loss.start(trainer.callback_metrics, loaders=len(trainer.num_val_batches))
+        self._own.begin(trainer.logged_metrics)
 
     @override
     def on_validation_batch_end(
@@ -318,8 +332,9 @@ class LRLogger(KeyedCallback):
             self._warn_once(f"LRLogger shows no validation loss: {problem}", "validation")
         self._results |= losses
         self._note_best(losses)
-        self._overview.add_validation(self._step, losses)
-        self._write(trainer, [Point(self._step, time.time(), losses)])
+        lacking = self._own.lacking(losses, trainer.logged_metrics)
+        self._overview.add_validation(self._step, losses, self._own.names)
+        self._write(trainer, [Point(self._step, time.time(), lacking)])
 
     @override
     def on_save_checkpoint(
@@ -353,6 +368,7 @@ class LRLogger(KeyedCallback):
             "overview": self._overview.state(),
             "charts": self._charts.titles,
             "base_lr": self._base_lr,
+            "own_curves": dict(self._own.names),
         }
 
     @override
@@ -367,6 +383,7 @@ class LRLogger(KeyedCallback):
             "overview": self._overview.restore,
             "charts": each_of(text),
             "base_lr": optional(number),
+            "own_curves": self._own.restore,
         }
         # Checkpoints of version 0.1.0 hold all decisions.
         newer: dict[str, Any] = {
@@ -375,6 +392,7 @@ class LRLogger(KeyedCallback):
             "overview": None,
             "charts": [],
             "base_lr": None,
+            "own_curves": None,
         }
         state = read_state(self, state_dict, entries, newer=newer)
         self._charts_before, self._base_lr = state["charts"], state["base_lr"]
@@ -404,16 +422,18 @@ class LRLogger(KeyedCallback):
         ended = self._epoch_loss.add(records)
         self._history.add(records)
         self._overview.add(records)
-        self._write(trainer, [*map(point_of, records), *ended])
+        known = self._own.wait(ended) if self._epochs_in_step else ended
+        self._write(trainer, [*map(point_of, records), *known])
         self._results |= {tag: value for point in ended for tag, value in point.values.items()}
 
     def _write(self, trainer: Trainer, points: Iterable[Point]) -> None:
         if trainer.is_global_zero:
             write_points(trainer.loggers, points)
-            self._charts.update(trainer)
+            self._charts.update(trainer, self._own.of_module)
 
     def _end(self, trainer: Trainer, *, over_ranks: bool = True) -> None:
         self._flush(trainer, over_ranks=over_ranks)
+        self._write(trainer, self._own.left())
         self._history.draw(trainer, self._step)
         self._overview.draw(trainer, self._step, self._best_told)
         if trainer.is_global_zero and trainer.optimizers and self._results:

@@ -60,12 +60,18 @@ class RunOverview:
         if self._is_wanted:
             self._run.extend(records)
 
-    def add_validation(self, step: int, losses: Mapping[str, float]) -> None:
-        """Add the loss of a validation, of the first loader if there are several."""
+    def add_validation(self, step: int, losses: Mapping[str, float], names: Mapping[str, str]) -> None:
+        """Add the loss of a validation, of the first loader if there are several.
+
+        Args:
+            step: The last step before it.
+            losses: The losses by tag.
+            names: The names of their curves by tag.
+        """
         if not self._is_wanted or not losses:
             return
         tag, loss = next(iter(losses.items()))
-        self._name = tag
+        self._name = names[tag]
         self._validations.extend([step], [loss])
 
     def draw_if_due(self, trainer: Trainer, step: int, share: float, best: str) -> None:

@@ -105,6 +105,25 @@ def drawn(chart, *, points, index=0):
     return [tuple(map(float, pair.split(","))) for pair in re.findall(point, line.get_attribute("d"))]
 
 
+@pytest.mark.parametrize(
+    ("tab", "groups", "cards", "first"),
+    [
+        ("timeseries", "metrics-card-groups .group-title", "metrics-card-groups card-view", ["Overview"]),
+        ("scalars", "tf-category-paginated-view:visible .category-name", "tf-scalar-card:visible", []),
+    ],
+)
+def test_the_first_screen_is_the_lr_and_the_loss(visit, tab, groups, cards, first):
+    page = visit(tab)
+    first = ["LR", "Loss", *first, "epoch"]
+    titles = page.locator(groups)
+
+    playwright.expect(titles.nth(len(first))).to_be_attached()
+
+    assert titles.all_inner_texts()[: len(first)] == first
+    # TensorBoard opens the first two: one LR, and three losses.
+    playwright.expect(page.locator(cards)).to_have_count(4)
+
+
 def test_scalars_draw_the_ramp_and_the_decay_of_every_step(visit):
     page = visit("scalars&tagFilter=^LR/|^Loss/train$")
     show_outliers(page)
