@@ -24,8 +24,8 @@ __all__ = ["RunOverview", "marks_of"]
 
 # A capital letter, so that it comes before our other figures, and before all charts of Time Series.
 _TAG = "Overview"
-# Between two drawings, in seconds: each takes 0.1 to 0.3.
-_PAUSE_S = 10.0
+# All drawings but the last may take this share of the time of a fit. The first takes about as many seconds.
+_TIME_SHARE, _FIRST_S = 0.01, 0.3
 # It is drawn again after this share of the run, or if a run has become this many times as long.
 _SHARE, _GROWTH = 0.1, 4
 _CHANGE = re.compile(r"LR ([\d.e+-]+) -> ([\d.e+-]+)")
@@ -35,7 +35,8 @@ _OTHERS = ("resume", "warm-up end", "new plan", "group added", "LR changed", "LR
 class RunOverview:
     """The figure `Overview`: LRs, losses and decisions of a run, drawn at the end of epochs and of the fit.
 
-    A long run is drawn about a dozen times, a short one less. If no logger takes figures, it keeps nothing.
+    A long run is drawn about a dozen times, and one of less than half a minute once, at its end. If no logger
+    takes figures, it keeps nothing.
 
     Args:
         is_wanted: False for none.
@@ -47,13 +48,13 @@ class RunOverview:
         self._validations = ThinnedCurve()
         self._name = "loss/val"
         self._last: Overview | None = None
-        self._drawn_at, self._drawn_step = time.monotonic(), 0
-        self._drawn_share = 0.0
+        self._began, self._spent_s, self._cost_s = time.perf_counter(), 0.0, _FIRST_S
+        self._drawn_step, self._drawn_share = 0, 0.0
 
     def begin(self, trainer: Trainer, step: int) -> None:
         """Begin to keep, if there is a logger that takes figures."""
         self._is_wanted = self._is_wanted and draws(trainer)
-        self._drawn_at, self._drawn_step = time.monotonic(), max(0, step)
+        self._began, self._drawn_step = time.perf_counter(), max(0, step)
 
     def add(self, records: Iterable[StepRecord]) -> None:
         """Add the LRs and losses of some steps."""
@@ -84,16 +85,19 @@ class RunOverview:
             best: The best validation in words; an empty text if there was none.
         """
         is_longer = step >= _GROWTH * max(1, self._drawn_step) or share - self._drawn_share >= _SHARE
-        if self._is_wanted and is_longer and time.monotonic() - self._drawn_at >= _PAUSE_S:
+        budget = _TIME_SHARE * (time.perf_counter() - self._began)
+        if self._is_wanted and is_longer and self._spent_s + self._cost_s <= budget:
             self._drawn_share = share
             self.draw(trainer, step, best)
 
     def draw(self, trainer: Trainer, step: int, best: str) -> None:
         """Draw what there is so far."""
         if self._is_wanted and self._run.steps:
+            begin = time.perf_counter()
             last = self._last = self.overview(trainer, best)
             draw(trainer, _TAG, lambda: overview_figure(last), step)
-            self._drawn_at, self._drawn_step = time.monotonic(), step
+            self._drawn_step, self._cost_s = step, time.perf_counter() - begin
+            self._spent_s += self._cost_s
 
     def figure(self) -> "Figure":
         """Return the figure that was drawn last.

@@ -71,7 +71,7 @@ def test_without_it_nothing_is_drawn_and_a_plot_says_what_it_needs(tmp_path):
 
 
 def test_it_is_renewed_now_and_then(tmp_path, monkeypatch):
-    monkeypatch.setattr(overview, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(overview, "_TIME_SHARE", math.inf)
     fit(Toy(), LRLogger(), root=tmp_path, max_epochs=40)
 
     drawn = images(tmp_path)["Overview"]
@@ -79,14 +79,14 @@ def test_it_is_renewed_now_and_then(tmp_path, monkeypatch):
     assert 8 <= len(drawn) <= 13
     assert drawn[-1] == 399
 
-    monkeypatch.setattr(overview, "_PAUSE_S", 1000.0)
+    monkeypatch.setattr(overview, "_TIME_SHARE", 0.0)
     fit(Toy(), LRLogger(), root=tmp_path / "short", max_epochs=40)
     assert images(tmp_path / "short")["Overview"] == [399]
 
 
 def test_a_run_without_an_end_is_drawn_ever_more_rarely(monkeypatch):
     drawn = []
-    monkeypatch.setattr(overview, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(overview, "_TIME_SHARE", math.inf)
     shown = RunOverview(is_wanted=True)
     monkeypatch.setattr(shown, "draw", lambda trainer, step, best: drawn.append(step))
     for step in range(0, 10_000, 10):
@@ -94,6 +94,29 @@ def test_a_run_without_an_end_is_drawn_ever_more_rarely(monkeypatch):
         shown._drawn_step = max(drawn, default=0)
 
     assert drawn == [10, 40, 160, 640, 2560]
+
+
+@pytest.mark.parametrize("cost", [0.1, 0.5, 4.0])
+def test_its_drawings_take_no_more_than_a_hundredth_of_the_time(cost, monkeypatch):
+    now = 0.0
+    spent = []
+
+    def draw(*_):
+        nonlocal now
+        now += cost
+        spent.append(cost)
+
+    monkeypatch.setattr(overview.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(overview, "draw", draw)
+    monkeypatch.setattr(RunOverview, "overview", lambda *args: None)
+    shown = RunOverview(is_wanted=True)
+    shown._run.steps.append(0)
+    for epoch in range(1, 1001):
+        now += 1.0
+        shown.draw_if_due(None, epoch, epoch / 1000, "")
+        # The first one comes before its cost is known.
+        assert sum(spent[1:]) <= 0.01 * now
+    assert len(spent) == {0.1: 10, 0.5: 10, 4.0: 2}[cost]
 
 
 def test_after_a_resume_it_shows_the_whole_run(tmp_path):
