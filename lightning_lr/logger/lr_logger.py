@@ -126,8 +126,12 @@ class LRLogger(KeyedCallback):
     continues its curves: TensorBoard hides the points beyond the checkpoint, and the run makes them again.
     A new folder gets the points after the checkpoint. Checkpoints hold the decisions so far, so `decisions`
     is always complete. CSVLogger deletes the `metrics.csv` of a folder that it is given again: give it a new
-    one. The row of HParams is a run of its own, `hparams` in the run's folder, so that it does not displace
-    what the module or you log; it holds those hyperparameters too.
+    one.
+
+    **HParams.** The row of a run is a run of its own, `hparams` in the run's folder, so that it does not
+    displace what the module or you log; it holds those hyperparameters too. A module that calls
+    `save_hyperparameters` gets a second row and a list of columns from Lightning, which may hide those of
+    other runs, unless `TensorBoardLogger(..., default_hp_metric=False)`.
 
     **Faults.** An `OSError` of a logger (a full disk, a lost server) becomes a warning, and the run goes on;
     any other error of a logger ends the run. Lightning writes what the module logs itself: there, every error

@@ -75,6 +75,14 @@ def test_lightnings_own_row_stays_and_gets_the_columns_of_ours(tmp_path):
     assert metrics == {"hp_metric", "result/loss/train_epoch", "result/loss/val"}
 
 
+def test_without_lightnings_metric_there_is_one_row_and_no_list_that_hides_columns(tmp_path):
+    own, row = fit(Noted(), tmp_path, default_hp_metric=False)
+    assert own == {}
+    assert row.keys() == {"session_start_info", "session_end_info"}
+    assert {"lr": 0.1, "net/width": 4}.items() <= values(row["session_start_info"]).items()
+    assert "lr_base" in values(row["session_start_info"])
+
+
 def test_a_list_of_columns_that_the_user_makes_is_left_alone(tmp_path):
     own, row = fit(Logs(), tmp_path, default_hp_metric=False)
     assert [info.name.tag for info in own["experiment"].metric_infos] == ["hp/mine"]
