@@ -203,10 +203,15 @@ class MidDescent(Rule):
     """The middle of the descent: where the loss has first fallen by half of its drop.
 
     Example:
+        A long gentle fall, and a short steep one after it. The middle lies in the first:
+
         >>> from lightning_lr.finders.range_test.curve import LossCurve
-        >>> curve = LossCurve(tuple(10 ** (k / 10) for k in range(-40, 1)), (1.0,) * 20 + (0.5,) * 21)
-        >>> print(f"{MidDescent().suggest(curve).lr:.3f}")
-        0.009
+        >>> from lightning_lr.finders.range_test.ramp import ramp
+        >>> lrs = ramp(1e-5, 10.0, 100)
+        >>> losses = [0.7 / (1 + 1000 * lr) + 0.3 / (1 + (10 * lr) ** 4) + lr**2 for lr in lrs]
+        >>> decision = MidDescent().suggest(LossCurve(lrs, tuple(losses)))
+        >>> print(f"{decision.lr:.3f}", decision.reason)
+        0.002 The loss fell from 0.983 to 0.0867, half of that by LR 0.00204.
     """
 
     @override
@@ -220,10 +225,15 @@ class Steepest(Rule):
     """Where the smoothed loss falls fastest over the logarithm of the LR.
 
     Example:
+        A long gentle fall, and a short steep one after it. The second is the steepest, however small:
+
         >>> from lightning_lr.finders.range_test.curve import LossCurve
-        >>> curve = LossCurve(tuple(10 ** (k / 10) for k in range(-40, 1)), (1.0,) * 20 + (0.5,) * 21)
-        >>> print(f"{Steepest().suggest(curve).lr:.3f}")
-        0.009
+        >>> from lightning_lr.finders.range_test.ramp import ramp
+        >>> lrs = ramp(1e-5, 10.0, 100)
+        >>> losses = [0.7 / (1 + 1000 * lr) + 0.3 / (1 + (10 * lr) ** 4) + lr**2 for lr in lrs]
+        >>> decision = Steepest().suggest(LossCurve(lrs, tuple(losses)))
+        >>> print(f"{decision.lr:.3f}", decision.reason)
+        0.093 The loss fell from 0.983 to 0.0867, fastest at LR 0.0933.
     """
 
     @override
@@ -241,10 +251,15 @@ class Valley(Rule):
         fastai, `fastai.callback.schedule.valley`.
 
     Example:
+        A loss that falls evenly over four decades, and then rises:
+
         >>> from lightning_lr.finders.range_test.curve import LossCurve
-        >>> curve = LossCurve(tuple(10 ** (k / 10) for k in range(-40, 1)), (1.0,) * 20 + (0.5,) * 21)
-        >>> print(f"{Valley().suggest(curve).lr:.3f}")
-        0.009
+        >>> from lightning_lr.finders.range_test.ramp import ramp
+        >>> lrs = ramp(1e-5, 10.0, 100)
+        >>> losses = [-math.log10(lr) / 5 if lr < 0.1 else 0.2 + 10 * (lr - 0.1) for lr in lrs]
+        >>> decision = Valley().suggest(LossCurve(lrs, tuple(losses)))
+        >>> print(f"{decision.lr:.4f}", decision.reason)
+        0.0008 The longest descent goes from LR 1.1e-05 to 0.0537.
     """
 
     @override
@@ -288,7 +303,7 @@ class MinimumOver(Rule):
 
 
 def read_all(curve: LossCurve) -> dict[str, Decision]:
-    """Return what every rule with its defaults reads off one curve, by the rule's name.
+    """Return what every rule with its defaults reads off one recorded `curve`, by the rule's name.
 
     Example:
         >>> curve = LossCurve((0.1, 0.2), (1.0, 0.9))
