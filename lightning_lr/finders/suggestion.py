@@ -77,6 +77,13 @@ class Abstention:
     Args:
         rule: Name of the rule.
         reason: What is missing or contradictory, and how to mend it, as a sentence.
+
+    Raises:
+        TypeError: An argument is no text.
+
+    Example:
+        >>> Abstention("Basin", "Only 4 finite losses, at least 10 are needed: start at a lower LR.").text
+        'no LR by Basin'
     """
 
     rule: str
@@ -104,10 +111,11 @@ def _check_texts(rule: object, reason: object) -> None:
 
 
 Decision: TypeAlias = Suggestion | Abstention
+"""What a finder decides: `isinstance(decision, Suggestion)` tells which of the two it is."""
 
 
 def decision_from_dict(values: Mapping[str, Any]) -> Decision:
-    """Return the suggestion or the abstention that `to_dict` gave.
+    """Return the suggestion or the abstention whose `to_dict` gave these `values`.
 
     Example:
         >>> decision_from_dict(Abstention("Basin", "The loss did not fall.").to_dict())

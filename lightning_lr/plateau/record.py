@@ -24,6 +24,14 @@ class Record:
         lr: The LR of the group with the highest one, before any action.
         verdict: The verdict.
         effects: What the actions did, in their order.
+
+    Example:
+        `PlateauDetector().records` has one for each validation.
+
+        >>> from lightning_lr.plateau import Verdict
+        >>> verdict = Verdict("plateau", 0.0, 0.01, 0.004, 0.008, 10, "No longer worth waiting.")
+        >>> Record(10, 229, 0.31, 0.28, 0.02, verdict, effects=("LR 0.02 -> 0.006",))
+        Record(validation=10, step=229, value=0.31, lr=0.02, 'plateau', 'LR 0.02 -> 0.006')
     """
 
     validation: int

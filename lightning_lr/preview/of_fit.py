@@ -40,8 +40,34 @@ def preview_of_fit(
     `configure_optimizers` and `on_fit_start`; of the callbacks, only those of LRDecay. If the Trainer has
     several processes, the steps are those of one process.
 
+    Args:
+        trainer: The Trainer, with its LRDecay; it is not changed.
+        model: The module.
+        train_dataloaders: What `fit` would get.
+        datamodule: What `fit` would get.
+
     Raises:
         MisconfigurationException: There is no LRDecay, it refuses the fit, or the run has no end.
+
+    Example:
+        >>> import torch
+        >>> from lightning.pytorch import LightningModule, Trainer
+        >>> from lightning_lr import LRDecay
+        >>> from lightning_lr.policies import Cosine
+        >>> class Model(LightningModule):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.layer = torch.nn.Linear(2, 1)
+        ...
+        ...     def training_step(self, batch):
+        ...         return self.layer(batch).mean()
+        ...
+        ...     def configure_optimizers(self):
+        ...         return torch.optim.SGD(self.parameters(), lr=0.1)
+        >>> trainer = Trainer(max_epochs=2, logger=False, callbacks=[LRDecay(Cosine())])
+        >>> plan = preview_of_fit(trainer, Model(), torch.utils.data.DataLoader(torch.randn(8, 2)))
+        >>> [(each.step, each.lrs) for each in plan.table()]
+        [(0, {'lr/SGD': 0.1}), (8, {'lr/SGD': 0.05}), (15, {'lr/SGD': 0.05})]
     """
     reader = _Reader(fast=bool(trainer.fast_dev_run))  # type: ignore[attr-defined]
     alone = _one_of_many(trainer)

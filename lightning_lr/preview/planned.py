@@ -47,6 +47,11 @@ class PlannedStep:
         factor: LR = base LR x factor, except below `min_lr`; at least 0.
         lrs: The LR of each parameter group by its name; empty if the base LRs are not known yet.
         factors: The factor of groups with a policy of their own, by their names in `policies`.
+
+    Example:
+        >>> from lightning_lr.policies import Cosine
+        >>> preview(Cosine(), max_epochs=4, base_lr=0.1).table()[2]
+        PlannedStep(step=None, epoch=2, factor=0.5, lrs={'lr': 0.05}, factors={})
     """
 
     step: int | None
@@ -70,6 +75,12 @@ class Preview:
 
     Raises:
         ValueError: The plan combines steps and epochs, and how many steps an epoch makes is unknown.
+
+    Example:
+        >>> from lightning_lr.policies import Cosine
+        >>> plan = preview(Cosine(), max_steps=1000, interval="step", warmup=0.05, base_lr=0.1)
+        >>> plan
+        Preview(Cosine(end=0.0) per step, warm-up 50 of 1,000 steps)
     """
 
     plan: Plan

@@ -40,6 +40,12 @@ class Trial:
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: An argument is out of its range.
+
+    Example:
+        >>> Trial(lr=0.01, loss=0.25, steps=60, length=60, stage="fine")
+        Trial(lr=0.01, loss=0.25, 60 of 60 steps, fine, finished)
+        >>> Trial(lr=1.0, loss=math.inf, steps=7, length=60, stage="coarse", outcome="diverged")
+        Trial(lr=1, loss=inf, 7 of 60 steps, coarse, diverged)
     """
 
     lr: Annotated[float, In("(0, inf)")]

@@ -47,6 +47,21 @@ class Situation:
         total: How many validations the whole run has; infinite if it is not known.
         leads: Whether this is the first action on a plateau of the first PlateauDetector, beside no schedule
             that lowers the LR: the one that may lower it to the end of the run.
+
+    Example:
+        An action that counts in its memory, which checkpoints keep:
+
+        >>> class Count(Action):
+        ...     def act(self, situation: Situation) -> Effect:
+        ...         situation.memory["times"] = situation.memory.get("times", 0) + 1
+        ...         return Effect(f"{situation.verdict.state} no. {situation.memory['times']}")
+        >>> from lightning.pytorch import LightningModule, Trainer
+        >>> from lightning_lr.plateau import Verdict
+        >>> verdict = Verdict("plateau", 0.0, 0.01, 0.004, 0.008, 10, "No longer worth waiting.")
+        >>> record = Record(10, 229, 0.31, 0.28, 0.02, verdict)
+        >>> trainer = Trainer(logger=False, enable_checkpointing=False)
+        >>> Count().act(Situation(trainer, LightningModule(), "val_loss", "min", record, None, memory={}))
+        Effect(text='plateau no. 1', starts_afresh=False, is_announced=False)
     """
 
     trainer: Trainer
@@ -88,6 +103,10 @@ class Effect:
         starts_afresh: Whether the detector starts a new history, because learning rates or weights have
             changed.
         is_announced: Whether an earlier effect has said that this would happen. Then it is not told again.
+
+    Example:
+        >>> Effect("LR 0.02 -> 0.006", starts_afresh=True).text
+        'LR 0.02 -> 0.006'
     """
 
     text: str

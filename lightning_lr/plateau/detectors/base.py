@@ -15,6 +15,8 @@ State: TypeAlias = dict[str, Any]
 """What a detector remembers: numbers, flags, None and lists of numbers, as checkpoints hold them."""
 
 Mode: TypeAlias = Literal["min", "max"]
+"""Whether smaller or larger values are better."""
+
 VerdictState: TypeAlias = Literal["improving", "plateau", "overfitting", "diverging", "undecided"]
 
 
@@ -36,6 +38,10 @@ class Observation:
         value: The monitored value; any float.
         training_loss: Mean training loss since the previous validation; NaN if it is not known.
         total: How many validations the whole run has; infinite if it is not known.
+
+    Example:
+        >>> Observation(0.31, training_loss=0.28, total=50)
+        Observation(value=0.31, training_loss=0.28, total=50.0)
     """
 
     value: float
