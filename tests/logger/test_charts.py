@@ -1,25 +1,16 @@
 """Custom Scalars: in any combination of callbacks, every chart has a curve and every curve a chart."""
 
 import re
-from itertools import combinations
 
 import pytest
-from helpers.finders import Learner
-from helpers.scripted import Verdicts
+from helpers.charted import COMBINATIONS, fit_with
 from helpers.toy import Toy, fit
 from lightning.pytorch.callbacks import ModelCheckpoint
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
-from lightning_lr import LRDecay, LRLogger, LRRangeTest, LRSearch, PlateauDetector
-from lightning_lr.policies import Constant, Cosine
+from lightning_lr import LRLogger, LRRangeTest
 
-OTHERS = {
-    "decay": lambda: LRDecay(Cosine(), momentum=Constant(0.8)),
-    "range test": lambda: LRRangeTest(30),
-    "search": lambda: LRSearch(steps_per_trial=6, final_steps=6, budget=60),
-    "plateau": lambda: PlateauDetector("val_loss", detector=Verdicts("ii")),
-}
 # Of these TensorBoard has a tab of its own, or they are numbers that stand for words.
 WITHOUT = r"epoch|hp_metric|plateau/.*/verdict|search/steps"
 
@@ -35,9 +26,9 @@ def charts_and_tags(root):
 
 
 @pytest.mark.usefixtures("quick_figures")
-@pytest.mark.parametrize("names", [each for size in range(5) for each in combinations(OTHERS, size)])
+@pytest.mark.parametrize("names", COMBINATIONS)
 def test_every_chart_has_a_curve_and_every_curve_a_chart(names, tmp_path):
-    fit(Learner(), LRLogger(), *(OTHERS[name]() for name in names), root=tmp_path)
+    fit_with(names, tmp_path, "run")
 
     charts, tags = charts_and_tags(tmp_path)
     for title, patterns in charts.items():

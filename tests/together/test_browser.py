@@ -6,6 +6,7 @@ import re
 import shutil
 
 import pytest
+from helpers.charted import COMBINATIONS, Validated, fit_with
 from helpers.logged_run import STEPS, run_apart
 from helpers.tensorboard import serve, wait_until
 
@@ -153,6 +154,42 @@ def test_custom_scalars_draw_every_curve_of_the_layout(visit, server):
             assert points[-1][0] > points[0][0]
     playwright.expect(cards).to_have_count(len(CHARTS))
     playwright.expect(page.get_by_text("error", exact=False)).to_have_count(0)
+
+
+def test_custom_scalars_draw_every_curve_in_any_combination_of_callbacks(browser, once):
+    def make(root):
+        for number, names in enumerate(COMBINATIONS):
+            fit_with(names, root, f"{number:02}")
+        fit_with(["decay", "plateau"], root, "logs itself", Validated)
+
+    page = browser.new_page(viewport={"width": 1600, "height": 1200})
+    page.set_default_timeout(PATIENCE)
+    with serve(str(once("logs of every combination", make)), "--load_fast", "false") as server:
+        wait_until(lambda: len(server.json("plugin/scalars/tags")) == 2 * len(COMBINATIONS) + 2)
+        layout = server.json("plugin/custom_scalars/layout")
+        runs = [run for run in server.json("plugin/scalars/tags") if not run.endswith("/hparams")]
+        page.goto(f"{server.address}/#custom_scalars&_smoothingWeight=0")
+        show_outliers(page)
+
+        charts = [chart for category in layout["category"] for chart in category["chart"]]
+        cards = page.locator("tf-custom-scalar-multi-line-chart-card")
+        playwright.expect(cards).to_have_count(len(charts))
+        for number, chart in enumerate(charts):
+            card = cards.nth(number)
+            card.scroll_into_view_if_needed()
+            curves = [
+                points
+                for run in runs
+                for tag in chart["multiline"]["tag"]
+                for points in server.json("plugin/custom_scalars/scalars", run=run, tag=tag)[
+                    "tag_to_events"
+                ].values()
+                if len(points) > 1
+            ]
+            assert curves, chart["title"]
+            playwright.expect(card.locator("path.line[d*='L']")).to_have_count(len(curves))
+        playwright.expect(page.get_by_text("error", exact=False)).to_have_count(0)
+    page.close()
 
 
 @pytest.mark.parametrize("tag", ["Overview", "range_test", "plateau/val_acc", "lr"])
