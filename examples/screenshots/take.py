@@ -39,6 +39,7 @@ class View:
         count: How many of those there have to be.
         click: The text of a box to click before.
         dark: Whether TensorBoard is in its dark mode.
+        width: Of the picture, in pixels.
     """
 
     name: str
@@ -48,12 +49,14 @@ class View:
     count: int = 1
     click: str | None = None
     dark: bool = False
+    width: int = WIDTH
 
 
 LINE = "path.line[d*='L']"
 FULL_SIZE = "Show actual image size"
 VIEWS = {
     "digits": [
+        View("digits-time-series", "timeseries", 1000, "scalar-card line-chart", 3, width=1600),
         View("digits-overview", "images&tagFilter=Overview", 690, "tf-image-loader img", click=FULL_SIZE),
         View("digits-images-dark", "images", 640, "tf-image-loader img", dark=True),
         View("digits-custom-scalars", "custom_scalars&_smoothingWeight=0", 1130, LINE, 6),
@@ -97,13 +100,14 @@ def tensorboard(story: str, folder: str) -> Iterator[str]:
 
 def take(browser: Browser, address: str, view: View) -> bytes:
     """Return the picture of a view as a PNG, once everything in it has been drawn."""
-    page = browser.new_page(viewport={"width": WIDTH, "height": view.height})
+    page = browser.new_page(viewport={"width": view.width, "height": view.height})
     page.set_default_timeout(PATIENCE)
     page.goto(f"{address}/?darkMode={str(view.dark).lower()}#{view.tab}")
     if view.click:
         page.get_by_text(view.click).locator("visible=true").click()
     page.locator(view.drawn).nth(view.count - 1).wait_for(state="attached")
     page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(2000)  # for the lines on a canvas, of which the page says nothing
     png = page.screenshot(animations="disabled")
     page.close()
     return png
