@@ -1,16 +1,18 @@
 """The names that users give parameter groups, beside those of their curves."""
 
+import re
+
 __all__ = ["plain_name", "short_names"]
 
 
 def plain_name(name: str) -> str:
-    """Return the name of a group without what says that it is an LR, in `group_names` or LRLogger.
+    """Return the name of a group without what says that it is an LR, in `group_names` or in the logs.
 
     Example:
-        >>> plain_name("lr-AdamW/head"), plain_name("lr/AdamW/head"), plain_name("head")
-        ('AdamW/head', 'AdamW/head', 'head')
+        >>> [plain_name(name) for name in ("lr-AdamW/head", "lr/AdamW/head", "LR/AdamW/head", "head")]
+        ['AdamW/head', 'AdamW/head', 'AdamW/head', 'head']
     """
-    return name.removeprefix("lr/").removeprefix("lr-")
+    return re.sub("^(lr|LR)/|^lr-", "", name)
 
 
 def short_names(name: str) -> list[str]:

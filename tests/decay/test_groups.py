@@ -48,7 +48,7 @@ def by_step(policy, base, steps=10):
 
 
 @pytest.mark.parametrize(
-    "names", [{"head": 0.1}, {"SGD/head": 0.1}, {"lr/SGD/head": 0.1}, {"lr-SGD/head": 0.1}, {"h*": 0.1}]
+    "names", [{name: 0.1} for name in ("head", "SGD/head", "lr/SGD/head", "LR/SGD/head", "lr-SGD/head", "h*")]
 )
 def test_a_named_group_has_its_own_policy_and_the_others_the_common_one(names):
     policies = dict.fromkeys(names, Cosine())
