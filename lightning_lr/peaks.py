@@ -3,21 +3,23 @@
 Both are found by running copies of the schedulers ahead over the planned run, whatever their classes.
 """
 
+import math
 from collections.abc import Sequence
+from operator import mul
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from torch.optim import Optimizer
 
 from lightning_lr.fit.lightnings import MisconfigurationException, Trainer
-from lightning_lr.fit.neighbors import schedulers_of
+from lightning_lr.fit.neighbors import Schedules, callbacks_of, schedulers_of
 from lightning_lr.fit.optimizers import groups_of
 from lightning_lr.rates import begin_again, nominal_lr, nominal_lrs, rescale
 from lightning_lr.schedules.clock import clock_of
 from lightning_lr.schedules.evaluation import Planned, run_ahead
 from lightning_lr.schedules.rescaling import first_unmoved, is_of_torch, nested_schedulers
 
-__all__ = ["check_schedules_follow", "peak_lr", "peak_lrs"]
+__all__ = ["check_schedules_follow", "highest_left", "lrs_left", "peak_lr", "peak_lrs"]
 
 # A cycle whose maximum lies between two steps reaches at least this share of it.
 _MISSED = 0.9
@@ -55,6 +57,38 @@ def peak_lrs(trainer: Trainer) -> list[list[float]]:
 def peak_lr(trainer: Trainer) -> float:
     """Return the highest of the `peak_lrs` of all groups; all ranks call it."""
     return max((lr for lrs in peak_lrs(trainer) for lr in lrs), default=0.0)
+
+
+def lrs_left(trainer: Trainer) -> list[list[float]]:
+    """Return, for each optimizer, the highest LR of every group from now on; all ranks call it.
+
+    At the start of a fit these are the `peak_lrs`.
+    """
+    step = trainer.global_step
+    if step == 0:
+        return peak_lrs(trainer)
+    nominal = nominal_lrs(schedulers_of(trainer))
+    plan = run_ahead(trainer, clock_of(trainer), begin=step) if trainer.lr_scheduler_configs else None
+    shares = [1.0] * len(groups_of(trainer.optimizers))
+    for callback in callbacks_of(trainer, Schedules):
+        shares = [*map(mul, shares, callback.shares_left(trainer))]
+    share_of = iter(shares)
+
+    def left(optimizer: Optimizer, group: dict[str, Any]) -> float:
+        written = nominal_lr(optimizer, group, nominal) * next(share_of)
+        found = None if plan is None else plan.peak(group)
+        if plan is None or found is None or math.isclose(found, written, rel_tol=_ROUNDING):
+            return written
+        # The maximum of a cycle may lie between two steps to come.
+        is_missed = id(group) in nominal and not plan.is_first(found, group)
+        return written if is_missed and _MISSED * written <= found < written else found
+
+    return [[left(optimizer, group) for group in optimizer.param_groups] for optimizer in trainer.optimizers]
+
+
+def highest_left(trainer: Trainer) -> float:
+    """Return the highest of the `lrs_left` of all groups; all ranks call it."""
+    return max((lr for lrs in lrs_left(trainer) for lr in lrs), default=0.0)
 
 
 def _plans(trainer: Trainer) -> list[Planned]:

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from lightning_lr.decay.clock import StepClock
 from lightning_lr.decay.doubts import warms_up
+from lightning_lr.decay.moments import moments_from
 from lightning_lr.decay.other_values import OtherValues, check_others
 from lightning_lr.decay.plan import Cooldown, Interval, Plan
 from lightning_lr.decay.ramp import RampShape
@@ -33,6 +34,7 @@ from lightning_lr.fit.lightnings import (
     TrainerFn,
 )
 from lightning_lr.fit.neighbors import Charts, check_no_rival
+from lightning_lr.fit.optimizers import groups_of
 from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.run_length import REMEDY, check_epochs_end_together, run_length
 from lightning_lr.fit.saved_state import (
@@ -388,6 +390,21 @@ class LRDecay(KeyedCallback):
     def warms_up(self, trainer: Trainer, pl_module: LightningModule) -> bool:
         """Return whether the LR of a fit whose loaders are set up begins low and rises; all ranks call it."""
         return warms_up(self._schedule or self.check_fit(trainer, pl_module), self._names(trainer))
+
+    def shares_left(self, trainer: Trainer) -> list[float]:
+        """Return the highest factor of each group from now on, relative to that of the whole run.
+
+        All ranks call it. Before training starts each is 1.
+        """
+        names = names_of(trainer.optimizers) if self.policies else [""] * len(groups_of(trainer.optimizers))
+        if self._schedule is None:
+            return [1.0] * len(names)
+        left, whole = (
+            self._schedule.factors(names, moments_from(trainer, self.plan, step=step, epoch=epoch))
+            for step, epoch in ((self._clock.step, self._epoch), (0, 0))
+        )
+        # Not above 1, which rounding or the spread of the moments would make it.
+        return [min(1.0, max(here) / (max(there) or 1.0)) for here, there in zip(left, whole, strict=True)]
 
     @property
     def schedule_name(self) -> str | None:

@@ -61,6 +61,20 @@ class Schedule:
         key = self.key_of(name)
         return self.plan if key is None else self.others[key]
 
+    def factors(self, names: Iterable[str], moments: Iterable[tuple[int, int]]) -> list[list[float]]:
+        """Return, for each of the named groups, its factor at each moment: steps made, epochs completed.
+
+        Example:
+            >>> from lightning_lr.fit.horizon import Horizon
+            >>> from lightning_lr.policies import Linear
+            >>> schedule = Schedule(Plan(Linear(), "step", 0, Horizon(steps=4, epochs=1)))
+            >>> schedule.factors(["head"], [(0, 0), (1, 0), (2, 0)])
+            [[1.0, 0.75, 0.5]]
+        """
+        at, plans = list(moments), [self.plan_of(name) for name in names]
+        found = {id(plan): [plan.factor(step=step, epoch=epoch) for step, epoch in at] for plan in plans}
+        return [found[id(plan)] for plan in plans]
+
     def plans(self, names: Iterable[str] = ()) -> dict[str | None, Plan]:
         """Return the plans that groups of these names follow, by key, None for `plan`; all without names."""
         keys = {self.key_of(name) for name in names} or {None, *self.others}

@@ -33,7 +33,7 @@ from lightning_lr.fit.lightnings import (
 )
 from lightning_lr.fit.ranks import mean_unless_terminated
 from lightning_lr.fit.step_hook import dry_run_of, happened
-from lightning_lr.peaks import peak_lrs
+from lightning_lr.peaks import lrs_left
 from lightning_lr.rates import set_lrs
 
 __all__ = ["DryRun"]
@@ -91,7 +91,7 @@ class DryRun:
         self._trainer = trainer
         self._module = pl_module
         self._ahead = ahead
-        self._peaks = peak_lrs(trainer)
+        self._peaks = lrs_left(trainer)
         if not self.reference_lr:
             raise MisconfigurationException("Every LR is 0: nothing is trained, so there is no LR to find.")
         self._used_lrs = UsedLRs(pl_module)
@@ -107,7 +107,7 @@ class DryRun:
 
     @property
     def reference_lr(self) -> float:
-        """The highest peak LR of all groups; the LR of a step is the one of that group."""
+        """The highest LR of all groups from now on; the LR of a step is the one of that group."""
         return max(lr for lrs in self._peaks for lr in lrs)
 
     def __enter__(self) -> Self:
@@ -149,8 +149,8 @@ class DryRun:
         On every rank the losses are the same, and so are all decisions that follow from them alone.
 
         Args:
-            lrs: The LR of the group with the highest peak; the others keep their ratio to it. They are taken
-                one by one, so that a generator can decide the next one from the losses so far.
+            lrs: The LR of the group whose LR is to be the highest; the others keep their ratio to it. They
+                are taken one by one, so that a generator can decide the next one from the losses so far.
             skip: How many batches to leave out at the start, for other batches than before.
 
         Yields:

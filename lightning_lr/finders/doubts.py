@@ -6,10 +6,17 @@ from lightning_lr.fit.lightnings import Callback, LearningRateFinder, LightningM
 from lightning_lr.fit.neighbors import Finds, Schedules, callbacks_of, schedulers_of
 from lightning_lr.fit.run_length import run_length
 from lightning_lr.output.decisions import Entry, tell
-from lightning_lr.peaks import peak_lr
+from lightning_lr.peaks import highest_left, peak_lr
 from lightning_lr.rates import base_lr, current_lr
 
-__all__ = ["NO_WARMUP", "fit_warms_up", "tell_doubts", "tell_no_test", "told_of_schedule"]
+__all__ = [
+    "NO_WARMUP",
+    "fit_warms_up",
+    "tell_doubts",
+    "tell_no_test",
+    "told_of_schedule",
+    "why_too_late",
+]
 
 NO_WARMUP = (
     "The run has no warm-up, as the test had, so this LR may be too high at its start: add"
@@ -21,6 +28,8 @@ _CHEAP = 0.1
 _LOW_START = 0.5
 # Of a peak, an `eta_min` may be so small a part.
 _TOLERANCE = 1e-2
+# Where less of the highest LR is left, a schedule has all but ended.
+_LEAST_LEFT = 0.01 * (1 - 1e-6)
 # A base LR so far above the peak of the run is told.
 _FAR = 1.5
 
@@ -59,7 +68,7 @@ def fit_warms_up(trainer: Trainer, pl_module: LightningModule) -> bool:
 
 def told_of_schedule(trainer: Trainer, lr: float) -> str:
     """Return what schedules make of the LR found, and warn if it is not their peak; all ranks call it."""
-    told, peak = "", peak_lr(trainer)
+    told, peak = "", highest_left(trainer)
     if not math.isclose(peak, lr, rel_tol=_TOLERANCE):
         rank_zero_warn(
             f"The LR found is {lr:.3g}, but the highest LR of this fit will be {peak:.3g}: its schedule has"
@@ -67,12 +76,27 @@ def told_of_schedule(trainer: Trainer, lr: float) -> str:
         )
         told = f", but the highest LR will be {peak:.3g}"
     base, current = base_lr(trainer), current_lr(trainer)
-    if schedulers_of(trainer) and base > _FAR * peak:
+    if trainer.global_step > 0 and not math.isclose(whole := peak_lr(trainer), peak, rel_tol=_TOLERANCE):
+        told += f", the highest of the rest of the run: that of the whole schedule is {whole:.3g} now"
+    elif schedulers_of(trainer) and base > _FAR * peak:
         # Their rise is longer than the run.
         told += f", the highest of this run: the base LR {base:.3g} is not reached"
-    if trainer.global_step > 0 and current < (1 - _TOLERANCE) * lr:
+    if trainer.global_step > 0 and current < (1 - _TOLERANCE) * peak:
         told += f", of which the schedule makes {current:.3g} now"
     return told
+
+
+def why_too_late(trainer: Trainer) -> str | None:
+    """Return why an LR that is found now would be of no use; None before that; all ranks call it."""
+    if trainer.global_step == 0:
+        return None
+    left, whole = highest_left(trainer), peak_lr(trainer)
+    if left >= _LEAST_LEFT * whole:
+        return None
+    return (
+        f"The schedule has come down: the highest LR of the rest of the run is {left:.2g}, that of the whole"
+        f" {whole:.2g}. Test earlier."
+    )
 
 
 def _of_cost(planned: int | float, length: float) -> list[str]:

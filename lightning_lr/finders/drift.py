@@ -61,8 +61,12 @@ def doublings_between(length: float, horizon: float) -> float:
     return max(0.0, min(_MOST_DOUBLINGS, math.log2(horizon / length)))
 
 
-def drift_of(optimizers: Iterable[Any]) -> Drift:
+def drift_of(optimizers: Iterable[Any], *, have_begun: bool = False) -> Drift:
     """Return the drift of an optimizer's family; of several optimizers that of the first.
+
+    Args:
+        optimizers: Those of the run.
+        have_begun: Whether they have made steps before the training, so that their averages begin full.
 
     Example:
         >>> import torch
@@ -77,7 +81,7 @@ def drift_of(optimizers: Iterable[Any]) -> Drift:
         if "adagrad" in names:
             return Drift(_OF_SUMS)
         if "rmsprop" in names:
-            return Drift(_USUAL, smoothing=float(settings.get("alpha", 0.0)))
+            return Drift(_USUAL, smoothing=0.0 if have_begun else float(settings.get("alpha", 0.0)))
         is_plain = not settings.keys() & {"betas", "rho"} and not settings.get("momentum", 0.0)
         return Drift(_PLAIN_SGD if is_plain else _USUAL)
     return Drift()

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from lightning_lr.checks import as_tuple, check_count, check_flag
-from lightning_lr.finders.doubts import tell_doubts, tell_no_test, told_of_schedule
+from lightning_lr.checks import check_flag
+from lightning_lr.finders.doubts import tell_doubts, tell_no_test, told_of_schedule, why_too_late
+from lightning_lr.finders.milestones import check_milestones, read_milestone, steps_of_shares
 from lightning_lr.finders.report import Finding, report, tell_traces
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, decision_from_dict
 from lightning_lr.finders.written_lrs import check_attr, lrs_by_name, train_with, write_down
@@ -24,10 +25,21 @@ from lightning_lr.fit.lightnings import (
 )
 from lightning_lr.fit.neighbors import check_fits, prepare_schedules
 from lightning_lr.fit.resume import check_not_restarted, read_state
-from lightning_lr.fit.saved_state import Read, count, each_of, mapping, number, optional, read_entries, text
+from lightning_lr.fit.run_length import steps_made
+from lightning_lr.fit.saved_state import (
+    Read,
+    count,
+    each_of,
+    mapping,
+    number,
+    optional,
+    positive,
+    read_entries,
+    text,
+)
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.output.points import Point, logged_step, shifted
-from lightning_lr.peaks import check_schedules_follow, peak_lr
+from lightning_lr.peaks import check_schedules_follow, highest_left, peak_lr
 from lightning_lr.schedules.own_lrs import own_lr
 from lightning_lr.shown import figure_html, with_result
 
@@ -40,7 +52,9 @@ __all__ = ["Finder"]
 class Finder(KeyedCallback):
     """Tests at the start of a fit and at the milestones, and trains with the LR found.
 
-    A resumed fit is not tested again, and a `fast_dev_run` not at all.
+    A resumed fit is not tested again, and a `fast_dev_run` not at all. What a test finds in the middle of a
+    run is the highest LR of its rest: where the schedule has come down to a half, the base LR becomes twice
+    that.
 
     Attributes:
         suggestion: What the last test decided; None before the first.
@@ -54,15 +68,13 @@ class Finder(KeyedCallback):
     name: ClassVar[str]
     kind: ClassVar[str]
     # What states of version 0.1.0 lack.
-    _newer: ClassVar[dict[str, Any]] = {"lrs": {}}
+    _newer: ClassVar[dict[str, Any]] = {"lrs": {}, "peak": None}
 
     def __init__(
-        self, *, milestones: Sequence[int], apply: bool, stop_after: bool, attr: str | None = None
+        self, *, milestones: Sequence[int | float], apply: bool, stop_after: bool, attr: str | None = None
     ) -> None:
         name = type(self).__name__
-        self.milestones = as_tuple(f"{name}(milestones=...)", milestones, "epochs")
-        for milestone in self.milestones:
-            check_count(f"{name}(milestones=...)", milestone, minimum=0)
+        self.milestones = check_milestones(f"{name}(milestones=...)", milestones)
         check_flag(f"{name}(apply=...)", apply)
         check_flag(f"{name}(stop_after=...)", stop_after)
         if attr is not None and not isinstance(attr, str):
@@ -73,7 +85,12 @@ class Finder(KeyedCallback):
         self.stop_after = stop_after
         self.suggestion: Decision | None = None
         self.points: list[Point] = []
-        self._tested: list[int] = []
+        # Milestones, and the epochs of other tests.
+        self._tested: list[int | float] = []
+        # The highest LR of the whole run with the LR found, which may be that of its rest.
+        self._peak: float | None = None
+        # The shares of the run at which a test is to come, and after how many steps.
+        self._due: dict[float, int] = {}
         self._minimum: tuple[int | None, int | None] | None = None
         # The start hooks of the module that the fit calls only after the test.
         self._ahead: tuple[str, ...] = ()
@@ -96,6 +113,7 @@ class Finder(KeyedCallback):
         Raises:
             MisconfigurationException: Why, and what to change.
         """
+        steps_of_shares(type(self).__name__, self.milestones, trainer, pl_module)
 
     @property
     @abstractmethod
@@ -117,11 +135,13 @@ class Finder(KeyedCallback):
         All ranks call it, between two training steps: in `on_train_start`, `on_train_epoch_start` or
         `on_train_batch_start`.
         """
-        reason = own_lr(trainer.optimizers)
+        reason, old_lr = own_lr(trainer.optimizers), math.nan
+        if reason is None:
+            reason, old_lr = why_too_late(trainer), highest_left(trainer)
         if reason is None:
             finding = self.find(trainer, pl_module)
         else:
-            finding = Finding(Abstention(self.name, reason), math.nan, f"No test. {reason}", None)
+            finding = Finding(Abstention(self.name, reason), old_lr, f"No test. {reason}", None)
         self._conclude(trainer, pl_module, finding)
 
     @override
@@ -141,7 +161,8 @@ class Finder(KeyedCallback):
             check_schedules_follow(trainer, type(self).__name__)
         if self.apply and self._tested and isinstance(self.suggestion, Suggestion):
             # Of a fit that is resumed, the module is a new one.
-            write_down(trainer, pl_module, self.suggestion.lr, attr=self.attr)
+            write_down(trainer, pl_module, self._peak or self.suggestion.lr, attr=self.attr)
+        self._plan_shares(trainer, pl_module)
         if 0 not in self.milestones or not self._may_run(trainer):
             return
         if trainer.global_step == 0:
@@ -163,6 +184,15 @@ class Finder(KeyedCallback):
             self._ahead = ("on_train_epoch_start",)
             self.run_test(trainer, pl_module)
             self._ahead = ()
+            # One test is enough for a share of the run that is over here.
+            self._take_due(trainer, pl_module)
+
+    @override
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self._due and self._take_due(trainer, pl_module):
+            self.run_test(trainer, pl_module)
 
     @override
     def on_before_optimizer_step(
@@ -189,21 +219,23 @@ class Finder(KeyedCallback):
             "points": [{"step": point.step, "values": dict(point.values)} for point in self.points],
             "suggestion": self.suggestion.to_dict() if self.suggestion else None,
             "lrs": dict(self.lrs),
+            "peak": self._peak,
         }
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         state = read_state(self, state_dict, self._entries(), newer=self._newer)
         self._tested, self.suggestion = state["tested"], state["suggestion"]
-        self.points, self.lrs = state["points"], state["lrs"]
+        self.points, self.lrs, self._peak = state["points"], state["lrs"], state["peak"]
 
     def _entries(self) -> dict[str, Read]:
         """Return how to read each entry of a state."""
         return {
-            "tested": each_of(count),
+            "tested": each_of(read_milestone),
             "points": each_of(_read_point),
             "suggestion": optional(decision_from_dict),
             "lrs": _read_lrs,
+            "peak": optional(positive),
         }
 
     def _may_run(self, trainer: Trainer) -> bool:
@@ -212,6 +244,25 @@ class Finder(KeyedCallback):
             rank_zero_info(f"{name}: no test in a `fast_dev_run`, the LR stays what it is.")
             return False
         return not self._tested
+
+    def _plan_shares(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look when shares of the run are over; those that were before the fit began are left out."""
+        self._due = {}
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            steps = steps_of_shares(type(self).__name__, self.milestones, trainer, pl_module)
+            made = steps_made(trainer, manual=not pl_module.automatic_optimization)
+            self._due = {
+                share: step for share, step in steps.items() if step >= made and share not in self._tested
+            }
+
+    def _take_due(self, trainer: Trainer, pl_module: LightningModule) -> bool:
+        """Note the shares of the run that are over, and tell whether there are any."""
+        made = steps_made(trainer, manual=not pl_module.automatic_optimization)
+        over = [share for share, step in self._due.items() if made >= step]
+        self._tested += over
+        for share in over:
+            del self._due[share]
+        return bool(over)
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the first test."""
@@ -225,10 +276,11 @@ class Finder(KeyedCallback):
         if not self.apply or not isinstance(found, Suggestion):
             return
         old = peak_lr(trainer)
-        if old and not math.isclose(old, found.lr):
-            train_with(trainer, pl_module, old=old, new=found.lr, attr=self.attr)
+        new = self._peak or found.lr
+        if old and not math.isclose(old, new):
+            train_with(trainer, pl_module, old=old, new=new, attr=self.attr)
             summary = "A fit of this Trainer before has found the LR, and the optimizers are new."
-            tell(trainer, Entry(self.name, "LR kept", summary, f"LR {old:.3g} -> {found.lr:.3g}"))
+            tell(trainer, Entry(self.name, "LR kept", summary, f"LR {old:.3g} -> {new:.3g}"))
 
     def _conclude(self, trainer: Trainer, pl_module: LightningModule, finding: Finding) -> None:
         """Train with the LR found, and report it."""
@@ -237,7 +289,7 @@ class Finder(KeyedCallback):
         self.suggestion = decision
         effect = "LR stays the optimizer's own" if math.isnan(old_lr) else f"LR stays {old_lr:.3g}"
         if self.apply and isinstance(decision, Suggestion):
-            train_with(trainer, pl_module, old=old_lr, new=decision.lr, attr=self.attr)
+            self._peak = train_with(trainer, pl_module, old=old_lr, new=decision.lr, attr=self.attr)
             effect = f"LR {old_lr:.3g} -> {decision.lr:.3g}" + told_of_schedule(trainer, decision.lr)
         self.lrs = {} if math.isnan(old_lr) else lrs_by_name(trainer)
         if not self.apply and isinstance(decision, Suggestion):

@@ -15,7 +15,7 @@ from lightning_lr.fit.lightnings import (
 from lightning_lr.fit.names import plain_name
 from lightning_lr.fit.neighbors import schedulers_of, write_schedules
 from lightning_lr.fit.optimizers import group_names
-from lightning_lr.peaks import peak_lrs
+from lightning_lr.peaks import lrs_left, peak_lr
 from lightning_lr.rates import rescale
 
 __all__ = ["check_attr", "lrs_by_name", "train_with", "write_down"]
@@ -25,11 +25,19 @@ _NAMES = ("lr", "learning_rate")
 
 def train_with(
     trainer: Trainer, pl_module: LightningModule, *, old: float, new: float, attr: str | None = None
-) -> None:
-    """Replace the highest peak LR `old` by `new` in optimizers and schedulers, and write it down."""
+) -> float:
+    """Replace the highest LR from now on, `old`, by `new` in optimizers and schedulers.
+
+    Returns:
+        The highest LR of the whole schedule with that, which is written down as the LR of the run. It is
+        higher than `new` if the schedule has come down.
+    """
+    whole = peak_lr(trainer) if trainer.global_step else old
+    peak = new if whole == old else whole / old * new
     rescale(trainer.optimizers, schedulers_of(trainer), old=old, new=new)
     write_schedules(trainer)
-    write_down(trainer, pl_module, new, attr=attr)
+    write_down(trainer, pl_module, peak, attr=attr)
+    return peak
 
 
 def write_down(trainer: Trainer, pl_module: LightningModule, lr: float, *, attr: str | None) -> None:
@@ -65,9 +73,9 @@ def check_attr(pl_module: LightningModule, attr: str, owner: str) -> None:
 
 
 def lrs_by_name(trainer: Trainer) -> dict[str, float]:
-    """Return the highest LR of each group over the run, by its name in LRLogger; all ranks call it."""
+    """Return the highest LR of each group from now on, by its name in LRLogger; all ranks call it."""
     names = group_names(trainer.optimizers)
-    pairs = [zip(*each, strict=True) for each in zip(names, peak_lrs(trainer), strict=True)]
+    pairs = [zip(*each, strict=True) for each in zip(names, lrs_left(trainer), strict=True)]
     return {plain_name(name): lr for of_optimizer in pairs for name, lr in of_optimizer}
 
 

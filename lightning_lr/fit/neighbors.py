@@ -88,6 +88,12 @@ class Schedules(Protocol):
     def warms_up(self, trainer: Trainer, pl_module: LightningModule) -> bool:
         """Return whether the LR begins low and rises; all ranks call it."""
 
+    def shares_left(self, trainer: Trainer) -> list[float]:
+        """Return the highest factor of each group from now on, relative to that of the whole run.
+
+        All ranks call it.
+        """
+
     def prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set what is scheduled beside the LRs for a test before the first step; all ranks call it."""
 

@@ -12,7 +12,14 @@ from lightning_lr.fit.lightnings import (
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.fit.ranks import gather_from_ranks
 
-__all__ = ["REMEDY", "accumulation", "check_epochs_end_together", "run_length"]
+__all__ = [
+    "REMEDY",
+    "accumulation",
+    "check_epochs_end_together",
+    "run_length",
+    "steps_left",
+    "steps_made",
+]
 
 REMEDY = {
     "epoch": "Set `Trainer(max_epochs=...)`.",
@@ -34,6 +41,18 @@ def run_length(trainer: Trainer, *, manual: bool) -> Horizon:
         batches_per_epoch=min(gather_from_ranks(trainer, trainer.num_training_batches)),
         accumulation=accumulation(trainer),
     )
+
+
+def steps_made(trainer: Trainer, *, manual: bool) -> int:
+    """Return how many steps a fit has made before the batch that begins, as `run_length` counts them."""
+    if manual and trainer.max_steps == -1:
+        return max(0, trainer.fit_loop.epoch_loop.total_batch_idx)
+    return trainer.global_step
+
+
+def steps_left(trainer: Trainer, *, manual: bool) -> float:
+    """Return the steps of the rest of a fit whose loaders are set up, at least 1; all ranks call it."""
+    return max(1, run_length(trainer, manual=manual).steps - steps_made(trainer, manual=manual))
 
 
 def accumulation(trainer: Trainer) -> dict[int, int]:

@@ -63,6 +63,10 @@ class Planned:
         lrs = self.lrs.get(id(group))
         return max(lrs.values()) if lrs else None
 
+    def is_first(self, lr: float, group: dict[str, Any]) -> bool:
+        """Tell whether a group begins with this LR."""
+        return lr == next(iter(self.lrs.get(id(group), {}).values()), None)
+
 
 def run_ahead(trainer: Trainer, clock: Clock, *, change: Change | None = None, begin: int = 0) -> Planned:
     """Return the LRs of a fit from the step `begin` on, as its schedulers will set them.

@@ -99,12 +99,29 @@ def test_a_base_that_the_run_does_not_reach_is_told(tmp_path):
     assert f"the base LR {10 * finder.suggestion.lr:.3g} is not reached" in told
 
 
-def test_what_a_schedule_makes_of_an_lr_that_is_found_later_is_told(tmp_path):
-    finder = LRRangeTest(24, milestones=[1])
-    fit(Scheduled(lambda o: torch_schedulers.StepLR(o, 5, 0.5)), finder, root=tmp_path)
+def test_an_lr_that_is_found_later_is_the_highest_of_the_rest(tmp_path):
+    finder, trace = LRRangeTest(24, milestones=[1]), LRTrace()
+    fit(Scheduled(lambda o: torch_schedulers.StepLR(o, 5, 0.5)), finder, trace, root=tmp_path)
     assert isinstance(finder.suggestion, Suggestion)
+    found = finder.suggestion.lr
+    assert trace.first_group()[10:] == pytest.approx([found] * 5 + [found / 2] * 5)
     [told] = (tmp_path / "run" / "decisions.jsonl").read_text().splitlines()[-1:]
-    assert f"of which the schedule makes {finder.suggestion.lr / 4:.3g} now" in told
+    assert f"the highest of the rest of the run: that of the whole schedule is {4 * found:.3g} now" in told
+
+
+def test_what_a_schedule_makes_of_an_lr_that_is_found_later_is_told(tmp_path):
+    """It rises again only later."""
+    finder, trace = LRRangeTest(24, milestones=[1]), LRTrace()
+    fit(
+        Scheduled(lambda o: torch_schedulers.LambdaLR(o, lambda step: 1.0 if step in (0, 15) else 0.25)),
+        finder,
+        trace,
+        root=tmp_path,
+    )
+    found = finder.suggestion.lr
+    assert trace.first_group()[14:17] == pytest.approx([found / 4, found, found / 4])
+    [told] = (tmp_path / "run" / "decisions.jsonl").read_text().splitlines()[-1:]
+    assert f"of which the schedule makes {found / 4:.3g} now" in told
 
 
 class OwnLR(SGD):

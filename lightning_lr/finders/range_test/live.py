@@ -13,7 +13,7 @@ from lightning_lr.finders.range_test.ramp import Ramp
 from lightning_lr.fit.lightnings import LightningModule, Trainer
 from lightning_lr.fit.losses import training_loss
 from lightning_lr.fit.neighbors import schedulers_of
-from lightning_lr.peaks import peak_lrs
+from lightning_lr.peaks import lrs_left
 from lightning_lr.rates import lent, set_lrs
 from lightning_lr.schedules.rescaling import nested_schedulers
 
@@ -27,7 +27,7 @@ class LiveRamp:
         self.ramp = ramp
         self._trainer = trainer
         self._automatic = pl_module.automatic_optimization
-        self._peaks = peak_lrs(trainer)
+        self._peaks = lrs_left(trainer)
         self._losses: list[Tensor] = []
         self._step = trainer.global_step
         self._module = pl_module

@@ -25,7 +25,7 @@ from lightning_lr.finders.report import Finding
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, combine
 from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import Charts
-from lightning_lr.fit.run_length import run_length
+from lightning_lr.fit.run_length import steps_left
 from lightning_lr.fit.saved_state import Read, flag, optional
 from lightning_lr.schedules.own_lrs import own_lr
 
@@ -70,7 +70,8 @@ class LRRangeTest(Finder):
         rule: How the LR is read off the curve: a rule of `lightning_lr.finders`, or a subclass of `Rule`.
         repeats: How many ramps to make, at least 1, each over other batches. Their LRs are averaged on the
             log axis.
-        milestones: Epochs at whose start to test; 0 is the start of the fit.
+        milestones: When to test: at the start of epochs (int), and when shares of the run (float in [0, 1))
+            are over; 0 is the start of the fit.
         apply: Whether to train with the LR found.
         attr: The name of a number of the module that is kept in step with the LR found, as `lr` and
             `learning_rate` are: an attribute, or a hyperparameter. Dots lead deeper: `hparams.optimizer.lr`.
@@ -129,7 +130,7 @@ class LRRangeTest(Finder):
     kind = "range test"
     hparams_column = "lr_range_test"
     for_several = "One makes as many tests as you wish: `LRRangeTest(milestones=[0, 10], repeats=3)`."
-    _newer: ClassVar[dict[str, Any]] = {"ramping": False, "validation_curve": None, "lrs": {}}
+    _newer: ClassVar[dict[str, Any]] = {"ramping": False, "validation_curve": None, "lrs": {}, "peak": None}
 
     def __init__(
         self,
@@ -141,7 +142,7 @@ class LRRangeTest(Finder):
         mode: Literal["exponential", "linear"] = "exponential",
         rule: Rule = _DEFAULT_RULE,
         repeats: int = 1,
-        milestones: Sequence[int] = (0,),
+        milestones: Sequence[int | float] = (0,),
         apply: bool = True,
         attr: str | None = None,
         validate_every: int | None = None,
@@ -202,6 +203,7 @@ class LRRangeTest(Finder):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         if self._is_due:
             self._is_due = False
             bounds = cast("tuple[float, float]", (self.min_lr, self.max_lr))
@@ -330,8 +332,8 @@ class LRRangeTest(Finder):
     def _for_run(self, trainer: Trainer, pl_module: LightningModule, decision: Decision) -> Decision:
         if isinstance(decision, Abstention) or not self.rule.fits_run:
             return decision
-        length = run_length(trainer, manual=not pl_module.automatic_optimization).steps
-        return fitted_to_run(decision, trainer.optimizers, length)
+        left = steps_left(trainer, manual=not pl_module.automatic_optimization)
+        return fitted_to_run(decision, trainer.optimizers, left)
 
     def _finding(self, curve: LossCurve | None, decision: Decision, *, old_lr: float) -> Finding:
         self.curve = curve

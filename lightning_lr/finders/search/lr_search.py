@@ -26,7 +26,7 @@ from lightning_lr.finders.suggestion import Abstention, Decision
 from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import Charts
 from lightning_lr.fit.ranks import mean_over_ranks
-from lightning_lr.fit.run_length import run_length
+from lightning_lr.fit.run_length import run_length, steps_left
 from lightning_lr.fit.saved_state import Read, optional
 from lightning_lr.policies import check_span
 
@@ -63,13 +63,14 @@ class LRSearch(Finder):
         high: Highest LR to try, above `low`; None for the model's own scale.
         steps_per_trial: Optimizer steps of a trial, at least 1.
         final_steps: Optimizer steps of the last, longer trials, at least 1; fewer if the budget is small.
-        budget: Optimizer steps of the whole search, at most: a count (int), or a share of the run (float).
+        budget: Optimizer steps of each search, at most: a count (int), or a share of the whole run (float).
             None for as many as it takes, about 500 with the defaults.
         score: What judges a trial: `val`, the loss on validation batches; `train`, the mean training loss of
             its last steps; `auto`, the first if there is a validation.
         warmup: Share of each trial in which the LR ramps up, in [0, 1).
         validation_batches: How many batches of each validation loader to judge by, at most.
-        milestones: Epochs at whose start to search; 0 is the start of the fit.
+        milestones: When to search: at the start of epochs (int), and when shares of the run (float in [0, 1))
+            are over; 0 is the start of the fit. Later trials go on from the weights of then.
         apply: Whether to train with the LR found.
         attr: The name of a number of the module that is kept in step with the LR found, as for LRRangeTest.
         stop_after: Whether to end the fit after the search.
@@ -125,7 +126,7 @@ class LRSearch(Finder):
         score: Literal["auto", "val", "train"] = "auto",
         warmup: float = 0.1,
         validation_batches: int = 16,
-        milestones: Sequence[int] = (0,),
+        milestones: Sequence[int | float] = (0,),
         apply: bool = True,
         attr: str | None = None,
         stop_after: bool = False,
@@ -173,6 +174,7 @@ class LRSearch(Finder):
 
     @override
     def check_fit(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().check_fit(trainer, pl_module)
         self._steps_of_budget(run_length(trainer, manual=not pl_module.automatic_optimization).steps)
 
     @property
@@ -182,26 +184,27 @@ class LRSearch(Finder):
 
     @override
     def find(self, trainer: Trainer, pl_module: LightningModule) -> Finding:
-        length = run_length(trainer, manual=not pl_module.automatic_optimization).steps
-        budget = self._steps_of_budget(length)
+        manual, is_later = not pl_module.automatic_optimization, trainer.global_step > 0
+        left = steps_left(trainer, manual=manual)
+        budget = self._steps_of_budget(run_length(trainer, manual=manual).steps)
+        drift = drift_of(trainer.optimizers, have_begun=is_later)
         trials: Trials | None = None
         with (
             progress_bar(trainer, "LR search", budget) as bar,
             DryRun(trainer, pl_module, ahead=self._ahead) as dry,
         ):
             bounds = find_bounds(dry, self.low, self.high)
-            if isinstance(bounds, str):
-                decision: Decision = Abstention("LRSearch", bounds)
+            found = self._prepared(dry, bounds, budget, left, is_later=is_later)
+            if isinstance(found, str):
+                decision: Decision = Abstention("LRSearch", found)
             else:
-                validation, judged_by = self._judge(dry)
-                refinement = self._refinement(bounds, budget, length, by_training=validation is None)
+                refinement, validation, judged_by = found
                 mean = partial(mean_over_ranks, trainer)
                 runner = TrialRunner(dry, validation, warmup=self.warmup, advance=bar.advance, mean=mean)
                 trials = Trials(runner.start_loss(refinement.exploring_steps), judged_by)
                 while (proposal := refinement.propose(trials)) is not None:
                     trials = trials.with_trial(runner.run(proposal))
-                drift = drift_of(trainer.optimizers)
-                decision = read_optimum(trials, horizon=length, drift=drift)
+                decision = read_optimum(trials, horizon=left, drift=drift)
         self.trials = trials
         evidence = None if trials is None else evidence_of(trials, decision)
         return Finding(decision, dry.reference_lr, summarize(trials, decision), evidence).after(dry)
@@ -241,6 +244,28 @@ class LRSearch(Finder):
             " with `score='train'`."
         ) from validation
 
+    def _prepared(
+        self,
+        dry: DryRun,
+        bounds: tuple[float, float] | str,
+        budget: int | None,
+        left: float,
+        *,
+        is_later: bool,
+    ) -> tuple[Refinement, DryValidation | None, str] | str:
+        """Return how to search, what judges the trials and its name, or why there is nothing to search."""
+        if isinstance(bounds, str):
+            return bounds
+        validation, judged_by = self._judge(dry)
+        try:
+            refinement = self._refinement(bounds, budget, left, by_training=validation is None)
+        except MisconfigurationException as error:
+            if not is_later:
+                raise
+            # It ends no run that has trained for long.
+            return str(error)
+        return refinement, validation, judged_by
+
     def _refinement(
         self, bounds: tuple[float, float], budget: int | None, length: float, *, by_training: bool
     ) -> Refinement:
@@ -257,7 +282,7 @@ class LRSearch(Finder):
         least = refinement.least_budget + probed + (refinement.shortest if by_training else START_STEPS)
         if budget < least:
             trials = len(refinement.coarse_lrs)
-            of_run = f" ({budget} steps of {length:,.0f})" if isinstance(self.budget, float) else ""
+            of_run = f" ({budget} steps of the run)" if isinstance(self.budget, float) else ""
             raise MisconfigurationException(
                 f"`LRSearch(budget={self.budget!r})`{of_run} is too small: {trials} coarse trials from LR"
                 f" {bounds[0]:.2g} to {bounds[1]:.2g}, and what follows them, take at least {least} steps."

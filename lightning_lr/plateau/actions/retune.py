@@ -19,7 +19,8 @@ __all__ = ["Retune"]
 class Retune(Action):
     """Run the Trainer's LRRangeTest or LRSearch again from the current weights.
 
-    The test is a dry run before the next training batch. If it finds an LR, the fit continues with it.
+    The test is a dry run before the next training batch. An LR that it finds is the highest of the rest of
+    the run.
 
     Raises:
         MisconfigurationException: At fit start: the Trainer has neither callback.

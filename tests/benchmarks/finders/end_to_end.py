@@ -26,11 +26,12 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from tqdm import tqdm
 
 from lightning_lr import LRDecay, LRRangeTest, LRSearch
-from lightning_lr.policies import Linear
+from lightning_lr.policies import Linear, Policy
 
 __all__ = ["train"]
 
 LARGEST_RATIO = 1000.0
+_LINEAR = Linear()
 
 
 class Batches(IterableDataset):
@@ -64,14 +65,29 @@ class Module(LightningModule):
         return self.task.make_optimizer(self.model.parameters(), 1e-3)
 
 
-def train(task: Task, seed: int, finder: LRSearch | LRRangeTest) -> float:
-    """Train once and return the final validation loss, infinite where it diverged."""
-    split = task.split()
+def train(
+    task: Task,
+    seed: int,
+    finder: LRSearch | LRRangeTest,
+    *,
+    policy: Policy = _LINEAR,
+    steps: int | None = None,
+) -> float:
+    """Train once and return the final validation loss, infinite where it diverged.
+
+    Args:
+        task: What to train.
+        seed: Of model and batches.
+        finder: What finds the LR.
+        policy: The decay after a warm-up over 5 % of the run.
+        steps: Of the run; None for the task's own.
+    """
+    split, steps = task.split(), task.total_steps if steps is None else steps
     validation = TensorDataset(split.validation_inputs, split.validation_targets)
     module = Module(task, seed)
     trainer = Trainer(
-        max_steps=task.total_steps,
-        callbacks=[finder, LRDecay(Linear(), interval="step", warmup=0.05)],
+        max_steps=steps,
+        callbacks=[finder, LRDecay(policy, interval="step", warmup=0.05)],
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -79,7 +95,7 @@ def train(task: Task, seed: int, finder: LRSearch | LRRangeTest) -> float:
         enable_model_summary=False,
         num_sanity_val_steps=0,
         check_val_every_n_epoch=None,
-        val_check_interval=task.total_steps,
+        val_check_interval=steps,
     )
     trainer.fit(
         module,
