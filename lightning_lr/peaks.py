@@ -5,7 +5,6 @@ Both are found by running copies of the schedulers ahead over the planned run, w
 
 import math
 from collections.abc import Sequence
-from operator import mul
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -69,10 +68,7 @@ def lrs_left(trainer: Trainer) -> list[list[float]]:
         return peak_lrs(trainer)
     nominal = nominal_lrs(schedulers_of(trainer))
     plan = run_ahead(trainer, clock_of(trainer), begin=step) if trainer.lr_scheduler_configs else None
-    shares = [1.0] * len(groups_of(trainer.optimizers))
-    for callback in callbacks_of(trainer, Schedules):
-        shares = [*map(mul, shares, callback.shares_left(trainer))]
-    share_of = iter(shares)
+    share_of = iter(_shares_left(trainer))
 
     def left(optimizer: Optimizer, group: dict[str, Any]) -> float:
         written = nominal_lr(optimizer, group, nominal) * next(share_of)
@@ -84,6 +80,18 @@ def lrs_left(trainer: Trainer) -> list[list[float]]:
         return written if is_missed and _MISSED * written <= found < written else found
 
     return [[left(optimizer, group) for group in optimizer.param_groups] for optimizer in trainer.optimizers]
+
+
+def _shares_left(trainer: Trainer) -> list[float]:
+    """Return the highest factor of each group from now on, relative to that of the whole run."""
+    for callback in callbacks_of(trainer, Schedules):
+        left, whole = (
+            callback.factors(trainer, trainer.lightning_module, is_whole=is_whole)
+            for is_whole in (False, True)
+        )
+        # Not above 1, as the spread of the moments might make it.
+        return [min(1.0, max(here) / (max(there) or 1.0)) for here, there in zip(left, whole, strict=True)]
+    return [1.0] * len(groups_of(trainer.optimizers))
 
 
 def highest_left(trainer: Trainer) -> float:

@@ -391,20 +391,15 @@ class LRDecay(KeyedCallback):
         """Return whether the LR of a fit whose loaders are set up begins low and rises; all ranks call it."""
         return warms_up(self._schedule or self.check_fit(trainer, pl_module), self._names(trainer))
 
-    def shares_left(self, trainer: Trainer) -> list[float]:
-        """Return the highest factor of each group from now on, relative to that of the whole run.
+    def factors(self, trainer: Trainer, pl_module: LightningModule, *, is_whole: bool) -> list[list[float]]:
+        """Return the factors of each group over the rest of the run, or over the whole of it.
 
-        All ranks call it. Before training starts each is 1.
+        They are spread evenly but for one. All ranks call it.
         """
+        schedule = self._schedule or self.check_fit(trainer, pl_module)
         names = names_of(trainer.optimizers) if self.policies else [""] * len(groups_of(trainer.optimizers))
-        if self._schedule is None:
-            return [1.0] * len(names)
-        left, whole = (
-            self._schedule.factors(names, moments_from(trainer, self.plan, step=step, epoch=epoch))
-            for step, epoch in ((self._clock.step, self._epoch), (0, 0))
-        )
-        # Not above 1, which rounding or the spread of the moments would make it.
-        return [min(1.0, max(here) / (max(there) or 1.0)) for here, there in zip(left, whole, strict=True)]
+        step, epoch = (0, 0) if is_whole or self._schedule is None else (self._clock.step, self._epoch)
+        return schedule.factors(names, moments_from(trainer, schedule.plan, step=step, epoch=epoch))
 
     @property
     def schedule_name(self) -> str | None:

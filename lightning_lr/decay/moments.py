@@ -16,7 +16,7 @@ _MOST, _FURTHEST = 2_000, 10_000
 
 
 def moments_from(trainer: Trainer, plan: Plan, *, step: int, epoch: int) -> list[Moment]:
-    """Return moments from one of a fit on to its end, spread evenly, with the end of the warm-up.
+    """Return moments from one of a fit on to its end, spread evenly but for the end of the warm-up.
 
     All ranks call it.
     """

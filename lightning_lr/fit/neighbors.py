@@ -27,6 +27,7 @@ __all__ = [
     "Concludes",
     "Finds",
     "Listed",
+    "Reacts",
     "Schedules",
     "WatchesLRs",
     "averages_of",
@@ -88,10 +89,10 @@ class Schedules(Protocol):
     def warms_up(self, trainer: Trainer, pl_module: LightningModule) -> bool:
         """Return whether the LR begins low and rises; all ranks call it."""
 
-    def shares_left(self, trainer: Trainer) -> list[float]:
-        """Return the highest factor of each group from now on, relative to that of the whole run.
+    def factors(self, trainer: Trainer, pl_module: LightningModule, *, is_whole: bool) -> list[list[float]]:
+        """Return the factors of each group over the rest of the run, or over the whole of it.
 
-        All ranks call it.
+        They are spread evenly but for one. All ranks call it.
         """
 
     def prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -99,6 +100,15 @@ class Schedules(Protocol):
 
     def write(self, trainer: Trainer) -> None:
         """Set the current LRs from the current base LRs."""
+
+
+@runtime_checkable
+class Reacts(Protocol):
+    """A callback that may change the LRs when it sees fit, like PlateauDetector."""
+
+    @property
+    def acts(self) -> bool:
+        """Whether it does more than to report."""
 
 
 @runtime_checkable

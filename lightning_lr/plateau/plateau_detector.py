@@ -209,6 +209,13 @@ class PlateauDetector(KeyedCallback, ReadsValidations):
         return self._records[-1].verdict if self._records else None
 
     @property
+    def acts(self) -> bool:
+        """Whether it does more than to report; what `on_plateau=None` means is only known at fit start."""
+        return any(
+            each is None or each for each in (self.on_plateau, self.on_overfitting, self.on_divergence)
+        )
+
+    @property
     def records(self) -> list[Record]:
         """The last 1000 validations with values, verdicts and effects."""
         return list(self._records)

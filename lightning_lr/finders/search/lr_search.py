@@ -19,8 +19,9 @@ from lightning_lr.finders.report import Finding
 from lightning_lr.finders.search.evidence import evidence_of, summarize
 from lightning_lr.finders.search.figure import search_figure
 from lightning_lr.finders.search.optimum import read_optimum
-from lightning_lr.finders.search.refinement import Refinement
+from lightning_lr.finders.search.refinement import Refinement, trial_factors
 from lightning_lr.finders.search.runner import START_STEPS, TrialRunner
+from lightning_lr.finders.search.shape import shape_of_run
 from lightning_lr.finders.search.trials import Trials
 from lightning_lr.finders.suggestion import Abstention, Decision
 from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
@@ -37,6 +38,7 @@ __all__ = ["LRSearch"]
 
 # What the progress bar expects without a budget.
 _USUAL_STEPS = 500
+_USUAL_WARMUP = 0.1
 
 
 class LRSearch(Finder):
@@ -67,7 +69,8 @@ class LRSearch(Finder):
             None for as many as it takes, about 500 with the defaults.
         score: What judges a trial: `val`, the loss on validation batches; `train`, the mean training loss of
             its last steps; `auto`, the first if there is a validation.
-        warmup: Share of each trial in which the LR ramps up, in [0, 1).
+        warmup: Share of each trial in which the LR ramps up before it decays linearly, in [0, 1); None for
+            the shape of this run if its LR stays high to the end, and for a tenth otherwise.
         validation_batches: How many batches of each validation loader to judge by, at most.
         milestones: When to search: at the start of epochs (int), and when shares of the run (float in [0, 1))
             are over; 0 is the start of the fit. Later trials go on from the weights of then.
@@ -88,9 +91,10 @@ class LRSearch(Finder):
             not be taken back, there is no validation to judge by, or the budget is too small.
 
     **Coarse to fine.** The trials are 16x apart over the range, then 4x and 2x apart around the best LR, then
-    longer around it. Each has the shape of a run: a ramp up, then a linear decay. One that falls far behind
-    is cut short. At last, the LR is corrected from the length of the trials to that of the run, for the
-    optimizer at hand.
+    longer around it. Each has the shape of a run: a ramp up, then a linear decay; or that of this run, if its
+    LR stays high to the end, for which the best LR is lower. One that falls far behind is cut short. At last,
+    the LR is corrected from the length of the trials to that of the rest of the run, for the optimizer at
+    hand.
 
     **No trace, groups and schedulers** are as for `LRRangeTest`. A resumed fit is not searched again.
 
@@ -124,7 +128,7 @@ class LRSearch(Finder):
         final_steps: int = 150,
         budget: int | float | None = None,
         score: Literal["auto", "val", "train"] = "auto",
-        warmup: float = 0.1,
+        warmup: float | None = None,
         validation_batches: int = 16,
         milestones: Sequence[int | float] = (0,),
         apply: bool = True,
@@ -138,7 +142,8 @@ class LRSearch(Finder):
         if budget is not None:
             check_span("LRSearch(budget=...)", budget, positive=True)
         check_choice("LRSearch(score=...)", score, ("auto", "val", "train"))
-        check_number("LRSearch(warmup=...)", warmup, "[0, 1)")
+        if warmup is not None:
+            check_number("LRSearch(warmup=...)", warmup, "[0, 1)")
         check_count("LRSearch(validation_batches=...)", validation_batches, minimum=1)
         self.low = low
         self.high = high
@@ -188,6 +193,9 @@ class LRSearch(Finder):
         left = steps_left(trainer, manual=manual)
         budget = self._steps_of_budget(run_length(trainer, manual=manual).steps)
         drift = drift_of(trainer.optimizers, have_begun=is_later)
+        shape = shape_of_run(trainer, pl_module) if self.warmup is None else []
+        warmup = _USUAL_WARMUP if self.warmup is None else self.warmup
+        factors = partial(trial_factors, warmup=warmup, shape=shape)
         trials: Trials | None = None
         with (
             progress_bar(trainer, "LR search", budget) as bar,
@@ -200,14 +208,17 @@ class LRSearch(Finder):
             else:
                 refinement, validation, judged_by = found
                 mean = partial(mean_over_ranks, trainer)
-                runner = TrialRunner(dry, validation, warmup=self.warmup, advance=bar.advance, mean=mean)
+                runner = TrialRunner(dry, validation, factors=factors, advance=bar.advance, mean=mean)
                 trials = Trials(runner.start_loss(refinement.exploring_steps), judged_by)
                 while (proposal := refinement.propose(trials)) is not None:
                     trials = trials.with_trial(runner.run(proposal))
                 decision = read_optimum(trials, horizon=left, drift=drift)
         self.trials = trials
         evidence = None if trials is None else evidence_of(trials, decision)
-        return Finding(decision, dry.reference_lr, summarize(trials, decision), evidence).after(dry)
+        summary = summarize(trials, decision)
+        if shape and trials is not None:
+            summary += " The trials kept their LR, as the run does."
+        return Finding(decision, dry.reference_lr, summary, evidence).after(dry)
 
     @override
     def plot(self) -> "Figure":

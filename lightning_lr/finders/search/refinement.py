@@ -10,6 +10,7 @@ The same trials always lead to the same proposal, so ranks agree and a search ca
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean, stdev
 from typing import Annotated
 
@@ -202,16 +203,25 @@ class Refinement:
         return lowest <= lr <= highest
 
 
-def trial_factors(length: int, warmup: float = 0.1) -> tuple[float, ...]:
-    """Return the factor of a trial's peak LR at each of its steps: a linear ramp up, then down towards zero.
+def trial_factors(length: int, warmup: float = 0.1, shape: Sequence[float] = ()) -> tuple[float, ...]:
+    """Return the factor of a trial's peak LR at each of its steps.
 
-    `min((s + 1) / W, (K - s) / (K - W))` at step s of K = `length` with `W = ceil(warmup K)`. A trial that
-    ends on a low LR is free of the noise of a high one, and has the shape of the run that it stands for.
+    It is a linear ramp up, then down towards zero: `min((s + 1) / W, (K - s) / (K - W))` at step s of K =
+    `length` with `W = ceil(warmup K)`. A trial that ends on a low LR is free of the noise of a high one.
+
+    With a `shape`, that of a run, it is the mean of the factors there between s / K and (s + 1) / K.
 
     Example:
         >>> [round(factor, 2) for factor in trial_factors(5, warmup=0.4)]
         [0.5, 1.0, 1.0, 0.67, 0.33]
+        >>> trial_factors(4, shape=[0.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+        (0.5, 1.0, 1.0, 1.0)
     """
+    if shape:
+        count = len(shape)
+        edges = [step * count // length for step in range(length + 1)]
+        parts = (shape[begin : max(begin + 1, end)] for begin, end in pairwise(edges))
+        return tuple(fmean(part) for part in parts)
     check_number("trial_factors(warmup=...)", warmup, "[0, 1)")
     ramp = max(1, math.ceil(warmup * length))
     decay = max(1, length - ramp)

@@ -7,7 +7,7 @@ from statistics import stdev
 from lightning_lr.dry_run.dry_run import DryRun
 from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.finders.progress import Advance
-from lightning_lr.finders.search.refinement import Proposal, is_lost, trial_factors
+from lightning_lr.finders.search.refinement import Proposal, is_lost
 from lightning_lr.finders.search.trials import Outcome, Trial
 
 __all__ = ["START_STEPS", "TrialRunner", "difference_error"]
@@ -26,7 +26,7 @@ class TrialRunner:
     Args:
         dry: Where they are made.
         validation: What judges them; None for their training losses.
-        warmup: Share of each trial that ramps up.
+        factors: Returns the factor of the peak LR at each step of a trial of that length.
         advance: Called after each step.
         mean: Averages a number over the ranks.
     """
@@ -36,13 +36,13 @@ class TrialRunner:
         dry: DryRun,
         validation: DryValidation | None,
         *,
-        warmup: float,
+        factors: Callable[[int], Sequence[float]],
         advance: Advance,
         mean: Callable[[float], float | None],
     ) -> None:
         self._dry = dry
         self._validation = validation
-        self._warmup = warmup
+        self._factors = factors
         self._advance = advance
         self._mean = mean
         # By length: only losses of the same step of the same schedule are comparable.
@@ -74,7 +74,7 @@ class TrialRunner:
     def _train(self, proposal: Proposal) -> tuple[list[float], Outcome]:
         _, best = self._best.get(proposal.length, (math.inf, ()))
         losses: list[float] = []
-        lrs = (proposal.lr * factor for factor in trial_factors(proposal.length, self._warmup))
+        lrs = (proposal.lr * factor for factor in self._factors(proposal.length))
         for _, loss in self._dry.steps(lrs):
             self._advance()
             losses.append(loss)
