@@ -12,6 +12,8 @@ __all__ = ["Drift", "doublings_between", "drift_of", "fitted_to_run"]
 
 # Octaves per doubling of the length.
 _USUAL, _PLAIN_SGD, _OF_SIGNS, _OF_SUMS = -0.2, -0.1, -0.5, 0.15
+# From trained weights on, of any family: there a short training gains the most by a low LR.
+_LATER = 0.1
 # No further than that is known: six doublings.
 _MOST_DOUBLINGS = 6.0
 # The least length of the runs that the default rule of the range test was chosen on.
@@ -66,13 +68,15 @@ def drift_of(optimizers: Iterable[Any], *, have_begun: bool = False) -> Drift:
 
     Args:
         optimizers: Those of the run.
-        have_begun: Whether they have made steps before the training, so that their averages begin full.
+        have_begun: Whether they go on from trained weights. Then it is the same for all.
 
     Example:
         >>> import torch
         >>> drift_of([torch.optim.Adagrad(torch.nn.Linear(1, 1).parameters())])
         Drift(per_doubling=0.15, smoothing=0.0)
     """
+    if have_begun:
+        return Drift(_LATER)
     for optimizer in optimizers:
         names = " ".join(kind.__name__.lower() for kind in type(optimizer).__mro__)
         settings = optimizer.param_groups[0]
@@ -81,13 +85,15 @@ def drift_of(optimizers: Iterable[Any], *, have_begun: bool = False) -> Drift:
         if "adagrad" in names:
             return Drift(_OF_SUMS)
         if "rmsprop" in names:
-            return Drift(_USUAL, smoothing=0.0 if have_begun else float(settings.get("alpha", 0.0)))
+            return Drift(_USUAL, smoothing=float(settings.get("alpha", 0.0)))
         is_plain = not settings.keys() & {"betas", "rho"} and not settings.get("momentum", 0.0)
         return Drift(_PLAIN_SGD if is_plain else _USUAL)
     return Drift()
 
 
-def fitted_to_run(decision: Suggestion, optimizers: Iterable[Any], length: float) -> Suggestion:
+def fitted_to_run(
+    decision: Suggestion, optimizers: Iterable[Any], length: float, *, have_begun: bool = False
+) -> Suggestion:
     """Return the LR for a run of that length, of the one for a run of a few hundred steps.
 
     Example:
@@ -98,7 +104,7 @@ def fitted_to_run(decision: Suggestion, optimizers: Iterable[Any], length: float
         >>> print(f"{longer.lr:.3f} {longer.reason}")
         0.050 It fell. For the length of the run it is lowered 2x.
     """
-    octaves = drift_of(optimizers).between(_USUAL_LENGTH, length)
+    octaves = drift_of(optimizers, have_begun=have_begun).between(_USUAL_LENGTH, length)
     if not octaves:
         return decision
     factor, direction = 2.0**octaves, "lowered" if octaves < 0 else "raised"

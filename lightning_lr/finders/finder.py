@@ -135,12 +135,12 @@ class Finder(KeyedCallback):
         All ranks call it, between two training steps: in `on_train_start`, `on_train_epoch_start` or
         `on_train_batch_start`.
         """
-        reason, old_lr = own_lr(trainer.optimizers), math.nan
-        if reason is None:
-            reason, old_lr = why_too_late(trainer), highest_left(trainer)
+        has_own = own_lr(trainer.optimizers)
+        reason = has_own or why_too_late(trainer)
         if reason is None:
             finding = self.find(trainer, pl_module)
         else:
+            old_lr = math.nan if has_own else highest_left(trainer)
             finding = Finding(Abstention(self.name, reason), old_lr, f"No test. {reason}", None)
         self._conclude(trainer, pl_module, finding)
 

@@ -203,7 +203,8 @@ class LRRangeTest(Finder):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+        if self._due:
+            super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         if self._is_due:
             self._is_due = False
             bounds = cast("tuple[float, float]", (self.min_lr, self.max_lr))
@@ -333,7 +334,9 @@ class LRRangeTest(Finder):
         if isinstance(decision, Abstention) or not self.rule.fits_run:
             return decision
         left = steps_left(trainer, manual=not pl_module.automatic_optimization)
-        return fitted_to_run(decision, trainer.optimizers, left)
+        # After a live ramp the weights are again those of the start.
+        have_begun = trainer.global_step > 0 and not self.live
+        return fitted_to_run(decision, trainer.optimizers, left, have_begun=have_begun)
 
     def _finding(self, curve: LossCurve | None, decision: Decision, *, old_lr: float) -> Finding:
         self.curve = curve

@@ -96,6 +96,7 @@ def test_for_a_longer_run_of_adagrad_it_is_higher():
 def test_every_family_of_optimizers_has_its_drift(make, drift):
     assert drift_of([make(nn.Linear(2, 2).parameters())]) == drift
     assert drift_of([]) == Drift()
+    assert drift_of([make(nn.Linear(2, 2).parameters())], have_begun=True) == Drift(0.1)
 
 
 def test_early_steps_of_rmsprop_are_longer_than_its_lr_says():
