@@ -83,6 +83,8 @@ def told_of_schedule(trainer: Trainer, lr: float) -> str:
         told += f", the highest of this run: the base LR {base:.3g} is not reached"
     if trainer.global_step > 0 and current < (1 - _TOLERANCE) * peak:
         told += f", of which the schedule makes {current:.3g} now"
+    elif trainer.global_step > 0 and current > (1 + _TOLERANCE) * lr:
+        told += f", but a floor keeps it at {current:.3g}"
     return told
 
 
@@ -93,6 +95,7 @@ def why_too_late(trainer: Trainer) -> str | None:
     left, whole = highest_left(trainer), peak_lr(trainer)
     if left >= _LEAST_LEFT * whole:
         return None
+    left = max(left, current_lr(trainer))  # a floor
     return (
         f"The schedule has come down: the highest LR of the rest of the run is {left:.2g}, that of the whole"
         f" {whole:.2g}. Test earlier."

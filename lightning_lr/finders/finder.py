@@ -40,6 +40,7 @@ from lightning_lr.fit.saved_state import (
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.output.points import Point, logged_step, shifted
 from lightning_lr.peaks import check_schedules_follow, highest_left, peak_lr
+from lightning_lr.rates import current_lr
 from lightning_lr.schedules.own_lrs import own_lr
 from lightning_lr.shown import figure_html, with_result
 
@@ -287,10 +288,12 @@ class Finder(KeyedCallback):
         decision, old_lr = finding.decision, finding.old_lr
         self._tested.append(trainer.current_epoch)
         self.suggestion = decision
-        effect = "LR stays the optimizer's own" if math.isnan(old_lr) else f"LR stays {old_lr:.3g}"
+        # Above the highest LR to come there may be a floor.
+        shown = max(old_lr, current_lr(trainer)) if trainer.global_step else old_lr
+        effect = "LR stays the optimizer's own" if math.isnan(old_lr) else f"LR stays {shown:.3g}"
         if self.apply and isinstance(decision, Suggestion):
             self._peak = train_with(trainer, pl_module, old=old_lr, new=decision.lr, attr=self.attr)
-            effect = f"LR {old_lr:.3g} -> {decision.lr:.3g}" + told_of_schedule(trainer, decision.lr)
+            effect = f"LR {shown:.3g} -> {decision.lr:.3g}" + told_of_schedule(trainer, decision.lr)
         self.lrs = {} if math.isnan(old_lr) else lrs_by_name(trainer)
         if not self.apply and isinstance(decision, Suggestion):
             self.lrs = {name: lr * decision.lr / old_lr for name, lr in self.lrs.items()}

@@ -1,10 +1,11 @@
 """Tests in the middle of a run: when they come, and what the LR that they find means for its rest."""
 
 import json
+import math
 import sys
 
 import pytest
-from helpers.finders import START, Learner, ManualLearner, adamw
+from helpers.finders import START, Learner, LossByLR, ManualLearner, adamw
 from helpers.schedules import planned_fit, sgd, trained
 from helpers.toy import LEDGER, LRTrace, Notes, Stream, fit, trainer
 from helpers.twin import Net, assert_same, run
@@ -204,6 +205,7 @@ POLICIES = {
     "exponential": (LRDecay(Exponential(0.8)), 0.5),
     "WSD": (LRDecay(WarmupStableDecay(8), interval="step"), 0.5),
     "restarts": (LRDecay(CosineRestarts(10), interval="step"), 0.3),
+    "a floor": (LRDecay(Exponential(0.7), interval="step", min_lr=1e-4), 0.5),
     "constant": (LRDecay(Constant(), interval="step"), 0.5),
 }
 
@@ -219,18 +221,27 @@ def test_under_a_plan_it_is_the_highest_lr_of_the_rest(name, order, kind, tmp_pa
     assert max(lrs[step:]) == pytest.approx(finder.suggestion.lr, rel=1e-6)
     assert finder.lrs == {"SGD": pytest.approx(finder.suggestion.lr, rel=1e-6)}
     # The plan is the same, times a number.
-    assert lrs[step:] == pytest.approx(
-        [
-            finder.state_dict()["peak"] * decay.plan.factor(step=each, epoch=each // 5)
-            for each in range(step, 20)
-        ],
-        rel=1e-6,
-    )
+    peak = finder.state_dict()["peak"]
+    targets = [decay.plan.target(step=each, epoch=each // 5) for each in range(step, 20)]
+    assert lrs[step:] == pytest.approx([target.lr(peak) for target in targets], rel=1e-6)
     lines = map(json.loads, (tmp_path / "run" / "decisions.jsonl").read_text().splitlines())
     [told] = [each for each in lines if each["source"] == kind]
     assert f"-> {finder.suggestion.lr:.3g}" in told["effect"]
     is_lower = finder.state_dict()["peak"] > 1.01 * finder.suggestion.lr
     assert ("the highest of the rest of the run" in told["effect"]) == is_lower
+
+
+def test_a_floor_above_what_is_found_is_told(tmp_path):
+    module = LossByLR(lambda lr: 1 + 0.1 * (math.log10(lr) + 2) ** 2, batches=20)
+    module.make_optimizer = lambda parameters: SGD(parameters, lr=10.0)
+    decay, trace = LRDecay(Linear(), interval="step", min_lr=4.0), LRTrace()
+    finder = LRRangeTest(24, min_lr=1e-4, max_lr=10.0, milestones=(0.75,))
+    fit(module, finder, decay, trace, root=tmp_path, max_epochs=1)
+    told = (tmp_path / "run" / "decisions.jsonl").read_text()
+    assert finder.suggestion.lr < 1
+    assert trace.lrs[14] == [4.0]
+    assert f"LR 4 -> {finder.suggestion.lr:.3g}" in told
+    assert f"but a floor keeps it at {trace.lrs[15][0]:.3g}" in told
 
 
 def test_groups_that_have_come_down_differently_are_tried_as_they_will_be():
