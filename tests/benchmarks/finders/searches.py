@@ -1,9 +1,10 @@
 """The search over LRs in plain torch: what the callback does, without a Trainer."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from statistics import fmean
+from typing import TypeAlias
 
 import torch
 from benchmarks.finders.ramps import bounds
@@ -17,17 +18,22 @@ from lightning_lr.finders.search.runner import difference_error
 from lightning_lr.finders.search.trials import Outcome, Trial, Trials
 from lightning_lr.finders.suggestion import Decision
 
-__all__ = ["search"]
+__all__ = ["Shape", "search"]
 
 SCORED_BATCHES = 16
+Shape: TypeAlias = Callable[[int], Sequence[float]]
+"""Returns the factor of the peak LR at each of so many steps."""
 
 
-def search(task: Task, seed: int, **settings: int | None) -> tuple[Trials, Decision]:
+def search(
+    task: Task, seed: int, *, shape: Shape = trial_factors, **settings: int | None
+) -> tuple[Trials, Decision]:
     """Search over LRs for one task.
 
     Args:
         task: What to train.
         seed: Of model and batches.
+        shape: That of the trials.
         settings: `steps_per_trial`, `final_steps` and `budget` of the search.
     """
     refinement = Refinement(*bounds(task, seed), **settings)
@@ -35,7 +41,8 @@ def search(task: Task, seed: int, **settings: int | None) -> tuple[Trials, Decis
     trials = Trials(fmean(control), "validation loss")
     best: dict[int, tuple[float, Sequence[float]]] = {}
     while (proposal := refinement.propose(trials)) is not None:
-        judged, losses, outcome = _try(task, seed, proposal, best.get(proposal.length, (0.0, ()))[1])
+        factors = shape(proposal.length)
+        judged, losses, outcome = _try(task, seed, proposal, factors, best.get(proposal.length, (0.0, ()))[1])
         loss = fmean(judged) if outcome == "finished" else math.inf
         noise = difference_error(judged, control, is_paired=True) if outcome == "finished" else 0.0
         trials = trials.with_trial(
@@ -48,14 +55,14 @@ def search(task: Task, seed: int, **settings: int | None) -> tuple[Trials, Decis
 
 
 def _try(
-    task: Task, seed: int, proposal: Proposal, best: Sequence[float]
+    task: Task, seed: int, proposal: Proposal, factors: Sequence[float], best: Sequence[float]
 ) -> tuple[list[float], list[float], Outcome]:
     model = task.make_model(seed)
     optimizer = task.make_optimizer(model.parameters(), proposal.lr)
     torch.manual_seed(seed)
     losses: list[float] = []
     # Not the batches that the truth was trained on.
-    for factor, batch in zip(trial_factors(proposal.length), task.batches(seed + 1000), strict=False):
+    for factor, batch in zip(factors, task.batches(seed + 1000), strict=False):
         for group in optimizer.param_groups:
             group["lr"] = proposal.lr * factor
         loss = task.loss(model, batch)
