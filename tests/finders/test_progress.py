@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
 
 import lightning_lr.finders.range_test.lr_range_test as range_test_module
 from lightning_lr import LRLogger, LRRangeTest
+from lightning_lr.finders import GiveBack, MidDescent
 from lightning_lr.finders.progress import Bar, progress_bar
 
 
@@ -59,19 +60,27 @@ def told_by(module, test, root):
 
 
 def test_a_hundred_steps_are_a_hundred_and_the_one_that_measures_the_last_loss(phases, tmp_path):
-    told = told_by(valley(), LRRangeTest(min_lr=1e-4, max_lr=1.0), tmp_path)
+    told = told_by(valley(), LRRangeTest(min_lr=1e-4, max_lr=1.0, rule=GiveBack()), tmp_path)
     assert phases == [["LR range test", 101, 101]]
     assert "The test took" not in told
 
 
+def test_trials_without_a_warm_up_are_a_phase_and_the_steps_are_told(phases, tmp_path):
+    told = told_by(valley(), LRRangeTest(min_lr=1e-4, max_lr=1.0), tmp_path)
+    assert [name for name, _, _ in phases] == ["LR range test", "LR range test, without a warm-up"]
+    # The fit has 10 steps, and no trial is longer.
+    assert phases[1][1] == 30 >= phases[1][2] > 0
+    assert f"The test took {101 + phases[1][2]} steps." in told
+
+
 def test_a_repeated_ramp_is_a_phase_of_its_own(phases, tmp_path):
-    told = told_by(valley(), LRRangeTest(30, min_lr=1e-4, max_lr=1.0, repeats=2), tmp_path)
+    told = told_by(valley(), LRRangeTest(30, min_lr=1e-4, max_lr=1.0, repeats=2, rule=GiveBack()), tmp_path)
     assert phases == [["LR range test", 31, 31], ["LR range test, repeated", 31, 31]]
     assert "The test took" not in told
 
 
 def test_a_ramp_that_goes_on_says_so(phases, tmp_path):
-    told = told_by(Saturating(), LRRangeTest(30), tmp_path)
+    told = told_by(Saturating(), LRRangeTest(30, rule=MidDescent()), tmp_path)
     first, *further = phases
     assert first == ["LR range test", 31, 30]
     assert {name for name, _, _ in further} == {"LR range test, further up"}

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from lightning_lr import LRDecay, LRLogger, LRRangeTest, LRSearch, PlateauDetector
+from lightning_lr.finders import MidDescent
 from lightning_lr.finders.doubts import NO_WARMUP
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.plateau import Patience, ReduceLR, ReportOnly
@@ -58,7 +59,7 @@ def test_an_lr_found_is_one_short_line_and_the_reasons_are_in_the_file(finder, k
 
 
 def test_what_there_is_to_do_about_an_lr_stays_in_the_line(said):
-    fit(Learner(), LRRangeTest(40), max_epochs=40)
+    fit(Learner(), LRRangeTest(40, rule=MidDescent()), max_epochs=40)
     [line] = said()
     assert line.endswith(f"). {NO_WARMUP}")
 

@@ -12,6 +12,7 @@ from torch.optim import SGD, AdamW
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_lr import LRDecay, LRRangeTest, LRSearch, PlateauDetector, preview
+from lightning_lr.finders import MidDescent
 from lightning_lr.finders.doubts import NO_WARMUP
 from lightning_lr.plateau import Patience
 from lightning_lr.policies import Constant, Cosine, Exponential, Linear, OneCycle, Step, WarmupStableDecay
@@ -347,8 +348,8 @@ def test_a_costly_test_and_a_second_finder_are_told(tmp_path):
     ],
 )
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_range_test_without_a_warm_up_after_it_says_so(decay, warns, order, tmp_path):
-    callbacks = [LRRangeTest(24), *([decay] if decay else [])]
+def test_another_rule_without_a_warm_up_after_it_says_so(decay, warns, order, tmp_path):
+    callbacks = [LRRangeTest(24, rule=MidDescent()), *([decay] if decay else [])]
     fit(Learner(), *callbacks[::order], root=tmp_path)
     [line] = [line for line in told(tmp_path) if line["kind"] == "range test"]
     assert line["summary"].endswith(NO_WARMUP) == warns

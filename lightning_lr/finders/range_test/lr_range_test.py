@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from typing_extensions import override
@@ -15,6 +16,7 @@ from lightning_lr.finders.doubts import NO_WARMUP, fit_warms_up
 from lightning_lr.finders.drift import fitted_to_run
 from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.progress import Bar, progress_bar
+from lightning_lr.finders.range_test.cold_start import MOST_TRIALS, fitted_to_cold_start
 from lightning_lr.finders.range_test.curve import LossCurve, is_noisy
 from lightning_lr.finders.range_test.evidence import evidence_of, summarize
 from lightning_lr.finders.range_test.figure import range_test_figure
@@ -22,9 +24,13 @@ from lightning_lr.finders.range_test.live import LiveRamp
 from lightning_lr.finders.range_test.ramp import Ramp, ramp
 from lightning_lr.finders.range_test.rules import Basin, Rule
 from lightning_lr.finders.report import Finding
+from lightning_lr.finders.search.refinement import Proposal, trial_factors
+from lightning_lr.finders.search.runner import TrialRunner
+from lightning_lr.finders.search.trials import Trial
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, combine
 from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import Charts
+from lightning_lr.fit.ranks import mean_over_ranks
 from lightning_lr.fit.run_length import steps_left
 from lightning_lr.fit.saved_state import Read, flag, optional
 from lightning_lr.schedules.own_lrs import own_lr
@@ -39,6 +45,8 @@ _PHASE = "LR range test"
 # Where noise hides what the loss does, a second ramp takes so many times the steps.
 _LONGER = 3
 _VALIDATION_BATCHES = 16
+# Where the run has no warm-up, a trial without one takes this share of the steps.
+_COLD_SHARE = 0.3
 
 
 class LRRangeTest(Finder):
@@ -60,8 +68,8 @@ class LRRangeTest(Finder):
         ```
 
     Args:
-        num_steps: Steps of the ramp, at least 2. Without a `max_lr`, or where noise hides what the loss does,
-            it may take more; the progress bar and the decision say so.
+        num_steps: Steps of the ramp, at least 2. Without a `max_lr`, where noise hides what the loss does, or
+            where the run has no warm-up, the test may take more; the progress bar and the decision say so.
         min_lr: LR of the first step, in (0, inf); None for the model's own scale.
         max_lr: LR of the last step, above `min_lr`; None to go on until the loss has risen again.
         early_stop: Whether the ramp ends when the loss has blown up. Otherwise it goes on up to `max_lr`, for
@@ -109,6 +117,10 @@ class LRRangeTest(Finder):
 
     **Length of the run.** The default rule is made for a run of a few hundred steps. For a longer one, the LR
     is corrected for the optimizer, and the decision says by how much.
+
+    **No warm-up.** A ramp is itself a warm-up. Where the run has none, by LRDecay or a scheduler, the default
+    rule's LR is tried without one, for 0.3 `num_steps` steps from the start of the fit. Half of it is tried
+    too, and a quarter if half does better; the best of them is used.
 
     **Live.** Some fits allow no dry run: streams that can be read only once, and
     `training_step(dataloader_iter)`. With `live=True` the ramp uses the first real batches. At its end,
@@ -276,6 +288,7 @@ class LRRangeTest(Finder):
 
     @override
     def find(self, trainer: Trainer, pl_module: LightningModule) -> Finding:
+        warms_up = fit_warms_up(trainer, pl_module)
         with (
             progress_bar(trainer, _PHASE, self.num_steps + 1) as bar,
             DryRun(trainer, pl_module, ahead=self._ahead) as dry,
@@ -303,9 +316,12 @@ class LRRangeTest(Finder):
                     steps += len(curves[0].losses) + 1
                     decision = self.rule.suggest(curves[0])
             decision = self._for_run(trainer, pl_module, decision)
+            if isinstance(decision, Suggestion) and self.rule.fits_run and not warms_up:
+                decision, made = self._without_warmup(trainer, pl_module, dry, decision, bar)
+                steps += made
         self.validation_curve = None if watched is None else watched.curve()
         finding = self._finding(curves[0] if curves else None, decision, old_lr=dry.reference_lr)
-        if isinstance(decision, Suggestion) and not fit_warms_up(trainer, pl_module):
+        if isinstance(decision, Suggestion) and not self.rule.fits_run and not warms_up:
             finding = replace(finding, advice=NO_WARMUP)
         if steps > self.repeats * (self.num_steps + 1):
             finding = replace(finding, summary=f"{finding.summary} The test took {steps} steps.")
@@ -337,6 +353,29 @@ class LRRangeTest(Finder):
         # After a live ramp the weights are again those of the start.
         have_begun = trainer.global_step > 0 and not self.live
         return fitted_to_run(decision, trainer.optimizers, left, have_begun=have_begun)
+
+    def _without_warmup(
+        self, trainer: Trainer, pl_module: LightningModule, dry: DryRun, found: Suggestion, bar: Bar
+    ) -> tuple[Suggestion, int]:
+        """Return the LR for a run that begins with it at once, and how many steps it took to know."""
+        left = steps_left(trainer, manual=not pl_module.automatic_optimization)
+        length = int(min(math.ceil(_COLD_SHARE * self.num_steps), left))
+        bar.begin(f"{_PHASE}, without a warm-up", MOST_TRIALS * length)
+        judge = dry.validation_or_reason(_VALIDATION_BATCHES)
+        runner = TrialRunner(
+            dry,
+            judge if isinstance(judge, DryValidation) else None,
+            factors=partial(trial_factors, warmup=0.0),
+            advance=bar.advance,
+            mean=partial(mean_over_ranks, trainer),
+        )
+        trials = list[Trial]()
+
+        def loss_after(lr: float) -> float:
+            trials.append(runner.run(Proposal(lr, length, "final", "Without a warm-up.")))
+            return trials[-1].loss
+
+        return fitted_to_cold_start(found, loss_after), sum(trial.steps for trial in trials)
 
     def _finding(self, curve: LossCurve | None, decision: Decision, *, old_lr: float) -> Finding:
         self.curve = curve

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from lightning_lr import LRRangeTest
 from lightning_lr.dry_run import refusals
-from lightning_lr.finders import MinimumOver, Suggestion
+from lightning_lr.finders import GiveBack, MinimumOver, Suggestion
 
 
 def valley(lr):
@@ -352,7 +352,7 @@ def test_it_makes_no_more_steps_than_it_says_and_writes_no_file(tmp_path):
         def on_train_start(self, trainer, pl_module):
             files.append(sorted(path.name for path in tmp_path.rglob("*") if "tfevents" not in path.name))
 
-    test = LRRangeTest(60)
+    test = LRRangeTest(60, rule=GiveBack())
     fit(Learner(), test, Look(), root=tmp_path, max_epochs=1, enable_checkpointing=True)
     probes, before_the_first_lr = 4, 1
     assert LEDGER["steps"] == probes + before_the_first_lr + len(test.curve.lrs) + 10

@@ -24,7 +24,7 @@ from torch.optim import SGD
 from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_lr.finders.range_test.lr_range_test as range_test_module
-from lightning_lr import LRRangeTest
+from lightning_lr import LRDecay, LRRangeTest
 from lightning_lr.finders import Abstention, Basin, GiveBack, MidDescent, MinimumOver, Rule, Suggestion
 from lightning_lr.finders.range_test.curve import SmoothCurve
 
@@ -118,7 +118,7 @@ def test_a_resumed_fit_is_not_tested_again_and_keeps_what_was_found(milestones, 
 def test_a_milestone_after_a_resume_is_tested(tmp_path):
     saver = ModelCheckpoint(tmp_path, filename="first", save_top_k=-1)
     fit(Learner(), LRRangeTest(40), saver, max_epochs=1, enable_checkpointing=True)
-    test = LRRangeTest(40, milestones=(0, 1))
+    test = LRRangeTest(40, milestones=(0, 1), rule=GiveBack())
     LEDGER["steps"] = 0
     trainer(test).fit(Learner(), ckpt_path=tmp_path / "first.ckpt", weights_only=True)
     assert LEDGER["steps"] == 4 + len(test.curve.lrs) + 1 + 10
@@ -165,7 +165,7 @@ def test_repeats_go_over_other_batches(monkeypatch):
 
     combine.__wrapped__ = range_test_module.combine
     monkeypatch.setattr(range_test_module, "combine", combine)
-    test = LRRangeTest(30, repeats=3)
+    test = LRRangeTest(30, repeats=3, rule=GiveBack())
     fit(Learner(batches=100), test, max_epochs=1)
     lrs = [decision.lr for decision in seen[0]]
     assert len(set(lrs)) == 3
@@ -226,7 +226,7 @@ def test_no_test_in_a_fast_dev_run(caplog):
 
 
 def test_micro_batches_are_one_step_of_undivided_loss():
-    test, accumulated = LRRangeTest(40), LRRangeTest(40)
+    test, accumulated = LRRangeTest(40, rule=GiveBack()), LRRangeTest(40, rule=GiveBack())
     fit(Learner(batches=100), test, max_epochs=1)
     fit(Learner(batches=100), accumulated, max_epochs=1, accumulate_grad_batches=2)
     assert LEDGER["steps"] == 2 * (4 + len(accumulated.curve.lrs) + 1) + 100
@@ -425,8 +425,8 @@ def test_in_a_long_run_the_lr_is_moved_as_the_optimizer_asks():
     found = []
     for optimizer in (None, lambda each: torch.optim.Adagrad(each, lr=START)):
         short, long = LRRangeTest(40, stop_after=True), LRRangeTest(40, stop_after=True)
-        fit(Learner(optimizer), short, max_epochs=1)
-        fit(Learner(optimizer), long, max_epochs=320)
+        fit(Learner(optimizer), short, LRDecay(warmup=4), max_epochs=1)
+        fit(Learner(optimizer), long, LRDecay(warmup=4), max_epochs=320)
         found.append((long.suggestion.lr / short.suggestion.lr, long.suggestion.reason))
     # 3,200 steps are four doublings of 200.
     assert [ratio for ratio, _ in found] == pytest.approx([2**-0.4, 2**0.6], rel=1e-6)
