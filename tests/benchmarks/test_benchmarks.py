@@ -8,7 +8,7 @@ import optuna
 import pytest
 from benchmarks.cost import range_test as range_test_cost
 from benchmarks.cost.overhead import BARE, VARIANTS, added, measure, measure_writes, report
-from benchmarks.finders import shapes
+from benchmarks.finders import cold_start, shapes
 from benchmarks.finders.held_out import TASKS
 from benchmarks.finders.suggestions import judge
 from benchmarks.finders.truth import final_loss, learning_curve
@@ -87,6 +87,12 @@ def test_the_end_of_a_learning_curve_is_the_final_loss():
     assert len(curve) == 10
     assert curve[-1] == final_loss(task, 0.1, 0)
     assert learning_curve(task, 1e30, 0, count=10)[-1] == math.inf
+
+
+def test_the_benchmark_of_cold_starts_trains_at_the_lr_of_a_range_test(capsys):
+    cold_start.main([TASKS[0].name], seeds=1)
+
+    assert capsys.readouterr().out.count("1 runs: geometric mean") == 2
 
 
 def test_the_benchmark_of_shapes_measures_the_truth_of_a_run():

@@ -13,12 +13,12 @@ from torch import nn
 
 from lightning_lr.finders.drift import drift_of
 from lightning_lr.finders.search.optimum import read_optimum
-from lightning_lr.finders.search.refinement import Proposal, Refinement, is_lost, trial_factors
+from lightning_lr.finders.search.refinement import Refinement, is_lost, trial_factors
 from lightning_lr.finders.search.runner import difference_error
 from lightning_lr.finders.search.trials import Outcome, Trial, Trials
 from lightning_lr.finders.suggestion import Decision
 
-__all__ = ["Shape", "search"]
+__all__ = ["Shape", "search", "try_lr"]
 
 SCORED_BATCHES = 16
 Shape: TypeAlias = Callable[[int], Sequence[float]]
@@ -42,7 +42,9 @@ def search(
     best: dict[int, tuple[float, Sequence[float]]] = {}
     while (proposal := refinement.propose(trials)) is not None:
         factors = shape(proposal.length)
-        judged, losses, outcome = _try(task, seed, proposal, factors, best.get(proposal.length, (0.0, ()))[1])
+        judged, losses, outcome = try_lr(
+            task, seed, proposal.lr, factors, best.get(proposal.length, (0.0, ()))[1]
+        )
         loss = fmean(judged) if outcome == "finished" else math.inf
         noise = difference_error(judged, control, is_paired=True) if outcome == "finished" else 0.0
         trials = trials.with_trial(
@@ -54,22 +56,23 @@ def search(
     return trials, read_optimum(trials, horizon=task.total_steps, drift=drift)
 
 
-def _try(
-    task: Task, seed: int, proposal: Proposal, factors: Sequence[float], best: Sequence[float]
+def try_lr(
+    task: Task, seed: int, lr: float, factors: Sequence[float], best: Sequence[float] = ()
 ) -> tuple[list[float], list[float], Outcome]:
+    """Return the validation losses of the batches after a trial, its training losses, and how it ended."""
     model = task.make_model(seed)
-    optimizer = task.make_optimizer(model.parameters(), proposal.lr)
+    optimizer = task.make_optimizer(model.parameters(), lr)
     torch.manual_seed(seed)
     losses: list[float] = []
     # Not the batches that the truth was trained on.
     for factor, batch in zip(factors, task.batches(seed + 1000), strict=False):
         for group in optimizer.param_groups:
-            group["lr"] = proposal.lr * factor
+            group["lr"] = lr * factor
         loss = task.loss(model, batch)
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
             return [], losses, "diverged"
-        if best and is_lost(losses, best, proposal.length):
+        if best and is_lost(losses, best, len(factors)):
             return [], losses, "lost"
         optimizer.zero_grad()
         loss.backward()

@@ -1,0 +1,98 @@
+"""Train without a warm-up at the LR of a range test, as it is and after it was tried from a cold start.
+
+    cd tests; python -m benchmarks.finders.cold_start [--seeds 2] [part of a task's name ...]
+
+What is printed is the final validation loss, after a linear decay from the first step on, over that of the
+best LR of `truth.json`, which has a warm-up.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from statistics import fmean, median
+
+import numpy as np
+import torch
+from benchmarks.finders.held_out import TASKS
+from benchmarks.finders.ramps import range_test
+from benchmarks.finders.searches import try_lr
+from benchmarks.finders.task import Task
+from benchmarks.finders.truth import TRUTH
+from tqdm import tqdm
+
+from lightning_lr.finders import Basin, Suggestion
+from lightning_lr.finders.drift import fitted_to_run
+from lightning_lr.finders.range_test.cold_start import fitted_to_cold_start
+from lightning_lr.finders.search.refinement import trial_factors
+
+__all__ = ["final_loss", "found"]
+
+TRIAL_STEPS = 30
+
+
+def found(task: Task, seed: int) -> tuple[Suggestion, Suggestion] | None:
+    """Return what the range test shows, and what is left of it after trials without a warm-up."""
+    decision = Basin().suggest(range_test(task, seed))
+    if not isinstance(decision, Suggestion):
+        decision = Basin().suggest(range_test(task, seed, num_steps=300))
+    if not isinstance(decision, Suggestion):
+        return None
+    optimizer = task.make_optimizer(task.make_model(seed).parameters(), 1.0)
+    shown = fitted_to_run(decision, [optimizer], task.total_steps)
+
+    def loss_after(lr: float) -> float:
+        judged, _, outcome = try_lr(task, seed, lr, trial_factors(TRIAL_STEPS, warmup=0.0))
+        return fmean(judged) if outcome == "finished" else math.inf
+
+    return shown, fitted_to_cold_start(shown, loss_after)
+
+
+def final_loss(task: Task, lr: float, seed: int) -> float:
+    """Train without a warm-up and return the validation loss; infinite where it diverged."""
+    model = task.make_model(seed)
+    optimizer = task.make_optimizer(model.parameters(), lr)
+    torch.manual_seed(seed)
+    batches = task.batches(seed)
+    for factor in trial_factors(task.total_steps, warmup=0.0):
+        for group in optimizer.param_groups:
+            group["lr"] = lr * factor
+        loss = task.loss(model, next(batches))
+        if not math.isfinite(loss.item()):
+            return math.inf
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    value = task.validation_loss(model)
+    return value if math.isfinite(value) else math.inf
+
+
+def main(names: Sequence[str], seeds: int) -> None:
+    """Print the comparison."""
+    torch.set_num_threads(1)
+    truth = json.loads(TRUTH.read_text())
+    ratios: dict[str, list[float]] = {"as it is": [], "tried": []}
+    for task in tqdm([each for each in TASKS if not names or any(name in each.name for name in names)]):
+        best = min(map(median, truth[task.name].values()))
+        for seed in range(seeds):
+            both = found(task, seed)
+            if both is None:
+                continue
+            for row, suggestion in zip(ratios.values(), both, strict=True):
+                row.append(min(final_loss(task, suggestion.lr, seed) / best, 1000.0))
+    for name, row in ratios.items():
+        logs = np.log(row)
+        print(
+            f"{name:10s} {len(row)} runs: geometric mean {math.exp(logs.mean()):.3f}, at most 1.1 in"
+            f" {np.mean(logs <= math.log(1.1)):.0%}, above 2 in {np.mean(logs > math.log(2)):.1%}"
+        )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("names", nargs="*")
+    arguments = parser.parse_args()
+    main(arguments.names, arguments.seeds)
