@@ -148,6 +148,11 @@ class SmoothCurve:
         above = np.flatnonzero(self.losses[self.lowest :] >= level)
         return float(self.log_lrs[self.lowest + above[0]]) if above.size else None
 
+    def floor(self, fraction: float) -> float:
+        """Return the mean log10 LR where the loss is within `fraction` of its drop above the minimum."""
+        level = self.initial - (1 - fraction) * self.drop
+        return float(self.log_lrs[self.losses <= level].mean())
+
     def first_basin(self) -> "SmoothCurve":
         """Return the curve up to its return to the initial level after a clear fall.
 

@@ -29,8 +29,6 @@ _BOOTSTRAPS = 32
 _NEAR_ZERO, _BEYOND_FALL = 0.02, 0.45
 # A ramp that ends sooner after 95 % of the fall has not shown that the fall is over.
 _SETTLED_DECADES = 0.5
-# How far along the way from the near wall of the basin to the far one the LR is.
-_FAR_SHARE = 0.6
 
 
 class Rule(ABC):
@@ -106,16 +104,17 @@ class Rule(ABC):
 
 @dataclass(frozen=True, repr=False)
 class Basin(Rule):
-    """Between the basin's two walls on the log axis, nearer to the far one and at a distance from it.
+    """The log-mean of the basin's two walls and its floor, at a distance from the far wall.
 
-    `lr = min(d50^0.4 u50^0.6, u50 / margin)`: at `d50` the loss has first fallen by half of its drop, and at
-    `u50` it has given half of it back. If `u50` lies beyond the ramp, the end of the ramp replaces it. Where
-    a positive loss falls to below a fiftieth, it says nothing about LRs above that of the fall: the LR is
-    then at most 2.8 times that at which the loss has fallen by 95 %.
+    `lr = min((d50 f5 u50)^(1/3), u50 / margin)`: at `d50` the loss has first fallen by half of its drop, at
+    `u50` it has given half of it back, and `f5` is the log-mean of all LRs where it is within 5 % of its drop
+    above the minimum. If `u50` lies beyond the ramp, the end of the ramp replaces it. Where a positive loss
+    falls to below a fiftieth, it says nothing about LRs above that of the fall: the LR is then at most 2.8
+    times that at which the loss has fallen by 95 %.
 
     If the basin is wide, some trainings want its near end and some its far one, and the curve does not show
-    which: a little above the middle errs least. `u50` is close to the largest LR that is stable after a
-    warm-up, and the margin keeps away from it.
+    which: the middle errs least. `u50` is close to the largest LR that is stable after a warm-up, and the
+    margin keeps away from it.
 
     Args:
         margin: How far below `u50` the LR must stay, in [1, inf).
@@ -134,7 +133,7 @@ class Basin(Rule):
         >>> curve = LossCurve(lrs, tuple(1 / (1 + 300 * lr) + lr**2 for lr in lrs))
         >>> decision = Basin().suggest(curve)
         >>> print(f"{decision.lr:.2f}")
-        0.08
+        0.06
         >>> decision.reason[:73]
         'The loss fell from 0.992 to 0.0465, half of that by LR 0.0031, was lowest'
     """
@@ -145,17 +144,17 @@ class Basin(Rule):
 
     @override
     def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
-        near, far = curve.fallen(0.5), curve.risen(0.5)
+        near, floor, far = curve.fallen(0.5), curve.floor(0.05), curve.risen(0.5)
         given_back = "had given half back"
         if far is None:
             given_back, far = "had not given half back", float(curve.log_lrs[-1])
             if far - curve.fallen(0.95) < _SETTLED_DECADES:
                 return _still_falling(curve)
         reason = (
-            f"{_descent(curve)}, half of that by LR {10**near:.2g}, was lowest at "
-            f"{10 ** curve.log_lrs[curve.lowest]:.2g} and {given_back} by {10**far:.2g}."
+            f"{_descent(curve)}, half of that by LR {10**near:.2g}, was lowest around {10**floor:.2g} and "
+            f"{given_back} by {10**far:.2g}."
         )
-        log_lr = min((1 - _FAR_SHARE) * near + _FAR_SHARE * far, far - math.log10(self.margin))
+        log_lr = min((near + floor + far) / 3, far - math.log10(self.margin))
         if 0 < curve.initial - curve.drop < _NEAR_ZERO * curve.initial:
             log_lr = min(log_lr, curve.fallen(0.95) + _BEYOND_FALL)
         return 10**log_lr, reason

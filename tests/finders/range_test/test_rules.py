@@ -30,10 +30,6 @@ NAN, INF = math.nan, math.inf
 RULES = [Basin(), GiveBack(), MidDescent(), Steepest(), Valley(), MinimumOver()]
 
 
-# 0.6 of the way from 1e-4 to 1e-2.
-MIDDLE = 10**-2.8
-
-
 def loss_at(lr):
     """A loss of 2 that has fallen by half of 1.5 at 1e-4, and is back to half of that at 1e-2."""
     return 2 - 1.5 / (1 + (1e-4 / lr) ** 2) + 0.75 * (lr / 1e-2) ** 2
@@ -63,7 +59,7 @@ def decades(decision, lr):
 @pytest.mark.parametrize(
     ("rule", "lr"),
     [
-        (Basin(), MIDDLE),
+        (Basin(), 1e-3),  # the log-mean of 1e-4, 1e-3 and 1e-2
         (Basin(margin=30), 1e-2 / 30),
         (GiveBack(), 1e-2 / 5.6),
         (GiveBack(divisor=1), 1e-2),
@@ -129,7 +125,7 @@ def test_where_the_ramp_lies_does_not_matter(shift):
 
 
 def test_noise_that_throws_lightnings_finder_off_does_not_matter():
-    errors = [decades(Basin().suggest(curve(sd=0.05, seed=seed)), MIDDLE) for seed in range(30)]
+    errors = [decades(Basin().suggest(curve(sd=0.05, seed=seed)), 1e-3) for seed in range(30)]
 
     assert abs(np.median(errors)) < 0.05
     assert max(map(abs, errors)) < 0.3
@@ -151,7 +147,7 @@ def test_how_it_blew_up_does_not_matter(worst):
     lrs = [lr for lr in curve().lrs if lr < 0.01]
     blown_up = LossCurve([*lrs, 0.0101], [*map(loss_at, lrs), worst], diverged=True)
 
-    assert decades(Basin().suggest(blown_up), MIDDLE) == pytest.approx(0, abs=0.1)
+    assert decades(Basin().suggest(blown_up), 1e-3) == pytest.approx(0, abs=0.1)
 
 
 # Abstention
@@ -192,7 +188,7 @@ def test_a_loss_that_still_falls_at_the_end_wants_a_longer_ramp(rule):
 def test_a_loss_that_stays_low_is_read_up_to_the_end_of_the_ramp():
     decision = Basin().suggest(curve(high=5e-3))
 
-    assert decades(decision, 1e-4**0.4 * 5e-3**0.6) == pytest.approx(0, abs=0.1)
+    assert decades(decision, (1e-4 * 10**-2.9 * 5e-3) ** (1 / 3)) == pytest.approx(0, abs=0.1)
     assert "had not given half back by 0.005" in decision.reason
 
 
