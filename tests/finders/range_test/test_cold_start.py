@@ -39,16 +39,16 @@ def test_the_best_of_it_half_of_it_and_a_quarter_is_taken(losses, share, tried, 
     assert decision.reason.endswith(told)
 
 
-class Cliff(Toy):
-    """Has a flat bottom behind a slope, from which a first step that is long goes over a cliff."""
+class SteepStart(Toy):
+    """Begins on a steep slope, from which a long first step goes far beyond the bottom; a ramp comes down."""
 
     def __init__(self):
         super().__init__()
         self.place = torch.nn.Parameter(torch.zeros(()))
 
     def loss(self, batch):
-        beyond = torch.relu(self.place - 2)
-        return torch.exp(-3 * self.place) + 50 * beyond.square() + 0 * super().loss(batch)
+        beyond = torch.relu(self.place - 1)
+        return torch.exp(-10 * self.place) + 0.05 * beyond + 0.1 + 0 * super().loss(batch)
 
     def configure_optimizers(self):
         return torch.optim.SGD([self.place], lr=0.1)
@@ -58,9 +58,9 @@ class Cliff(Toy):
 def test_an_lr_that_is_too_high_for_the_first_steps_is_lowered(by_validation):
     warm, cold = (LRRangeTest(60, min_lr=1e-4, max_lr=100.0) for _ in range(2))
     kwargs = {"max_epochs": 3} | ({} if by_validation else {"limit_val_batches": 0})
-    fit(Cliff(), warm, LRDecay(warmup=8), **kwargs)
+    fit(SteepStart(), warm, LRDecay(warmup=8), **kwargs)
     trace = LRTrace()
-    fit(Cliff(), cold, trace, **kwargs)
+    fit(SteepStart(), cold, trace, **kwargs)
     assert cold.suggestion.lr in {warm.suggestion.lr / 2, warm.suggestion.lr / 4}
     assert "Without a warm-up" in cold.suggestion.reason
     assert "Without a warm-up" not in warm.suggestion.reason
@@ -69,6 +69,6 @@ def test_an_lr_that_is_too_high_for_the_first_steps_is_lowered(by_validation):
 
 def test_the_reading_of_another_rule_stays_what_it_is():
     warm, cold = (LRRangeTest(60, min_lr=1e-4, max_lr=100.0, rule=GiveBack(divisor=1)) for _ in range(2))
-    fit(Cliff(), warm, LRDecay(warmup=8))
-    fit(Cliff(), cold)
+    fit(SteepStart(), warm, LRDecay(warmup=8))
+    fit(SteepStart(), cold)
     assert cold.suggestion == warm.suggestion
