@@ -4,11 +4,25 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from lightning_lr.finders.search.refinement import Proposal
+from lightning_lr.finders.search.runner import TrialRunner
+from lightning_lr.finders.search.trials import Trial
 from lightning_lr.finders.suggestion import Suggestion
 
-__all__ = ["MOST_TRIALS", "fitted_to_cold_start"]
+__all__ = ["MOST_TRIALS", "fitted_to_cold_start", "try_from_cold"]
 
 MOST_TRIALS = 3
+
+
+def try_from_cold(found: Suggestion, runner: TrialRunner, length: int) -> tuple[Suggestion, int]:
+    """Return what trials of that many steps, at most three, leave of an LR, and all their steps."""
+    trials = list[Trial]()
+
+    def loss_after(lr: float) -> float:
+        trials.append(runner.run(Proposal(lr, length, "final", "Without a warm-up.")))
+        return trials[-1].loss
+
+    return fitted_to_cold_start(found, loss_after), sum(trial.steps for trial in trials)
 
 
 def fitted_to_cold_start(found: Suggestion, loss_after: Callable[[float], float]) -> Suggestion:

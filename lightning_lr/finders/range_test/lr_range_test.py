@@ -16,7 +16,7 @@ from lightning_lr.finders.doubts import NO_WARMUP, fit_warms_up
 from lightning_lr.finders.drift import fitted_to_run
 from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.progress import Bar, progress_bar
-from lightning_lr.finders.range_test.cold_start import MOST_TRIALS, fitted_to_cold_start
+from lightning_lr.finders.range_test.cold_start import MOST_TRIALS, try_from_cold
 from lightning_lr.finders.range_test.curve import LossCurve, is_noisy
 from lightning_lr.finders.range_test.evidence import evidence_of, summarize
 from lightning_lr.finders.range_test.figure import range_test_figure
@@ -24,9 +24,8 @@ from lightning_lr.finders.range_test.live import LiveRamp
 from lightning_lr.finders.range_test.ramp import Ramp, ramp
 from lightning_lr.finders.range_test.rules import Basin, Rule
 from lightning_lr.finders.report import Finding
-from lightning_lr.finders.search.refinement import Proposal, trial_factors
+from lightning_lr.finders.search.refinement import trial_factors
 from lightning_lr.finders.search.runner import TrialRunner
-from lightning_lr.finders.search.trials import Trial
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, combine
 from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import Charts
@@ -317,11 +316,12 @@ class LRRangeTest(Finder):
                     decision = self.rule.suggest(curves[0])
             decision = self._for_run(trainer, pl_module, decision)
             if isinstance(decision, Suggestion) and self.rule.fits_run and not warms_up:
-                decision, made = self._without_warmup(trainer, pl_module, dry, decision, bar)
+                decision, made = self._from_cold(trainer, pl_module, dry, decision, bar)
                 steps += made
         self.validation_curve = None if watched is None else watched.curve()
         finding = self._finding(curves[0] if curves else None, decision, old_lr=dry.reference_lr)
-        if isinstance(decision, Suggestion) and not self.rule.fits_run and not warms_up:
+        begins_cold = trainer.global_step == 0 and not warms_up
+        if isinstance(decision, Suggestion) and not self.rule.fits_run and begins_cold:
             finding = replace(finding, advice=NO_WARMUP)
         if steps > self.repeats * (self.num_steps + 1):
             finding = replace(finding, summary=f"{finding.summary} The test took {steps} steps.")
@@ -354,28 +354,21 @@ class LRRangeTest(Finder):
         have_begun = trainer.global_step > 0 and not self.live
         return fitted_to_run(decision, trainer.optimizers, left, have_begun=have_begun)
 
-    def _without_warmup(
+    def _from_cold(
         self, trainer: Trainer, pl_module: LightningModule, dry: DryRun, found: Suggestion, bar: Bar
     ) -> tuple[Suggestion, int]:
-        """Return the LR for a run that begins with it at once, and how many steps it took to know."""
         left = steps_left(trainer, manual=not pl_module.automatic_optimization)
         length = int(min(math.ceil(_COLD_SHARE * self.num_steps), left))
         bar.begin(f"{_PHASE}, without a warm-up", MOST_TRIALS * length)
-        judge = dry.validation_or_reason(_VALIDATION_BATCHES)
+        validation = dry.validation_or_reason(_VALIDATION_BATCHES)
         runner = TrialRunner(
             dry,
-            judge if isinstance(judge, DryValidation) else None,
+            validation if isinstance(validation, DryValidation) else None,
             factors=partial(trial_factors, warmup=0.0),
             advance=bar.advance,
             mean=partial(mean_over_ranks, trainer),
         )
-        trials = list[Trial]()
-
-        def loss_after(lr: float) -> float:
-            trials.append(runner.run(Proposal(lr, length, "final", "Without a warm-up.")))
-            return trials[-1].loss
-
-        return fitted_to_cold_start(found, loss_after), sum(trial.steps for trial in trials)
+        return try_from_cold(found, runner, length)
 
     def _finding(self, curve: LossCurve | None, decision: Decision, *, old_lr: float) -> Finding:
         self.curve = curve
