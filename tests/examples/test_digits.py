@@ -143,7 +143,7 @@ def test_the_command_line_overrides_the_config(directory):
 
     assert run.returncode == 0, run.stderr
     per_epoch, _ = expected_steps(yaml.safe_load((directory / "examples/digits.yaml").read_text()))
-    base = found_lr(run.stderr, r"LRRangeTest: LR 0\.05 -> SPAN\. ")
+    base = found_lr(run.stderr, r"LRRangeTest: LR 0\.05 -> SPAN\.")
     assert f"after step {per_epoch} of {per_epoch}, LR {base:.3g}. Logs: elsewhere/digits/" in run.stderr
     assert not (directory / "logs").exists()
 
@@ -195,7 +195,10 @@ def test_range_test_shows_the_curve_and_trains_nothing(directory, arguments):
     assert lines[-8] == "What every rule says:"
     rules = {name: (value, says) for name, value, says in (line.split(maxsplit=2) for line in lines[-7:-1])}
     assert list(rules) == ["Basin", "GiveBack", "MidDescent", "Steepest", "Valley", "MinimumOver"]
-    assert rules["Basin"] == (f"{lr:.3g}", reason)
+    # The run has no warm-up, so half of what the curve shows was tried, and may have been better.
+    read, why = rules["Basin"]
+    assert lr == pytest.approx(float(read) / (2 if "half of it does better" in reason else 1), rel=0.01)
+    assert reason.startswith(why)
     for value, says in rules.values():
         assert value == "none" or float(value) > 0
         assert says.endswith(".")
