@@ -66,7 +66,8 @@ class LRSearch(Finder):
         steps_per_trial: Optimizer steps of a trial, at least 1.
         final_steps: Optimizer steps of the last, longer trials, at least 1; fewer if the budget is small.
         budget: Optimizer steps of each search, at most: a count (int), or a share of the whole run (float).
-            None for as many as it takes, about 500 with the defaults.
+            None for as many as it takes, about 500 with the defaults. With fewer than 170 steps, LRRangeTest
+            finds better LRs.
         score: What judges a trial: `val`, the loss on validation batches; `train`, the mean training loss of
             its last steps; `auto`, the first if there is a validation.
         warmup: Share of each trial in which the LR ramps up before it decays linearly, in [0, 1); None for
