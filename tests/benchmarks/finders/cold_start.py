@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
+from functools import partial
 from statistics import fmean, median
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from benchmarks.finders.held_out import TASKS
 from benchmarks.finders.ramps import range_test
 from benchmarks.finders.searches import try_lr
+from benchmarks.finders.shapes import final_loss
 from benchmarks.finders.task import Task
 from benchmarks.finders.truth import TRUTH
 from tqdm import tqdm
@@ -26,9 +28,10 @@ from lightning_lr.finders.drift import fitted_to_run
 from lightning_lr.finders.range_test.cold_start import fitted_to_cold_start
 from lightning_lr.finders.search.refinement import trial_factors
 
-__all__ = ["final_loss", "found"]
+__all__ = ["found"]
 
 TRIAL_STEPS = 30
+COLD = partial(trial_factors, warmup=0.0)
 
 
 def found(task: Task, seed: int) -> tuple[Suggestion, Suggestion] | None:
@@ -42,29 +45,10 @@ def found(task: Task, seed: int) -> tuple[Suggestion, Suggestion] | None:
     shown = fitted_to_run(decision, [optimizer], task.total_steps)
 
     def loss_after(lr: float) -> float:
-        judged, _, outcome = try_lr(task, seed, lr, trial_factors(TRIAL_STEPS, warmup=0.0))
+        judged, _, outcome = try_lr(task, seed, lr, COLD(TRIAL_STEPS))
         return fmean(judged) if outcome == "finished" else math.inf
 
     return shown, fitted_to_cold_start(shown, loss_after)
-
-
-def final_loss(task: Task, lr: float, seed: int) -> float:
-    """Train without a warm-up and return the validation loss; infinite where it diverged."""
-    model = task.make_model(seed)
-    optimizer = task.make_optimizer(model.parameters(), lr)
-    torch.manual_seed(seed)
-    batches = task.batches(seed)
-    for factor in trial_factors(task.total_steps, warmup=0.0):
-        for group in optimizer.param_groups:
-            group["lr"] = lr * factor
-        loss = task.loss(model, next(batches))
-        if not math.isfinite(loss.item()):
-            return math.inf
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    value = task.validation_loss(model)
-    return value if math.isfinite(value) else math.inf
 
 
 def main(names: Sequence[str], seeds: int) -> None:
@@ -79,7 +63,7 @@ def main(names: Sequence[str], seeds: int) -> None:
             if both is None:
                 continue
             for row, suggestion in zip(ratios.values(), both, strict=True):
-                row.append(min(final_loss(task, suggestion.lr, seed) / best, 1000.0))
+                row.append(min(final_loss(task, suggestion.lr, seed, COLD) / best, 1000.0))
     for name, row in ratios.items():
         logs = np.log(row)
         print(
