@@ -32,6 +32,7 @@ from lightning_lr.fit.neighbors import Charts
 from lightning_lr.fit.ranks import mean_over_ranks
 from lightning_lr.fit.run_length import steps_left
 from lightning_lr.fit.saved_state import Read, flag, optional
+from lightning_lr.peaks import highest_left
 from lightning_lr.schedules.own_lrs import own_lr
 
 if TYPE_CHECKING:
@@ -343,7 +344,8 @@ class LRRangeTest(Finder):
         live.end()
         curve = live.ramp.curve()
         decision = self._for_run(trainer, pl_module, self.rule.suggest(curve))
-        finding = self._finding(curve, decision, old_lr=live.reference_lr)
+        # A plan of steps has gone on meanwhile.
+        finding = self._finding(curve, decision, old_lr=highest_left(trainer))
         self._conclude(trainer, pl_module, finding)
 
     def _for_run(self, trainer: Trainer, pl_module: LightningModule, decision: Decision) -> Decision:

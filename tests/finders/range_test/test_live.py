@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_lr import LRDecay, LRLogger, LRRangeTest
 from lightning_lr.finders import MinimumOver, Suggestion
-from lightning_lr.policies import Constant
+from lightning_lr.policies import Constant, Linear
 
 BOUNDS = {"min_lr": 1e-4, "max_lr": 10.0, "num_steps": 30, "rule": MinimumOver(), "live": True}
 
@@ -107,6 +107,18 @@ def test_a_decay_beside_it_goes_on_from_the_lr_found(order):
     lrs = trace.first_group()[made + 1 :]
     wanted = [test.suggestion.lr * min(1, step / 50) for step in range(made + 1, 60)]
     assert lrs == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_plan_that_has_gone_on_meanwhile_has_the_lr_found_as_the_highest_of_its_rest(order):
+    test, trace = LRRangeTest(**BOUNDS), LRTrace()
+    decay = LRDecay(Linear(), interval="step")
+    trainer(*[test, decay][::order], trace, max_epochs=1, max_steps=60).fit(Learner(batches=60))
+    after = trace.first_group()[len(test.curve.lrs) + 1 :]
+    # The batch on which the ramp ends is the first of the rest.
+    assert len(after) > 20
+    assert max(after) == after[0] == pytest.approx(test.suggestion.lr)
+    assert after[-1] == pytest.approx(after[0] / len(after))
 
 
 def test_the_logger_shows_the_ramp(tmp_path):
