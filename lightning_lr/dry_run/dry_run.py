@@ -31,7 +31,7 @@ from lightning_lr.fit.lightnings import (
     Trainer,
     misconfigurations,
 )
-from lightning_lr.fit.ranks import mean_unless_terminated
+from lightning_lr.fit.ranks import mean_over_ranks, mean_unless_terminated
 from lightning_lr.fit.step_hook import dry_run_of, happened
 from lightning_lr.peaks import lrs_left
 from lightning_lr.rates import set_lrs
@@ -251,6 +251,10 @@ class DryRun:
         stacked = torch.stack([each.float().to(strategy.root_device) for each in descents])
         means: Tensor = strategy.reduce(stacked, reduce_op="mean")
         return list(zip(losses, means.tolist(), strict=True))
+
+    def mean_over_ranks(self, value: float) -> float:
+        """Return the mean of a number over the ranks; all of them call it."""
+        return mean_over_ranks(self._trainer, value) or 0.0
 
     def _leave(self) -> None:
         try:

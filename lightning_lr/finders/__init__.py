@@ -16,8 +16,8 @@ from lightning_lr.finders.range_test.rules import (
     read_all,
 )
 from lightning_lr.finders.search.lr_search import LRSearch
-from lightning_lr.finders.search.trials import Trial, Trials
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, combine, decision_from_dict
+from lightning_lr.finders.trials.trials import Trial, Trials
 
 __all__ = [
     "Abstention",

@@ -16,7 +16,6 @@ from lightning_lr.finders.doubts import NO_WARMUP, fit_warms_up
 from lightning_lr.finders.drift import fitted_to_run
 from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.progress import Bar, progress_bar
-from lightning_lr.finders.range_test.cold_start import MOST_TRIALS, try_from_cold
 from lightning_lr.finders.range_test.curve import LossCurve, is_noisy
 from lightning_lr.finders.range_test.evidence import evidence_of, summarize
 from lightning_lr.finders.range_test.figure import range_test_figure
@@ -24,12 +23,12 @@ from lightning_lr.finders.range_test.live import LiveRamp
 from lightning_lr.finders.range_test.ramp import Ramp, ramp
 from lightning_lr.finders.range_test.rules import Basin, Rule
 from lightning_lr.finders.report import Finding
-from lightning_lr.finders.search.refinement import trial_factors
-from lightning_lr.finders.search.runner import TrialRunner
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, combine
+from lightning_lr.finders.trials.cold_start import MOST_TRIALS, try_from_cold
+from lightning_lr.finders.trials.proposal import trial_factors
+from lightning_lr.finders.trials.runner import TrialRunner
 from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import Charts
-from lightning_lr.fit.ranks import mean_over_ranks
 from lightning_lr.fit.run_length import steps_left
 from lightning_lr.fit.saved_state import Read, flag, optional
 from lightning_lr.peaks import highest_left
@@ -368,7 +367,6 @@ class LRRangeTest(Finder):
             validation if isinstance(validation, DryValidation) else None,
             factors=partial(trial_factors, warmup=0.0),
             advance=bar.advance,
-            mean=partial(mean_over_ranks, trainer),
         )
         return try_from_cold(found, runner, length)
 

@@ -5,8 +5,8 @@ import time
 
 from lightning_lr.finders.report import Evidence
 from lightning_lr.finders.search.figure import search_figure
-from lightning_lr.finders.search.trials import Trials
 from lightning_lr.finders.suggestion import Decision, Suggestion
+from lightning_lr.finders.trials.trials import Trials
 from lightning_lr.output.points import Point
 
 __all__ = ["evidence_of", "summarize"]

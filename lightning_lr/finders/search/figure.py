@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lightning_lr.finders.search.trials import Stage, Trial, Trials
 from lightning_lr.finders.suggestion import Decision, Suggestion
+from lightning_lr.finders.trials.trials import Stage, Trial, Trials
 from lightning_lr.output.style import COLORS, GONE, dress, entitle, mark_chosen, new_figure
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def search_figure(trials: Trials, decision: Decision | None = None) -> "Figure":
         decision: What was decided, drawn in red; None to show the trials alone.
 
     Example:
-        >>> from lightning_lr.finders.search.trials import Trial
+        >>> from lightning_lr.finders.trials.trials import Trial
         >>> trials = Trials(2.3, "validation loss", (Trial(0.1, 1.9, 25, 25, "coarse"),))
         >>> search_figure(trials).axes[0].get_xscale()
         'log'

@@ -19,14 +19,14 @@ from lightning_lr.finders.report import Finding
 from lightning_lr.finders.search.evidence import evidence_of, summarize
 from lightning_lr.finders.search.figure import search_figure
 from lightning_lr.finders.search.optimum import read_optimum
-from lightning_lr.finders.search.refinement import Refinement, trial_factors
-from lightning_lr.finders.search.runner import START_STEPS, TrialRunner
+from lightning_lr.finders.search.refinement import Refinement
 from lightning_lr.finders.search.shape import shape_of_run
-from lightning_lr.finders.search.trials import Trials
 from lightning_lr.finders.suggestion import Abstention, Decision
+from lightning_lr.finders.trials.proposal import trial_factors
+from lightning_lr.finders.trials.runner import START_STEPS, TrialRunner
+from lightning_lr.finders.trials.trials import Trials
 from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import Charts
-from lightning_lr.fit.ranks import mean_over_ranks
 from lightning_lr.fit.run_length import run_length, steps_left
 from lightning_lr.fit.saved_state import Read, optional
 from lightning_lr.policies import check_span
@@ -211,8 +211,7 @@ class LRSearch(Finder):
                 decision: Decision = Abstention("LRSearch", found)
             else:
                 refinement, validation, judged_by = found
-                mean = partial(mean_over_ranks, trainer)
-                runner = TrialRunner(dry, validation, factors=factors, advance=bar.advance, mean=mean)
+                runner = TrialRunner(dry, validation, factors=factors, advance=bar.advance)
                 trials = Trials(runner.start_loss(refinement.exploring_steps), judged_by)
                 while (proposal := refinement.propose(trials)) is not None:
                     trials = trials.with_trial(runner.run(proposal))

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_lr.finders.drift import Drift, doublings_between
-from lightning_lr.finders.search.trials import Trial, Trials
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion
+from lightning_lr.finders.trials.trials import Trial, Trials
 
 __all__ = ["read_optimum"]
 

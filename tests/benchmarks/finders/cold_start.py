@@ -25,8 +25,8 @@ from tqdm import tqdm
 
 from lightning_lr.finders import Basin, Suggestion
 from lightning_lr.finders.drift import fitted_to_run
-from lightning_lr.finders.range_test.cold_start import fitted_to_cold_start
-from lightning_lr.finders.search.refinement import trial_factors
+from lightning_lr.finders.trials.cold_start import fitted_to_cold_start
+from lightning_lr.finders.trials.proposal import trial_factors
 
 __all__ = ["found"]
 

@@ -13,10 +13,11 @@ from torch import nn
 
 from lightning_lr.finders.drift import drift_of
 from lightning_lr.finders.search.optimum import read_optimum
-from lightning_lr.finders.search.refinement import Refinement, is_lost, trial_factors
-from lightning_lr.finders.search.runner import difference_error
-from lightning_lr.finders.search.trials import Outcome, Trial, Trials
+from lightning_lr.finders.search.refinement import Refinement
 from lightning_lr.finders.suggestion import Decision
+from lightning_lr.finders.trials.proposal import is_lost, trial_factors
+from lightning_lr.finders.trials.runner import difference_error
+from lightning_lr.finders.trials.trials import Outcome, Trial, Trials
 
 __all__ = ["Shape", "search", "try_lr"]
 

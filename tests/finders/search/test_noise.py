@@ -1,7 +1,6 @@
 """Searches where most or all of what the trials differ by is noise."""
 
 import math
-import random
 
 import pytest
 import torch
@@ -15,8 +14,7 @@ from lightning_lr import LRSearch
 from lightning_lr.finders import Abstention, Suggestion
 from lightning_lr.finders.search.optimum import read_optimum
 from lightning_lr.finders.search.refinement import Refinement
-from lightning_lr.finders.search.runner import difference_error
-from lightning_lr.finders.search.trials import Trial, Trials
+from lightning_lr.finders.trials.trials import Trial, Trials
 
 
 class Classifier(LightningModule):
@@ -120,17 +118,3 @@ def test_a_gain_within_the_noise_gives_no_lr():
     found = read_optimum(Trials(3.0, "validation loss", trials), horizon=64)
     assert isinstance(found, Abstention)
     assert "below the 3 of the start by more than noise" in found.reason
-
-
-def test_the_error_of_a_difference_is_that_of_its_batches():
-    generator = random.Random(0)
-    before = [generator.uniform(1, 10) for _ in range(400)]
-    after = [loss + generator.gauss(0.5, 0.2) for loss in before]
-    differences = [-loss for loss in after], [-loss for loss in before]
-    assert difference_error(*differences, is_paired=True) == pytest.approx(0.2 / 20, rel=0.15)
-    assert difference_error(*differences, is_paired=False) == pytest.approx(2.6 * math.sqrt(2) / 20, rel=0.15)
-    assert difference_error([1.0], [2.0], is_paired=True) == 0.0
-    assert difference_error([math.nan, 1.0], [2.0, 1.0], is_paired=True) == 0.0
-    # Whatever the scale of each batch, a fall to a tenth is one.
-    tenth = [loss / 10 for loss in before]
-    assert difference_error(tenth, before, is_paired=True) == pytest.approx(0.0, abs=1e-9)

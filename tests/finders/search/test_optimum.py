@@ -6,8 +6,8 @@ from torch import nn, optim
 
 from lightning_lr.finders.drift import Drift, drift_of
 from lightning_lr.finders.search.optimum import read_optimum
-from lightning_lr.finders.search.trials import Trial, Trials
 from lightning_lr.finders.suggestion import Abstention, Suggestion
+from lightning_lr.finders.trials.trials import Trial, Trials
 
 
 def trials_of(losses, *, start=3.0, short=None):

@@ -7,8 +7,8 @@ from statistics import stdev
 from lightning_lr.dry_run.dry_run import DryRun
 from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.finders.progress import Advance
-from lightning_lr.finders.search.refinement import Proposal, is_lost
-from lightning_lr.finders.search.trials import Outcome, Trial
+from lightning_lr.finders.trials.proposal import Proposal, is_lost
+from lightning_lr.finders.trials.trials import Outcome, Trial
 
 __all__ = ["START_STEPS", "TrialRunner", "difference_error"]
 
@@ -28,7 +28,6 @@ class TrialRunner:
         validation: What judges them; None for their training losses.
         factors: Returns the factor of the peak LR at each step of a trial of that length.
         advance: Called after each step.
-        mean: Averages a number over the ranks.
     """
 
     def __init__(
@@ -38,13 +37,11 @@ class TrialRunner:
         *,
         factors: Callable[[int], Sequence[float]],
         advance: Advance,
-        mean: Callable[[float], float | None],
     ) -> None:
         self._dry = dry
         self._validation = validation
         self._factors = factors
         self._advance = advance
-        self._mean = mean
         # By length: only losses of the same step of the same schedule are comparable.
         self._best: dict[int, tuple[float, Sequence[float]]] = {}
         self._control, self._control_length = list[float](), 0
@@ -100,7 +97,7 @@ class TrialRunner:
         """Return the standard error of a trial's difference from the control, the same on all ranks."""
         judged = list(self._judged(losses))
         is_paired = self._validation is not None or len(losses) == self._control_length
-        return self._mean(difference_error(judged, self._control, is_paired=is_paired)) or 0.0
+        return self._dry.mean_over_ranks(difference_error(judged, self._control, is_paired=is_paired))
 
 
 def difference_error(ours: Sequence[float], theirs: Sequence[float], *, is_paired: bool) -> float:

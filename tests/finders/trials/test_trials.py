@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lightning_lr.finders.search.trials import Trial, Trials
+from lightning_lr.finders.trials.trials import Trial, Trials
 
 MADE = Trials(
     2.3,

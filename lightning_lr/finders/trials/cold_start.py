@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from lightning_lr.finders.search.refinement import Proposal
-from lightning_lr.finders.search.runner import TrialRunner
-from lightning_lr.finders.search.trials import Trial
 from lightning_lr.finders.suggestion import Suggestion
+from lightning_lr.finders.trials.proposal import Proposal
+from lightning_lr.finders.trials.runner import TrialRunner
+from lightning_lr.finders.trials.trials import Trial
 
 __all__ = ["MOST_TRIALS", "fitted_to_cold_start", "try_from_cold"]
 

@@ -8,7 +8,7 @@ from helpers.toy import LRTrace, Toy, fit
 
 from lightning_lr import LRDecay, LRRangeTest
 from lightning_lr.finders import GiveBack, Suggestion
-from lightning_lr.finders.range_test.cold_start import fitted_to_cold_start
+from lightning_lr.finders.trials.cold_start import fitted_to_cold_start
 
 FOUND = Suggestion(lr=0.4, low=0.1, high=0.8, rule="Basin", reason="It fell.")
 

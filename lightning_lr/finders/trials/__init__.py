@@ -1,0 +1,1 @@
+"""Short trainings that are taken back, what they are and how they are made."""
