@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from typing_extensions import override
@@ -17,6 +16,7 @@ from lightning_lr.finders.drift import fitted_to_run
 from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.progress import Bar, progress_bar
 from lightning_lr.finders.range_test.curve import LossCurve, is_noisy
+from lightning_lr.finders.range_test.dry_ramp import Validated, ramp_up
 from lightning_lr.finders.range_test.evidence import evidence_of, summarize
 from lightning_lr.finders.range_test.figure import range_test_figure
 from lightning_lr.finders.range_test.live import LiveRamp
@@ -25,8 +25,6 @@ from lightning_lr.finders.range_test.rules import Basin, Rule
 from lightning_lr.finders.report import Finding
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, combine
 from lightning_lr.finders.trials.cold_start import MOST_TRIALS, try_from_cold
-from lightning_lr.finders.trials.proposal import trial_factors
-from lightning_lr.finders.trials.runner import TrialRunner
 from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import Charts
 from lightning_lr.fit.run_length import steps_left
@@ -292,34 +290,23 @@ class LRRangeTest(Finder):
             progress_bar(trainer, _PHASE, self.num_steps + 1) as bar,
             DryRun(trainer, pl_module, ahead=self._ahead) as dry,
         ):
-            curves, steps = list[LossCurve](), 0
             bounds = find_bounds(dry, self.min_lr, self.max_lr)
-            watched = None
             if isinstance(bounds, str):
                 decision: Decision = Abstention(type(self.rule).__name__, bounds)
+                curve, watched, steps = None, None, 0
             else:
-                skips = [repeat * self.num_steps for repeat in range(self.repeats)]
-                watched = self._watched(dry)
-                for skip in skips:
-                    watch = None if skip else watched
-                    if skip:
-                        bar.begin(f"{_PHASE}, repeated", self.num_steps + 1)
-                    curves.append(_ramp_up(dry, self._ramp(bounds), skip=skip, bar=bar, watch=watch))
-                steps = sum(len(curve.losses) + 1 for curve in curves)
-                decision = combine([self.rule.suggest(curve) for curve in curves])
-                if isinstance(decision, Abstention) and is_noisy(curves[0]):
-                    longer = self._ramp(bounds, _LONGER * self.num_steps)
-                    watched = self._watched(dry)
-                    bar.begin(f"{_PHASE}, longer for the noise", longer.num_steps)
-                    curves = [_ramp_up(dry, longer, skip=0, bar=bar, watch=watched)]
-                    steps += len(curves[0].losses) + 1
-                    decision = self.rule.suggest(curves[0])
+                decision, curve, watched, steps = self._read_ramps(dry, bounds, bar)
             decision = self._for_run(trainer, pl_module, decision)
             if isinstance(decision, Suggestion) and self.rule.fits_run and not warms_up:
-                decision, made = self._from_cold(trainer, pl_module, dry, decision, bar)
+                left = steps_left(trainer, manual=not pl_module.automatic_optimization)
+                length = int(min(math.ceil(_COLD_SHARE * self.num_steps), left))
+                bar.begin(f"{_PHASE}, without a warm-up", MOST_TRIALS * length)
+                decision, made = try_from_cold(
+                    decision, dry, length, validation_batches=_VALIDATION_BATCHES, advance=bar.advance
+                )
                 steps += made
         self.validation_curve = None if watched is None else watched.curve()
-        finding = self._finding(curves[0] if curves else None, decision, old_lr=dry.reference_lr)
+        finding = self._finding(curve, decision, old_lr=dry.reference_lr)
         begins_cold = trainer.global_step == 0 and not warms_up
         if isinstance(decision, Suggestion) and not self.rule.fits_run and begins_cold:
             finding = replace(finding, advice=NO_WARMUP)
@@ -338,6 +325,28 @@ class LRRangeTest(Finder):
             raise RuntimeError("LRRangeTest has nothing to plot before `Trainer.fit` has run the test.")
         return range_test_figure(self.curve, self.suggestion, self.validation_curve)
 
+    def _read_ramps(
+        self, dry: DryRun, bounds: tuple[float, float], bar: Bar
+    ) -> tuple[Decision, LossCurve, Validated | None, int]:
+        """Return what is read off the ramps, the curve to show, what looked along it, and all steps."""
+        watched = self._watched(dry)
+        curves = list[LossCurve]()
+        for repeat in range(self.repeats):
+            if repeat:
+                bar.begin(f"{_PHASE}, repeated", self.num_steps + 1)
+            watch = None if repeat else watched
+            skip = repeat * self.num_steps
+            curves.append(ramp_up(dry, self._ramp(bounds), bar=bar, phase=_PHASE, skip=skip, watch=watch))
+        steps = sum(len(curve.losses) + 1 for curve in curves)
+        decision = combine([self.rule.suggest(curve) for curve in curves])
+        if not (isinstance(decision, Abstention) and is_noisy(curves[0])):
+            return decision, curves[0], watched, steps
+        longer = self._ramp(bounds, _LONGER * self.num_steps)
+        watched = self._watched(dry)
+        bar.begin(f"{_PHASE}, longer for the noise", longer.num_steps)
+        curve = ramp_up(dry, longer, bar=bar, phase=_PHASE, watch=watched)
+        return self.rule.suggest(curve), curve, watched, steps + len(curve.losses) + 1
+
     def _end_live(self, trainer: Trainer, pl_module: LightningModule, live: LiveRamp) -> None:
         self._live_ramp = None
         live.end()
@@ -355,21 +364,6 @@ class LRRangeTest(Finder):
         have_begun = trainer.global_step > 0 and not self.live
         return fitted_to_run(decision, trainer.optimizers, left, have_begun=have_begun)
 
-    def _from_cold(
-        self, trainer: Trainer, pl_module: LightningModule, dry: DryRun, found: Suggestion, bar: Bar
-    ) -> tuple[Suggestion, int]:
-        left = steps_left(trainer, manual=not pl_module.automatic_optimization)
-        length = int(min(math.ceil(_COLD_SHARE * self.num_steps), left))
-        bar.begin(f"{_PHASE}, without a warm-up", MOST_TRIALS * length)
-        validation = dry.validation_or_reason(_VALIDATION_BATCHES)
-        runner = TrialRunner(
-            dry,
-            validation if isinstance(validation, DryValidation) else None,
-            factors=partial(trial_factors, warmup=0.0),
-            advance=bar.advance,
-        )
-        return try_from_cold(found, runner, length)
-
     def _finding(self, curve: LossCurve | None, decision: Decision, *, old_lr: float) -> Finding:
         self.curve = curve
         evidence = None if curve is None else evidence_of(curve, decision, self.validation_curve)
@@ -380,49 +374,13 @@ class LRRangeTest(Finder):
         extend = self.max_lr is None and self.mode == "exponential"
         return Ramp(lrs, extend=extend, stops=self.early_stop)
 
-    def _watched(self, dry: DryRun) -> "_Validated | None":
+    def _watched(self, dry: DryRun) -> Validated | None:
         if self.validate_every is None:
             return None
         validation = dry.validation_or_reason(_VALIDATION_BATCHES)
         if isinstance(validation, DryValidation):
-            return _Validated(validation, self.validate_every)
+            return Validated(validation, self.validate_every)
         raise MisconfigurationException(
             f"`LRRangeTest(validate_every={self.validate_every})` has nothing to measure. {validation} Or"
             " leave `validate_every` out."
         ) from validation
-
-
-class _Validated:
-    """Measures the validation loss along a ramp, until the training loss is no longer finite."""
-
-    def __init__(self, validation: DryValidation, every: int) -> None:
-        self._validation = validation
-        self._every = every
-        self._made = 0
-        self._points: list[tuple[float, float]] = []
-
-    def after_step(self, lr: float, loss: float) -> None:
-        """Look at the weights after a step with this LR, whose loss is from before it."""
-        self._made += 1
-        if self._made % self._every == 0 and math.isfinite(loss):
-            self._points.append((lr, self._validation.loss()))
-
-    def curve(self) -> LossCurve:
-        """Return the losses so far."""
-        # The last step of a ramp repeats its LR.
-        points = dict(self._points)
-        return LossCurve(tuple(points), tuple(points.values()))
-
-
-def _ramp_up(dry: DryRun, ramp: Ramp, *, skip: int, bar: Bar, watch: _Validated | None) -> LossCurve:
-    told = ramp.num_steps
-    for made, (lr, loss) in enumerate(dry.steps(iter(ramp.next_lr, None), skip=skip)):
-        if ramp.num_steps > told:
-            # The step for the last loss comes later then.
-            bar.begin(f"{_PHASE}, further up", ramp.num_steps - made)
-            told = ramp.num_steps
-        bar.advance()
-        ramp.add_loss(loss)
-        if watch is not None:
-            watch.after_step(lr, loss)
-    return ramp.curve()

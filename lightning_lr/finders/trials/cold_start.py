@@ -3,9 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
+from lightning_lr.dry_run.dry_run import DryRun
+from lightning_lr.dry_run.validation import DryValidation
+from lightning_lr.finders.progress import Advance
 from lightning_lr.finders.suggestion import Suggestion
-from lightning_lr.finders.trials.proposal import Proposal
+from lightning_lr.finders.trials.proposal import Proposal, trial_factors
 from lightning_lr.finders.trials.runner import TrialRunner
 from lightning_lr.finders.trials.trials import Trial
 
@@ -14,8 +18,20 @@ __all__ = ["MOST_TRIALS", "fitted_to_cold_start", "try_from_cold"]
 MOST_TRIALS = 3
 
 
-def try_from_cold(found: Suggestion, runner: TrialRunner, length: int) -> tuple[Suggestion, int]:
-    """Return what trials of that many steps, at most three, leave of an LR, and all their steps."""
+def try_from_cold(
+    found: Suggestion, dry: DryRun, length: int, *, validation_batches: int, advance: Advance
+) -> tuple[Suggestion, int]:
+    """Return what trials of that many steps, at most three, leave of an LR, and all their steps.
+
+    Validation judges them, or the training loss where there is none.
+    """
+    validation = dry.validation_or_reason(validation_batches)
+    runner = TrialRunner(
+        dry,
+        validation if isinstance(validation, DryValidation) else None,
+        factors=partial(trial_factors, warmup=0.0),
+        advance=advance,
+    )
     trials = list[Trial]()
 
     def loss_after(lr: float) -> float:
