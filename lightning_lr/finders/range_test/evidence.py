@@ -22,24 +22,24 @@ def summarize(decision: Decision) -> str:
     return f"no LR by {decision.rule}. {decision.reason}"
 
 
-def evidence_of(curve: LossCurve, decision: Decision, validation: LossCurve | None = None) -> Evidence:
-    """Return what a decision rests on; x is the step of the test."""
+def evidence_of(
+    curve: LossCurve, decision: Decision, validation: LossCurve | None = None, *, tag: str = "range_test"
+) -> Evidence:
+    """Return what a decision rests on, under a tag of the loggers; x is the step of the test."""
     now = time.time()
     points = [
-        Point(index, now, {"range_test/lr": lr, "range_test/loss": loss})
+        Point(index, now, {f"{tag}/lr": lr, f"{tag}/loss": loss})
         for index, (lr, loss) in enumerate(zip(curve.lrs, curve.losses, strict=True))
     ]
     if validation is not None:
         losses = dict(zip(validation.lrs, validation.losses, strict=True))
         points = [
-            replace(point, values={**point.values, "range_test/val_loss": losses[lr]})
-            if lr in losses
-            else point
+            replace(point, values={**point.values, f"{tag}/val_loss": losses[lr]}) if lr in losses else point
             for point, lr in zip(points, curve.lrs, strict=True)
         ]
 
     figure = partial(range_test_figure, curve, decision, validation)
-    return Evidence("range_test", points, figure, lambda: _table(curve))
+    return Evidence(tag, points, figure, lambda: _table(curve))
 
 
 def _table(curve: LossCurve) -> str:

@@ -2,20 +2,24 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from typing_extensions import override
 
 from lightning_lr.checks import check_choice, check_count, check_number
 from lightning_lr.dry_run.dry_run import DryRun
-from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.finders.bounds import PROBED_STEPS, check_bounds, find_bounds
-from lightning_lr.finders.drift import drift_of
+from lightning_lr.finders.doubts import fit_warms_up
+from lightning_lr.finders.drift import drift_of, fitted_to_run
 from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.progress import progress_bar
+from lightning_lr.finders.range_test.curve import LossCurve
+from lightning_lr.finders.range_test.evidence import evidence_of as evidence_of_ramp
+from lightning_lr.finders.range_test.figure import range_test_figure
 from lightning_lr.finders.report import Finding
+from lightning_lr.finders.search.by_ramp import LEAST_FOR_RAMP, LEAST_FOR_TRIALS, find_by_ramp
+from lightning_lr.finders.search.by_trials import Judge, judge_of, make_trials
 from lightning_lr.finders.search.evidence import evidence_of, summarize
 from lightning_lr.finders.search.figure import search_figure
 from lightning_lr.finders.search.optimum import read_optimum
@@ -23,7 +27,7 @@ from lightning_lr.finders.search.refinement import Refinement
 from lightning_lr.finders.search.shape import shape_of_run
 from lightning_lr.finders.suggestion import Abstention, Decision
 from lightning_lr.finders.trials.proposal import trial_factors
-from lightning_lr.finders.trials.runner import START_STEPS, TrialRunner
+from lightning_lr.finders.trials.runner import START_STEPS
 from lightning_lr.finders.trials.trials import Trials
 from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import Charts
@@ -38,7 +42,7 @@ __all__ = ["LRSearch"]
 
 # What the progress bar expects without a budget.
 _USUAL_STEPS = 500
-_USUAL_WARMUP = 0.1
+_USUAL_TRIAL, _USUAL_WARMUP = 15, 0.1
 
 
 class LRSearch(Finder):
@@ -63,11 +67,11 @@ class LRSearch(Finder):
     Args:
         low: Lowest LR to try, in (0, inf); None for the model's own scale.
         high: Highest LR to try, above `low`; None for the model's own scale.
-        steps_per_trial: Optimizer steps of a trial, at least 1.
+        steps_per_trial: Optimizer steps of a trial, at least 1; None for 15, and for a ramp where the budget
+            is small.
         final_steps: Optimizer steps of the last, longer trials, at least 1; fewer if the budget is small.
         budget: Optimizer steps of each search, at most: a count (int), or a share of the whole run (float).
-            None for as many as it takes, about 500 with the defaults. With fewer than 170 steps, LRRangeTest
-            finds better LRs.
+            None for as many as it takes, about 500 with the defaults. At least 50.
         score: What judges a trial: `val`, the loss on validation batches; `train`, the mean training loss of
             its last steps; `auto`, the first if there is a validation.
         warmup: Share of each trial in which the LR ramps up before it decays linearly, in [0, 1); None for
@@ -86,7 +90,9 @@ class LRSearch(Finder):
         suggestion: What the last search decided, a `Suggestion` or an `Abstention`; None before the first.
         lrs: The LR of each parameter group after the last search, by its name in LRLogger; with
             `apply=False`, what it would be.
-        trials: The trials of the last search, with `to_csv` and `to_json`; None before the first.
+        trials: The trials of the last search, with `to_csv` and `to_json`; None before the first, and where
+            a ramp was made instead.
+        curve: The losses of that ramp, with `to_csv` and `to_json`; otherwise None.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -100,6 +106,10 @@ class LRSearch(Finder):
     the LR is corrected from the length of the trials to that of the rest of the run, for the optimizer at
     hand.
 
+    **A small budget.** Trials of fewer than 170 steps in all say less than a ramp, so that is what is made of
+    them, as by LRRangeTest but within the budget; where the run has no warm-up, the LR is tried without one.
+    With `high`, `steps_per_trial` or `score="val"`, trials are made all the same.
+
     **No trace, groups and schedulers** are as for `LRRangeTest`. A resumed fit is not searched again.
 
     **Too little to see.** If no trial brings the loss below that of the start by more than noise, the LR
@@ -111,8 +121,9 @@ class LRSearch(Finder):
     | logged | meaning | when |
     |---|---|---|
     | text `search` | the LR chosen and why, and every trial | after a search |
-    | figure `search` | loss over LR of the trials by stage, and in red the LR chosen | after a search |
-    | `search/lr`, `search/loss`, `search/steps` | the trials, from the step of the fit on | after a search |
+    | figure `search` | loss over LR, of the trials or the ramp, and in red the LR chosen | after a search |
+    | `search/lr`, `search/loss` | the trials, or the ramp, from the step of the fit on | after a search |
+    | `search/steps` | the steps of each trial | after a search |
 
     Source:
         Common random numbers and early stopping of lost trials as in racing algorithms, Maron & Moore (1997).
@@ -120,6 +131,7 @@ class LRSearch(Finder):
 
     name = "LRSearch"
     kind = "search"
+    _newer: ClassVar[dict[str, Any]] = {"lrs": {}, "peak": None, "curve": None}
     hparams_column = "lr_search"
     for_several = "One makes as many searches as you wish: `LRSearch(milestones=[0, 10])`."
 
@@ -128,7 +140,7 @@ class LRSearch(Finder):
         low: float | None = None,
         high: float | None = None,
         *,
-        steps_per_trial: int = 15,
+        steps_per_trial: int | None = None,
         final_steps: int = 150,
         budget: int | float | None = None,
         score: Literal["auto", "val", "train"] = "auto",
@@ -141,7 +153,8 @@ class LRSearch(Finder):
     ) -> None:
         super().__init__(milestones=milestones, apply=apply, attr=attr, stop_after=stop_after)
         check_bounds("LRSearch", low=low, high=high)
-        check_count("LRSearch(steps_per_trial=...)", steps_per_trial, minimum=1)
+        if steps_per_trial is not None:
+            check_count("LRSearch(steps_per_trial=...)", steps_per_trial, minimum=1)
         check_count("LRSearch(final_steps=...)", final_steps, minimum=1)
         if budget is not None:
             check_span("LRSearch(budget=...)", budget, positive=True)
@@ -158,33 +171,46 @@ class LRSearch(Finder):
         self.warmup = warmup
         self.validation_batches = validation_batches
         self.trials: Trials | None = None
+        self.curve: LossCurve | None = None
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"trials": self.trials.to_dict() if self.trials else None}
+        return super().state_dict() | {
+            "trials": self.trials.to_dict() if self.trials else None,
+            "curve": self.curve.to_dict() if self.curve else None,
+        }
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         self.trials = self._entries()["trials"](state_dict["trials"])
+        self.curve = self._entries()["curve"](state_dict.get("curve"))
 
     @override
     def _entries(self) -> dict[str, Read]:
-        return super()._entries() | {"trials": optional(Trials.from_dict)}
+        return super()._entries() | {
+            "trials": optional(Trials.from_dict),
+            "curve": optional(LossCurve.from_dict),
+        }
 
     def charts(self) -> Charts:
         """Return the charts of TensorBoard's Custom Scalars."""
         return {
             "Search": {
-                "Loss of each trial": ["search/loss$"],
-                "LR of each trial": ["search/lr$"],
+                "Loss of each trial, or step of a ramp": ["search/loss$"],
+                "LR of each trial, or step of a ramp": ["search/lr$"],
             }
         }
 
     @override
     def check_fit(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().check_fit(trainer, pl_module)
-        self._steps_of_budget(run_length(trainer, manual=not pl_module.automatic_optimization).steps)
+        budget = self._steps_of_budget(trainer, pl_module)
+        if budget is not None and budget < LEAST_FOR_RAMP and self._makes_ramp(budget):
+            raise MisconfigurationException(
+                f"{self._told_budget(budget)} is too small: a ramp takes at least {LEAST_FOR_RAMP} steps, and"
+                f" trials {LEAST_FOR_TRIALS}. Use `budget={LEAST_FOR_RAMP}` or more."
+            )
 
     @property
     @override
@@ -193,31 +219,43 @@ class LRSearch(Finder):
 
     @override
     def find(self, trainer: Trainer, pl_module: LightningModule) -> Finding:
-        manual, is_later = not pl_module.automatic_optimization, trainer.global_step > 0
-        left = steps_left(trainer, manual=manual)
-        budget = self._steps_of_budget(run_length(trainer, manual=manual).steps)
+        budget = self._steps_of_budget(trainer, pl_module)
+        left = steps_left(trainer, manual=not pl_module.automatic_optimization)
+        have_begun = trainer.global_step > 0
         shape = shape_of_run(trainer, pl_module) if self.warmup is None else []
-        drift = drift_of(trainer.optimizers, have_begun=is_later)
-        warmup = _USUAL_WARMUP if self.warmup is None else self.warmup
-        factors = partial(trial_factors, warmup=warmup, shape=shape)
-        trials: Trials | None = None
+        warms_up = fit_warms_up(trainer, pl_module)
+        trials, curve, evidence = None, None, None
         with (
             progress_bar(trainer, "LR search", budget) as bar,
             DryRun(trainer, pl_module, ahead=self._ahead) as dry,
         ):
             bounds = find_bounds(dry, self.low, self.high)
-            found = self._prepared(dry, bounds, budget, left, is_later=is_later)
-            if isinstance(found, str):
-                decision: Decision = Abstention("LRSearch", found)
+            if isinstance(bounds, str):
+                decision: Decision = Abstention(self.name, bounds)
+            elif budget is not None and self._makes_ramp(budget):
+                decision, curve = find_by_ramp(
+                    dry,
+                    bounds,
+                    budget - self._probed,
+                    bar=bar,
+                    fitted=partial(
+                        fitted_to_run, optimizers=trainer.optimizers, length=left, have_begun=have_begun
+                    ),
+                    warms_up=warms_up,
+                    left=left,
+                    validation_batches=self.validation_batches,
+                )
+                evidence = evidence_of_ramp(curve, decision, tag="search")
+            elif isinstance(plan := self._plan(dry, bounds, budget, left, have_begun=have_begun), str):
+                decision = Abstention(self.name, plan)
             else:
-                refinement, validation, judged_by = found
-                runner = TrialRunner(dry, validation, factors=factors, advance=bar.advance)
-                trials = Trials(runner.start_loss(refinement.exploring_steps), judged_by)
-                while (proposal := refinement.propose(trials)) is not None:
-                    trials = trials.with_trial(runner.run(proposal))
+                warmup = _USUAL_WARMUP if self.warmup is None else self.warmup
+                factors = partial(trial_factors, warmup=warmup, shape=shape)
+                trials = make_trials(dry, *plan, factors=factors, advance=bar.advance)
+                drift = drift_of(trainer.optimizers, have_begun=have_begun)
                 decision = read_optimum(trials, horizon=left, drift=drift)
-        self.trials = trials
-        evidence = None if trials is None else evidence_of(trials, decision)
+                evidence = evidence_of(trials, decision)
+        self.trials, self.curve = trials, curve
         summary = summarize(trials, decision)
         if shape and trials is not None:
             summary += " The trials kept their LR, as the run does."
@@ -230,13 +268,20 @@ class LRSearch(Finder):
         Raises:
             RuntimeError: There has been no search.
         """
-        if self.trials is None or self.suggestion is None:
-            raise RuntimeError("LRSearch has nothing to plot before `Trainer.fit` has run the search.")
-        return search_figure(self.trials, self.suggestion)
+        if self.suggestion is not None and self.curve is not None:
+            return range_test_figure(self.curve, self.suggestion)
+        if self.suggestion is not None and self.trials is not None:
+            return search_figure(self.trials, self.suggestion)
+        raise RuntimeError("LRSearch has nothing to plot before `Trainer.fit` has run the search.")
 
-    def _steps_of_budget(self, length: float) -> int | None:
+    @property
+    def _probed(self) -> int:
+        return PROBED_STEPS * (self.low is None or self.high is None)
+
+    def _steps_of_budget(self, trainer: Trainer, pl_module: LightningModule) -> int | None:
         if not isinstance(self.budget, float):
             return self.budget
+        length = run_length(trainer, manual=not pl_module.automatic_optimization).steps
         if math.isinf(length):
             raise MisconfigurationException(
                 f"`LRSearch(budget={self.budget})` is a share of the run, and this one has no end. Give the"
@@ -244,67 +289,40 @@ class LRSearch(Finder):
             )
         return int(self.budget * length)
 
-    def _judge(self, dry: DryRun) -> tuple[DryValidation | None, str]:
-        """Return what judges the trials, and its name."""
-        if self.score == "train":
-            return None, "training loss"
-        validation = dry.validation_or_reason(self.validation_batches)
-        if isinstance(validation, DryValidation):
-            return validation, "validation loss"
-        if self.score == "auto":
-            return None, f"training loss ({validation})"
-        raise MisconfigurationException(
-            f"`LRSearch(score='val')` has nothing to judge by. {validation} Or judge by the training loss"
-            " with `score='train'`."
-        ) from validation
+    def _told_budget(self, budget: int) -> str:
+        of_run = f" ({budget} steps of the run)" if isinstance(self.budget, float) else ""
+        return f"`LRSearch(budget={self.budget!r})`{of_run}"
 
-    def _prepared(
-        self,
-        dry: DryRun,
-        bounds: tuple[float, float] | str,
-        budget: int | None,
-        left: float,
-        *,
-        is_later: bool,
-    ) -> tuple[Refinement, DryValidation | None, str] | str:
-        """Return how to search, what judges the trials and its name, or why there is nothing to search."""
-        if isinstance(bounds, str):
-            return bounds
-        validation, judged_by = self._judge(dry)
-        try:
-            refinement = self._refinement(bounds, budget, left, by_training=validation is None)
-        except MisconfigurationException as error:
-            if not is_later:
-                raise
-            # It ends no run that has trained for long.
-            return str(error)
-        return refinement, validation, judged_by
+    def _makes_ramp(self, budget: int) -> bool:
+        """Tell whether a ramp makes more of a budget, and nothing that trials alone obey is asked for."""
+        asked = self.high is not None or self.steps_per_trial is not None or self.score == "val"
+        return budget < LEAST_FOR_TRIALS and not asked
 
-    def _refinement(
-        self, bounds: tuple[float, float], budget: int | None, length: float, *, by_training: bool
-    ) -> Refinement:
+    def _plan(
+        self, dry: DryRun, bounds: tuple[float, float], budget: int | None, length: float, *, have_begun: bool
+    ) -> tuple[Refinement, Judge] | str:
+        """Return how to search by trials and what judges them, or why the budget does not suffice."""
+        judge = judge_of(dry, self.score, self.validation_batches)
         refinement = Refinement(
             *bounds,
             # A trial longer than the run would stand for another run.
-            steps_per_trial=int(min(self.steps_per_trial, length)),
+            steps_per_trial=int(min(self.steps_per_trial or _USUAL_TRIAL, length)),
             final_steps=int(min(self.final_steps, length)),
             can_extend=(self.low is None, self.high is None),
         )
         if budget is None:
-            return refinement
-        probed = PROBED_STEPS * (self.low is None or self.high is None)
-        least = refinement.least_budget + probed + (refinement.shortest if by_training else START_STEPS)
-        if budget < least:
-            trials = len(refinement.coarse_lrs)
-            of_run = f" ({budget} steps of the run)" if isinstance(self.budget, float) else ""
-            raise MisconfigurationException(
-                f"`LRSearch(budget={self.budget!r})`{of_run} is too small: {trials} coarse trials from LR"
-                f" {bounds[0]:.2g} to {bounds[1]:.2g}, and what follows them, take at least {least} steps."
-                f" Use `budget={least}`, or give it a narrower range by `low` and `high`, or use LRRangeTest,"
-                " which takes 100 steps."
-            )
-        if not by_training:
-            return replace(refinement, budget=budget - probed - START_STEPS)
-        # The control is as long as a coarse trial.
-        control = refinement.steps_within(budget - probed)
-        return replace(refinement, steps_per_trial=control, budget=budget - probed - control)
+            return refinement, judge
+        control = None if judge.validation is None else START_STEPS
+        least = refinement.least_budget + (control or refinement.shortest) + self._probed
+        if budget >= least:
+            return refinement.within(budget - self._probed, control), judge
+        too_small = (
+            f"{self._told_budget(budget)} is too small: {len(refinement.coarse_lrs)} coarse trials from LR"
+            f" {bounds[0]:.2g} to {bounds[1]:.2g}, and what follows them, take at least {least} steps. Use"
+            f" `budget={least}`, or give it a narrower range by `low` and `high`, or use LRRangeTest, which"
+            " takes 100 steps."
+        )
+        if not have_begun:
+            raise MisconfigurationException(too_small)
+        # It ends no run that has trained for long.
+        return too_small

@@ -9,8 +9,10 @@ The same trials always lead to the same proposal, so ranks agree and a search ca
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
+
+from typing_extensions import Self
 
 from lightning_lr.checks import AtLeast, In, check_count, check_fields, check_number
 from lightning_lr.finders.trials.proposal import Proposal
@@ -100,9 +102,17 @@ class Refinement:
             return self.steps_per_trial
         return min(self.steps_per_trial, max(self.budget // (_LEAST_ROUNDS * len(self.coarse_lrs)), 1))
 
-    def steps_within(self, budget: int) -> int:
-        """Return the length of a coarse trial if one more, a control, is to be made within a budget."""
-        return min(self.steps_per_trial, max(budget // (_LEAST_ROUNDS * len(self.coarse_lrs) + 1), 1))
+    def within(self, budget: int, control: int | None) -> Self:
+        """Return how to search within a budget, of which a control takes a part.
+
+        Args:
+            budget: Steps of all trials and of the control, at most.
+            control: Steps of the control; None if it is as long as a coarse trial.
+        """
+        if control is not None:
+            return replace(self, budget=budget - control)
+        steps = min(self.steps_per_trial, max(budget // (_LEAST_ROUNDS * len(self.coarse_lrs) + 1), 1))
+        return replace(self, steps_per_trial=steps, budget=budget - steps)
 
     def propose(self, trials: Trials) -> Proposal | None:
         """Return the next trial, or None if the search has ended."""

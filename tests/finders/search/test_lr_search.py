@@ -59,16 +59,16 @@ def test_what_it_finds_trains_better_than_what_it_is_given():
 
 def test_every_step_is_counted_and_kept_within_the_budget():
     for budget in (75, 150, 300):
-        search = LRSearch(budget=budget)
+        search = LRSearch(budget=budget, steps_per_trial=15)
         fit(Validated(batches=100), search, max_epochs=1)
         made = LEDGER["steps"] - 100
         assert made == search.trials.steps + 4 + 1 <= budget
 
 
 def test_a_budget_may_be_a_share_of_the_run():
-    search = LRSearch(budget=0.25)
+    search = LRSearch(budget=0.5)
     fit(Validated(batches=400), search, max_epochs=1)
-    assert 50 <= search.trials.steps <= 100
+    assert 100 <= search.trials.steps <= 200
     with pytest.raises(MisconfigurationException, match="share of the run, and this one has no end"):
         fit(Validated(), LRSearch(budget=0.25), max_epochs=-1, max_steps=-1)
 
@@ -347,13 +347,13 @@ def test_bad_arguments_are_errors_that_name_them(arguments, error, message):
 @pytest.mark.parametrize("budget", [20, 49, 1, 0.5])
 def test_a_budget_that_is_too_small_is_an_error_that_names_one_that_will_do(budget):
     with pytest.raises(MisconfigurationException, match="is too small: 3 coarse trials") as refused:
-        fit(Validated(), LRSearch(budget=budget))
+        fit(Validated(), LRSearch(budget=budget, score="val"))
     named = int(re.search(r"Use `budget=(\d+)`", str(refused.value))[1])
-    search = LRSearch(budget=named)
+    search = LRSearch(budget=named, score="val")
     fit(Validated(), search)
     assert sum(trial.steps for trial in search.trials) <= named
     with pytest.raises(MisconfigurationException, match=f"`budget={named}`"):
-        fit(Validated(), LRSearch(budget=named - 1))
+        fit(Validated(), LRSearch(budget=named - 1, score="val"))
 
 
 @pytest.mark.parametrize(
