@@ -33,7 +33,7 @@ from lightning_lr.policies import Cosine
 # Of every reader of a resumed run: that it hides points, which is what it should do.
 logging.getLogger("tensorboard").setLevel(logging.ERROR)
 
-FINDERS = {"range test": lambda: LRRangeTest(20), "search": lambda: LRSearch(budget=60)}
+FINDERS = {"range test": lambda: LRRangeTest(20), "search": lambda: LRSearch(steps_per_trial=6, budget=60)}
 # For each place its files and folders, below the folder of the package that they are in.
 PLACES = {
     "startup test": ["lightning_lr/dry_run"],

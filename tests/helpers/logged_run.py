@@ -102,7 +102,9 @@ def main():
     warnings.simplefilter("ignore")
     every = {"every_n_train_steps": arguments.save_every} if arguments.save_every else {"monitor": "val_acc"}
     logged = trainer(
-        LRSearch(budget=80) if arguments.search else LRRangeTest(40, milestones=arguments.milestones),
+        LRSearch(steps_per_trial=6, budget=80)
+        if arguments.search
+        else LRRangeTest(40, milestones=arguments.milestones),
         LRDecay(Cosine(end=0.01), interval="step", warmup=5),
         PlateauDetector("val_acc", mode="max"),
         LRLogger(),

@@ -38,7 +38,7 @@ def range_test():
 
 def search():
     return [
-        LRSearch(budget=60, score="train"),
+        LRSearch(steps_per_trial=6, budget=60, score="train"),
         LRDecay(WarmupStableDecay(cooldown=24), interval="step", warmup=0.05),
         PlateauDetector(detector=Patience(1), on_plateau=[StartCooldown(), Escape(1.5, patience=9)]),
         LRLogger(),

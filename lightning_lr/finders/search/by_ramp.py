@@ -11,7 +11,7 @@ from lightning_lr.finders.range_test.rules import Basin
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion
 from lightning_lr.finders.trials.cold_start import MOST_TRIALS, try_from_cold
 
-__all__ = ["LEAST_FOR_RAMP", "LEAST_FOR_TRIALS", "find_by_ramp"]
+__all__ = ["LEAST_FOR_RAMP", "LEAST_FOR_TRIALS", "find_by_ramp", "steps_of_ramp"]
 
 # Below that, trials are so few and so short that a ramp tells more: see `tests/benchmarks/README.md`.
 LEAST_FOR_TRIALS = 170
@@ -46,9 +46,9 @@ def find_by_ramp(
         left: Steps of the run; such a trial is no longer.
         validation_batches: By how many batches that is judged.
     """
-    for_ramp = budget if warms_up else budget - MOST_TRIALS * int(_COLD_SHARE * budget)
-    lrs = ramp(*bounds, int(_WITHIN_RANGE * for_ramp))
-    curve = ramp_up(dry, Ramp(lrs, extend=True), bar=bar, phase="LR search, by a ramp", most=for_ramp)
+    num_steps, most = steps_of_ramp(budget, warms_up=warms_up)
+    lrs = Ramp(ramp(*bounds, num_steps), extend=True)
+    curve = ramp_up(dry, lrs, bar=bar, phase="LR search, by a ramp", most=most)
     decision = Basin().suggest(curve)
     if isinstance(decision, Abstention):
         # Without its advice, which names arguments of another callback.
@@ -62,3 +62,14 @@ def find_by_ramp(
             decision, dry, length, validation_batches=validation_batches, advance=bar.advance
         )
     return decision, curve
+
+
+def steps_of_ramp(budget: int, *, warms_up: bool) -> tuple[int, int]:
+    """Return the steps of a ramp over the model's own range, and how many it may take beyond it in all.
+
+    Example:
+        >>> steps_of_ramp(100, warms_up=True), steps_of_ramp(100, warms_up=False)
+        ((80, 100), (51, 64))
+    """
+    most = budget if warms_up else budget - MOST_TRIALS * int(_COLD_SHARE * budget)
+    return int(_WITHIN_RANGE * most), most

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 
 import torch
 from benchmarks.finders.task import Batch, Task
@@ -54,7 +55,9 @@ def bounds(task: Task, seed: int) -> tuple[float, float]:
     return model_bounds(sum(losses) / 4, sum(descents) / 4)
 
 
-def range_test(task: Task, seed: int, *, num_steps: int = 100, repeat: int = 0) -> LossCurve:
+def range_test(
+    task: Task, seed: int, *, num_steps: int = 100, repeat: int = 0, most: int | None = None
+) -> LossCurve:
     """Ramp the LR over the model's own range, and a decade at a time beyond it while the loss falls.
 
     Args:
@@ -62,6 +65,7 @@ def range_test(task: Task, seed: int, *, num_steps: int = 100, repeat: int = 0) 
         seed: Of model and batches.
         num_steps: Steps over the first 4.5 decades.
         repeat: Another number gives other batches for the same model.
+        most: Steps at most, with those beyond; None for as many as it takes.
     """
     low, high = bounds(task, seed)
     lrs = list(ramp(low, high, num_steps))
@@ -74,7 +78,7 @@ def range_test(task: Task, seed: int, *, num_steps: int = 100, repeat: int = 0) 
     losses: list[float] = []
     diverged = False
     # A batch's loss is measured before its own update, hence after that of the LR before.
-    for count, batch in enumerate(task.batches(seed + 1000 * repeat)):
+    for count, batch in enumerate(islice(task.batches(seed + 1000 * repeat), most)):
         loss = _backward(task, model, optimizer, batch)
         if count:
             losses.append(loss)

@@ -7,19 +7,22 @@ from statistics import fmean
 from typing import TypeAlias
 
 import torch
-from benchmarks.finders.ramps import bounds
+from benchmarks.finders.ramps import bounds, range_test
 from benchmarks.finders.task import Task
 from torch import nn
 
-from lightning_lr.finders.drift import drift_of
+from lightning_lr.finders.bounds import PROBED_STEPS
+from lightning_lr.finders.drift import drift_of, fitted_to_run
+from lightning_lr.finders.range_test.rules import Basin
+from lightning_lr.finders.search.by_ramp import LEAST_FOR_RAMP, LEAST_FOR_TRIALS, steps_of_ramp
 from lightning_lr.finders.search.optimum import read_optimum
 from lightning_lr.finders.search.refinement import Refinement
-from lightning_lr.finders.suggestion import Decision
+from lightning_lr.finders.suggestion import Abstention, Decision
 from lightning_lr.finders.trials.proposal import is_lost, trial_factors
 from lightning_lr.finders.trials.runner import difference_error
 from lightning_lr.finders.trials.trials import Outcome, Trial, Trials
 
-__all__ = ["Shape", "search", "try_lr"]
+__all__ = ["Shape", "search", "search_within", "try_lr"]
 
 SCORED_BATCHES = 16
 Shape: TypeAlias = Callable[[int], Sequence[float]]
@@ -55,6 +58,21 @@ def search(
             best[proposal.length] = loss, losses
     drift = drift_of([task.make_optimizer(task.make_model(seed).parameters(), 1.0)])
     return trials, read_optimum(trials, horizon=task.total_steps, drift=drift)
+
+
+def search_within(task: Task, seed: int, budget: int) -> Decision:
+    """Return what LRSearch shows with so many steps: by trials or, if they are few, by a ramp."""
+    if budget >= LEAST_FOR_TRIALS:
+        return search(task, seed, budget=budget)[1]
+    if budget < LEAST_FOR_RAMP:
+        return Abstention("LRSearch", "The budget is too small.")
+    num_steps, most = steps_of_ramp(budget - PROBED_STEPS, warms_up=True)
+    decision = Basin().suggest(range_test(task, seed, num_steps=num_steps, most=most))
+    if isinstance(decision, Abstention):
+        return decision
+    return fitted_to_run(
+        decision, [task.make_optimizer(task.make_model(seed).parameters(), 1.0)], task.total_steps
+    )
 
 
 def try_lr(

@@ -18,7 +18,7 @@ import torch
 from benchmarks.finders import peers
 from benchmarks.finders.held_out import HELD_OUT, TASKS
 from benchmarks.finders.ramps import fixed_ramp, range_test
-from benchmarks.finders.searches import search
+from benchmarks.finders.searches import search_within
 from benchmarks.finders.task import Task
 from benchmarks.finders.tasks import TUNING
 from benchmarks.finders.truth import SEEDS, TRUTH
@@ -29,7 +29,7 @@ from lightning_lr.finders import Suggestion, read_all
 __all__ = ["Judgement", "judge", "suggestions", "table"]
 
 DIVERGED = 1000.0
-SEARCH_BUDGETS = (300, 600)
+SEARCH_BUDGETS = (100, 300, 600)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def suggestions(task: Task, seed: int) -> dict[str, float | None]:
     for name, decision in read_all(range_test(task, seed)).items():
         found[name] = decision.lr if isinstance(decision, Suggestion) else None
     for budget in SEARCH_BUDGETS:
-        _, decision = search(task, seed, budget=budget)
+        decision = search_within(task, seed, budget)
         found[f"LRSearch({budget})"] = decision.lr if isinstance(decision, Suggestion) else None
     return found
 

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from benchmarks.finders.ramps import range_test
-from benchmarks.finders.searches import search
+from benchmarks.finders.searches import search_within
 from benchmarks.finders.suggestions import Judgement, judge
 from benchmarks.finders.task import Task
 from benchmarks.long.tasks import KEPT, LONG
@@ -25,7 +25,7 @@ from lightning_lr.finders.drift import fitted_to_run
 
 __all__ = ["answers", "table"]
 
-BUDGETS = (600, 300, 0.05)
+BUDGETS = (600, 300, 100, 0.05, 0.02)
 Answer: TypeAlias = tuple[Judgement, bool]
 
 
@@ -33,13 +33,8 @@ def answers(task: Task, seed: int) -> Iterator[tuple[str, Suggestion | None]]:
     """Yield what each finder suggests for a task."""
     for budget in BUDGETS:
         steps = int(budget * task.total_steps) if isinstance(budget, float) else budget
-        name = f"LRSearch({budget})"
-        try:
-            _, decision = search(task, seed, budget=steps)
-        except ValueError:  # the budget is too small
-            yield name, None
-            continue
-        yield name, decision if isinstance(decision, Suggestion) else None
+        decision = search_within(task, seed, steps)
+        yield f"LRSearch({budget})", decision if isinstance(decision, Suggestion) else None
     decision = Basin().suggest(range_test(task, seed))
     if not isinstance(decision, Suggestion):
         decision = Basin().suggest(range_test(task, seed, num_steps=300))

@@ -123,7 +123,9 @@ def configured():
 
 FINDERS = {
     "LRRangeTest": lambda attr, **kwargs: LRRangeTest(attr=attr, **kwargs),
-    "LRSearch": lambda attr, **kwargs: LRSearch(attr=attr, budget=60, score="train", **kwargs),
+    "LRSearch": lambda attr, **kwargs: LRSearch(
+        attr=attr, steps_per_trial=6, budget=60, score="train", **kwargs
+    ),
 }
 
 
