@@ -25,15 +25,15 @@ from lightning_lr.fit.resume import read_state
 from lightning_lr.fit.saved_state import Read, count, each_of, number, optional, text, weight
 from lightning_lr.fit.step_hook import StepHook
 from lightning_lr.logger.charts import ShownCharts
-from lightning_lr.logger.epoch_loss import EpochLoss
-from lightning_lr.logger.group_rates import GroupRates
+from lightning_lr.logger.figures.lr_history import LRHistory
+from lightning_lr.logger.figures.overview import RunOverview
 from lightning_lr.logger.hparams import announce_columns, base_lr_of, write_row
-from lightning_lr.logger.lr_history import LRHistory
-from lightning_lr.logger.lr_metrics import LRMetrics
-from lightning_lr.logger.overview import RunOverview
-from lightning_lr.logger.own_curves import OwnCurves
+from lightning_lr.logger.losses.epoch_loss import EpochLoss
+from lightning_lr.logger.losses.own_curves import OwnCurves
 from lightning_lr.logger.resumption import continue_curves, tell_resumption
-from lightning_lr.logger.step_buffer import StepBuffer, point_of
+from lightning_lr.logger.steps.buffer import StepBuffer, point_of
+from lightning_lr.logger.steps.group_rates import GroupRates
+from lightning_lr.logger.steps.lr_metrics import LRMetrics
 from lightning_lr.output.decisions import save_decisions, story_of
 from lightning_lr.output.drawing import prepare
 from lightning_lr.output.ending import Best, say_end

@@ -38,7 +38,7 @@ FINDERS = {"range test": lambda: LRRangeTest(20), "search": lambda: LRSearch(ste
 PLACES = {
     "startup test": ["lightning_lr/dry_run"],
     "flush": [
-        f"lightning_lr/{name}.py" for name in ("output/points", "output/event_file", "logger/step_buffer")
+        f"lightning_lr/{name}.py" for name in ("output/points", "output/event_file", "logger/steps/buffer")
     ],
     "decision": ["lightning_lr/output/decisions.py"],
     "figure": [

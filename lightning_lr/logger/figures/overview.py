@@ -10,8 +10,8 @@ from lightning_lr.finders.suggestion import Suggestion
 from lightning_lr.fit.lightnings import Trainer
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.fit.saved_state import Read, count, each_of, number, positive, read_entries, text
-from lightning_lr.logger.step_buffer import StepRecord
-from lightning_lr.logger.thinned import ThinnedCurve, ThinnedRun
+from lightning_lr.logger.figures.thinned import ThinnedCurve, ThinnedRun
+from lightning_lr.logger.steps.buffer import StepRecord
 from lightning_lr.output.decisions import story_of
 from lightning_lr.output.drawing import draw, draws
 from lightning_lr.output.overview import Mark, Overview, Tested, overview_figure

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torchmetrics import MeanMetric
 
-from lightning_lr.logger.step_buffer import StepRecord
+from lightning_lr.logger.steps.buffer import StepRecord
 from lightning_lr.output.points import Point
 
 __all__ = ["EpochLoss"]

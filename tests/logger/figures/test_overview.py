@@ -10,10 +10,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_lr import LRDecay, LRLogger, LRRangeTest, PlateauDetector
-from lightning_lr.logger import overview, thinned
-from lightning_lr.logger.overview import RunOverview
-from lightning_lr.logger.step_buffer import StepRecord
-from lightning_lr.logger.thinned import ThinnedRun
+from lightning_lr.logger.figures import overview, thinned
+from lightning_lr.logger.figures.overview import RunOverview
+from lightning_lr.logger.figures.thinned import ThinnedRun
+from lightning_lr.logger.steps.buffer import StepRecord
 from lightning_lr.policies import Cosine
 
 pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")

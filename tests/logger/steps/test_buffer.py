@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightning_lr.logger.step_buffer import StepBuffer
+from lightning_lr.logger.steps.buffer import StepBuffer
 
 
 def filled(*batches):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lightning_lr.logger import thinned
-from lightning_lr.logger.thinned import ThinnedCurve
+from lightning_lr.logger.figures import thinned
+from lightning_lr.logger.figures.thinned import ThinnedCurve
 
 
 @pytest.mark.parametrize("length", [0, 1, 9, 10, 11, 20, 21, 1000, 12345])

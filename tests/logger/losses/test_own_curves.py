@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 
 from lightning_lr import LRLogger
-from lightning_lr.logger.own_curves import OwnCurves
+from lightning_lr.logger.losses.own_curves import OwnCurves
 
 pytestmark = [
     pytest.mark.usefixtures("quick_figures"),

@@ -8,8 +8,8 @@ from lightning_lr.decay.lr_decay import LRDecay
 from lightning_lr.fit.lightnings import Trainer
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.fit.saved_state import Read, count, each_of, number, positive, read_entries, text
-from lightning_lr.logger.step_buffer import StepRecord
-from lightning_lr.logger.thinned import ThinnedCurve
+from lightning_lr.logger.figures.thinned import ThinnedCurve
+from lightning_lr.logger.steps.buffer import StepRecord
 from lightning_lr.output.drawing import draw, draws
 from lightning_lr.preview.of_fit import planned_run
 from lightning_lr.preview.planned import Preview
