@@ -7,6 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from lightning_lr.checkpoints.keys import KeyedCallback
+from lightning_lr.checkpoints.resume import check_not_restarted, read_state
+from lightning_lr.checkpoints.saved_state import (
+    Read,
+    count,
+    length,
+    mapping,
+    number,
+    optional,
+    positive,
+    read_entries,
+    text,
+)
 from lightning_lr.decay.clock import StepClock
 from lightning_lr.decay.doubts import warms_up
 from lightning_lr.decay.moments import moments_from
@@ -26,7 +39,6 @@ from lightning_lr.decay.schedule import Schedule
 from lightning_lr.decay.settings import Settings
 from lightning_lr.decay.writer import LRWriter, check_names, names_of
 from lightning_lr.fit.horizon import Horizon
-from lightning_lr.fit.keys import KeyedCallback
 from lightning_lr.fit.lightnings import (
     LightningModule,
     MisconfigurationException,
@@ -35,19 +47,7 @@ from lightning_lr.fit.lightnings import (
 )
 from lightning_lr.fit.neighbors import Charts, check_no_rival
 from lightning_lr.fit.optimizers import groups_of
-from lightning_lr.fit.resume import check_not_restarted, read_state
 from lightning_lr.fit.run_length import REMEDY, check_epochs_end_together, run_length
-from lightning_lr.fit.saved_state import (
-    Read,
-    count,
-    length,
-    mapping,
-    number,
-    optional,
-    positive,
-    read_entries,
-    text,
-)
 from lightning_lr.policies import Linear, Policy
 from lightning_lr.rates import adopt_groups, are_lent
 from lightning_lr.shown import as_call, figure_html, with_result

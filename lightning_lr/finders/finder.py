@@ -9,24 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from lightning_lr.checks import check_flag
-from lightning_lr.finders.doubts import tell_doubts, tell_no_test, told_of_schedule, why_too_late
-from lightning_lr.finders.milestones import check_milestones, read_milestone, steps_of_shares
-from lightning_lr.finders.report import Finding, report, tell_traces
-from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, decision_from_dict
-from lightning_lr.finders.written_lrs import check_attr, lrs_by_name, train_with, write_down
-from lightning_lr.first_steps import FirstSteps
-from lightning_lr.fit.internals import keep_swa_lrs
-from lightning_lr.fit.keys import KeyedCallback
-from lightning_lr.fit.lightnings import (
-    LightningModule,
-    Trainer,
-    rank_zero_info,
-)
-from lightning_lr.fit.neighbors import check_fits, prepare_schedules
-from lightning_lr.fit.resume import check_not_restarted, read_state
-from lightning_lr.fit.run_length import steps_made
-from lightning_lr.fit.saved_state import (
+from lightning_lr.checkpoints.keys import KeyedCallback
+from lightning_lr.checkpoints.resume import check_not_restarted, read_state
+from lightning_lr.checkpoints.saved_state import (
     Read,
     count,
     each_of,
@@ -37,6 +22,21 @@ from lightning_lr.fit.saved_state import (
     read_entries,
     text,
 )
+from lightning_lr.checks import check_flag
+from lightning_lr.finders.doubts import tell_doubts, tell_no_test, told_of_schedule, why_too_late
+from lightning_lr.finders.milestones import check_milestones, read_milestone, steps_of_shares
+from lightning_lr.finders.report import Finding, report, tell_traces
+from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, decision_from_dict
+from lightning_lr.finders.written_lrs import check_attr, lrs_by_name, train_with, write_down
+from lightning_lr.first_steps import FirstSteps
+from lightning_lr.fit.internals import keep_swa_lrs
+from lightning_lr.fit.lightnings import (
+    LightningModule,
+    Trainer,
+    rank_zero_info,
+)
+from lightning_lr.fit.neighbors import check_fits, prepare_schedules
+from lightning_lr.fit.run_length import steps_made
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.output.points import Point, logged_step, shifted
 from lightning_lr.peaks import check_schedules_follow, highest_left, peak_lr

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable
 from numbers import Integral
 
+from lightning_lr.checkpoints.saved_state import count, number
 from lightning_lr.checks import as_tuple, check_count, check_number
 from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.run_length import REMEDY, run_length
-from lightning_lr.fit.saved_state import count, number
 from lightning_lr.policies import span
 
 __all__ = ["check_milestones", "read_milestone", "steps_of_shares"]

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from lightning_lr.checkpoints.keys import KeyedCallback
+from lightning_lr.checkpoints.resume import read_state
+from lightning_lr.checkpoints.saved_state import Read, count, each_of, number, optional, text, weight
 from lightning_lr.checks import check_flag
-from lightning_lr.fit.keys import KeyedCallback
 from lightning_lr.fit.lightnings import (
     LightningModule,
     MisconfigurationException,
@@ -21,8 +23,6 @@ from lightning_lr.fit.lightnings import (
 from lightning_lr.fit.losses import ValidationLoss, batch_size, missing_loss, training_loss
 from lightning_lr.fit.neighbors import Schedules, callbacks_of
 from lightning_lr.fit.ranks import epochs_are_in_step, rank_sum, validations_are_in_step
-from lightning_lr.fit.resume import read_state
-from lightning_lr.fit.saved_state import Read, count, each_of, number, optional, text, weight
 from lightning_lr.fit.step_hook import StepHook
 from lightning_lr.logger.charts import ShownCharts
 from lightning_lr.logger.figures.lr_history import LRHistory

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lightning_lr.checkpoints.saved_state import Read, count, number, read_entries, text
 from lightning_lr.fit.lightnings import Trainer
-from lightning_lr.fit.saved_state import Read, count, number, read_entries, text
 from lightning_lr.output.console import say
 from lightning_lr.output.decisions import run_folder
 

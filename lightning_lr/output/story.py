@@ -8,8 +8,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from lightning_lr.checkpoints.saved_state import Read, count, mapping, number, read_entries, text
 from lightning_lr.fit.lightnings import rank_zero_info, rank_zero_warn
-from lightning_lr.fit.saved_state import Read, count, mapping, number, read_entries, text
 
 __all__ = ["Story", "read_told"]
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_lr.checkpoints.saved_state import count, number, read_entries
 from lightning_lr.fit.lightnings import BaseCallback, LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.losses import ValidationLoss, training_loss
 from lightning_lr.fit.ranks import gather_from_ranks, mean_over_ranks, rank_sum, sum_over_ranks
 from lightning_lr.fit.run_length import check_epochs_end_together, run_length
-from lightning_lr.fit.saved_state import count, number, read_entries
 
 __all__ = [
     "RETURNED",

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, get_args
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from lightning_lr.checkpoints.keys import KeyedCallback
+from lightning_lr.checkpoints.resume import check_not_restarted, read_state
+from lightning_lr.checkpoints.saved_state import Read, count, each_of, one_of
 from lightning_lr.checks import check_choice, check_count
 from lightning_lr.first_steps import FirstSteps
 from lightning_lr.fit.internals import keep_swa_lrs, state_key
-from lightning_lr.fit.keys import KeyedCallback
 from lightning_lr.fit.lightnings import (
     LightningModule,
     MisconfigurationException,
@@ -19,8 +21,6 @@ from lightning_lr.fit.lightnings import (
     TrainerFn,
 )
 from lightning_lr.fit.neighbors import Charts, Concludes, WatchesLRs, callbacks_of, write_schedules
-from lightning_lr.fit.resume import check_not_restarted, read_state
-from lightning_lr.fit.saved_state import Read, count, each_of, one_of
 from lightning_lr.output.ending import say_end
 from lightning_lr.output.points import batch_step, next_step
 from lightning_lr.peaks import check_schedules_follow

@@ -5,10 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from lightning_lr.checks import out_of_hydra
-from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
-from lightning_lr.fit.neighbors import averages_of, lowering_schedule
-from lightning_lr.fit.saved_state import (
+from lightning_lr.checkpoints.saved_state import (
     Read,
     count,
     flag,
@@ -18,6 +15,9 @@ from lightning_lr.fit.saved_state import (
     read_entries,
     text,
 )
+from lightning_lr.checks import out_of_hydra
+from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
+from lightning_lr.fit.neighbors import averages_of, lowering_schedule
 from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.plateau.actions.base import Action, ActionSpec, Best, Effect, ReportOnly, Situation
 from lightning_lr.plateau.actions.reduce import ReduceLR

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from typing_extensions import override
 
-from lightning_lr.fit.saved_state import Read, count, each_of, number, one_of, read_entries, text
+from lightning_lr.checkpoints.saved_state import Read, count, each_of, number, one_of, read_entries, text
 from lightning_lr.plateau.detectors.base import Verdict, VerdictState
 
 __all__ = ["Record", "read_record"]

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_lr.checkpoints.saved_state import Read, each_of, mapping, optional, read_entries, text
 from lightning_lr.fit.optimizers import with_inner
-from lightning_lr.fit.saved_state import Read, each_of, mapping, optional, read_entries, text
 
 __all__ = ["Weights", "copy_weights", "put_back", "read_weights", "weights_of_checkpoint"]
 

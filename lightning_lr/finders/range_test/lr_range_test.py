@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from typing_extensions import override
 
+from lightning_lr.checkpoints.saved_state import Read, flag, optional
 from lightning_lr.checks import check_choice, check_count, check_flag
 from lightning_lr.dry_run.dry_run import DryRun
 from lightning_lr.dry_run.validation import DryValidation
@@ -28,7 +29,6 @@ from lightning_lr.finders.trials.cold_start import MOST_TRIALS, try_from_cold
 from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import Charts
 from lightning_lr.fit.run_length import steps_left
-from lightning_lr.fit.saved_state import Read, flag, optional
 from lightning_lr.peaks import highest_left
 from lightning_lr.schedules.own_lrs import own_lr
 

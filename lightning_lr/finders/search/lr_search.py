@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from typing_extensions import override
 
+from lightning_lr.checkpoints.saved_state import Read, optional
 from lightning_lr.checks import check_choice, check_count, check_number
 from lightning_lr.dry_run.dry_run import DryRun
 from lightning_lr.finders.bounds import PROBED_STEPS, check_bounds, find_bounds
@@ -32,7 +33,6 @@ from lightning_lr.finders.trials.trials import Trials
 from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import Charts
 from lightning_lr.fit.run_length import run_length, steps_left
-from lightning_lr.fit.saved_state import Read, optional
 from lightning_lr.policies import check_span
 
 if TYPE_CHECKING:

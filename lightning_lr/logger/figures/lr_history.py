@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lightning_lr.checkpoints.saved_state import Read, count, each_of, number, positive, read_entries, text
 from lightning_lr.decay.lr_decay import LRDecay
 from lightning_lr.fit.lightnings import Trainer
 from lightning_lr.fit.neighbors import callbacks_of
-from lightning_lr.fit.saved_state import Read, count, each_of, number, positive, read_entries, text
 from lightning_lr.logger.figures.thinned import ThinnedCurve
 from lightning_lr.logger.steps.buffer import StepRecord
 from lightning_lr.output.drawing import draw, draws

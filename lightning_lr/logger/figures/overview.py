@@ -5,11 +5,11 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lightning_lr.checkpoints.saved_state import Read, count, each_of, number, positive, read_entries, text
 from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.suggestion import Suggestion
 from lightning_lr.fit.lightnings import Trainer
 from lightning_lr.fit.neighbors import callbacks_of
-from lightning_lr.fit.saved_state import Read, count, each_of, number, positive, read_entries, text
 from lightning_lr.logger.figures.thinned import ThinnedCurve, ThinnedRun
 from lightning_lr.logger.steps.buffer import StepRecord
 from lightning_lr.output.decisions import story_of

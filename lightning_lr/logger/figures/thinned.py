@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lightning_lr.fit.saved_state import Read, count, each_of, number, positive, read_entries
+from lightning_lr.checkpoints.saved_state import Read, count, each_of, number, positive, read_entries
 from lightning_lr.logger.steps.buffer import StepRecord
 
 __all__ = ["ThinnedCurve", "ThinnedRun"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_lr.fit.saved_state import mapping, text
+from lightning_lr.checkpoints.saved_state import mapping, text
 from lightning_lr.output.points import Point
 
 __all__ = ["OwnCurves"]

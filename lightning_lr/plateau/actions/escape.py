@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from typing_extensions import override
 
+from lightning_lr.checkpoints.saved_state import Read, count, each_of, flag, number, optional, read_entries
 from lightning_lr.checks import check_choice, check_count, check_number
 from lightning_lr.fit.lightnings import MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import Schedules, averages_of, callbacks_of
-from lightning_lr.fit.saved_state import Read, count, each_of, flag, number, optional, read_entries
 from lightning_lr.momentum import momenta, set_momenta
 from lightning_lr.plateau.actions.base import Action, Effect, Situation
 from lightning_lr.plateau.actions.reduce import change_lr

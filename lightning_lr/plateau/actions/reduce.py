@@ -6,10 +6,10 @@ from typing import Any
 
 from typing_extensions import override
 
+from lightning_lr.checkpoints.saved_state import Read, count, flag, read_entries
 from lightning_lr.checks import check_count, check_number
 from lightning_lr.fit.lightnings import Trainer
 from lightning_lr.fit.neighbors import schedulers_of
-from lightning_lr.fit.saved_state import Read, count, flag, read_entries
 from lightning_lr.plateau.actions.base import Action, Effect, Situation
 from lightning_lr.plateau.actions.by_group import check_by_group, is_change, multiply_by_group
 from lightning_lr.plateau.detectors.base import Mode

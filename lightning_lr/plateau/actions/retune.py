@@ -6,9 +6,9 @@ from typing import Any
 
 from typing_extensions import override
 
+from lightning_lr.checkpoints.saved_state import flag, read_entries
 from lightning_lr.fit.lightnings import MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import Finds, callbacks_of
-from lightning_lr.fit.saved_state import flag, read_entries
 from lightning_lr.plateau.actions.base import Action, Effect, Situation
 from lightning_lr.plateau.detectors.base import Mode
 

@@ -4,7 +4,16 @@ import math
 
 import numpy as np
 
-from lightning_lr.fit.saved_state import Read, count, each_of, finite, flag, number, optional, read_entries
+from lightning_lr.checkpoints.saved_state import (
+    Read,
+    count,
+    each_of,
+    finite,
+    flag,
+    number,
+    optional,
+    read_entries,
+)
 from lightning_lr.plateau.detectors.base import Mode, Observation, State, Verdict, VerdictState, is_better
 from lightning_lr.plateau.detectors.trend import Series
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 from typing_extensions import override
 
+from lightning_lr.checkpoints.saved_state import count, number, optional, read_entries
 from lightning_lr.checks import check_choice, check_count, check_number
-from lightning_lr.fit.saved_state import count, number, optional, read_entries
 from lightning_lr.plateau.detectors.base import (
     Detector,
     Mode,

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from typing_extensions import override
 
+from lightning_lr.checkpoints.saved_state import each_of, number, optional, read_entries
 from lightning_lr.checks import check_count, check_number
-from lightning_lr.fit.saved_state import each_of, number, optional, read_entries
 from lightning_lr.plateau.detectors import memory
 from lightning_lr.plateau.detectors.base import Detector, Mode, Observation, State, Verdict, VerdictState
 from lightning_lr.plateau.detectors.trend import (

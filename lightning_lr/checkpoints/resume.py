@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lightning_lr.checkpoints.saved_state import Read, read_entries
 from lightning_lr.fit.lightnings import (
     BatchSizeFinder,
     Callback,
@@ -11,7 +12,6 @@ from lightning_lr.fit.lightnings import (
     Trainer,
 )
 from lightning_lr.fit.neighbors import callbacks_of
-from lightning_lr.fit.saved_state import Read, read_entries
 
 __all__ = ["check_not_restarted", "read_state"]
 
