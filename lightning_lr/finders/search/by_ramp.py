@@ -31,7 +31,7 @@ def find_by_ramp(
     fitted: Callable[[Suggestion], Suggestion],
     warms_up: bool,
     left: float,
-    validation_batches: int,
+    validation_batches: int | None,
 ) -> tuple[Decision, LossCurve]:
     """Return what a ramp within a budget shows, and its curve.
 
@@ -44,7 +44,7 @@ def find_by_ramp(
         warms_up: Whether the run does. Otherwise the LR is tried without a warm-up, as by LRRangeTest, with
             what is left of the budget.
         left: Steps of the run; such a trial is no longer.
-        validation_batches: By how many batches that is judged.
+        validation_batches: By how many batches that is judged; None for the training loss.
     """
     num_steps, most = steps_of_ramp(budget, warms_up=warms_up)
     lrs = Ramp(ramp(*bounds, num_steps), extend=True)

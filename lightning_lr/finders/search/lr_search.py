@@ -243,7 +243,7 @@ class LRSearch(Finder):
                     ),
                     warms_up=warms_up,
                     left=left,
-                    validation_batches=self.validation_batches,
+                    validation_batches=None if self.score == "train" else self.validation_batches,
                 )
                 evidence = evidence_of_ramp(curve, decision, tag="search")
             elif isinstance(plan := self._plan(dry, bounds, budget, left, have_begun=have_begun), str):

@@ -19,13 +19,14 @@ MOST_TRIALS = 3
 
 
 def try_from_cold(
-    found: Suggestion, dry: DryRun, length: int, *, validation_batches: int, advance: Advance
+    found: Suggestion, dry: DryRun, length: int, *, validation_batches: int | None, advance: Advance
 ) -> tuple[Suggestion, int]:
     """Return what trials of that many steps, at most three, leave of an LR, and all their steps.
 
-    Validation judges them, or the training loss where there is none.
+    So many batches of each validation loader judge them, or the training loss where there is no validation,
+    or None of them is wanted.
     """
-    validation = dry.validation_or_reason(validation_batches)
+    validation = None if validation_batches is None else dry.validation_or_reason(validation_batches)
     runner = TrialRunner(
         dry,
         validation if isinstance(validation, DryValidation) else None,

@@ -107,6 +107,22 @@ def test_without_a_warm_up_the_lr_is_tried_so():
     assert trace.first_group() == pytest.approx([cold.suggestion.lr] * 30)
 
 
+@pytest.mark.parametrize("score", ["auto", "train"])
+def test_it_validates_only_where_that_may_judge(score):
+    validated = Notes()
+
+    class Watched(Validated):
+        def validation_step(self, batch, batch_idx):
+            validated.append(LEDGER["steps"])
+            return super().validation_step(batch, batch_idx)
+
+    search = LRSearch(budget=100, score=score)
+    fit(Watched(batches=10), search, max_epochs=1)
+    during = [step for step in validated.all if step < LEDGER["steps"]]
+    assert bool(during) == (score == "auto")
+    assert isinstance(search.suggestion, Suggestion)
+
+
 def test_no_trial_without_a_warm_up_is_longer_than_the_run():
     starts = Notes()
 
