@@ -11,13 +11,13 @@ from lightning_lr.finders.range_test.rules import Basin
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion
 from lightning_lr.finders.trials.cold_start import MOST_TRIALS, try_from_cold
 
-__all__ = ["LEAST_FOR_RAMP", "LEAST_FOR_TRIALS", "find_by_ramp", "steps_of_ramp"]
+__all__ = ["LEAST_FOR_RAMP", "LEAST_FOR_TRIALS", "STRIDE", "find_by_ramp", "steps_of_ramp"]
 
 # Below that, trials are so few and so short that a ramp tells more: see `tests/benchmarks/README.md`.
 LEAST_FOR_TRIALS = 170
 LEAST_FOR_RAMP = 50
-# The share of a ramp over the model's own range; the rest is for going on beyond it.
-_WITHIN_RANGE = 0.8
+# The share of a ramp over the model's own range; the rest is for going on beyond it, in larger steps.
+_WITHIN_RANGE, STRIDE = 0.8, 3
 # The share that is left for each trial without a warm-up, where the run has none.
 _COLD_SHARE = 0.12
 
@@ -47,7 +47,7 @@ def find_by_ramp(
         validation_batches: By how many batches that is judged; None for the training loss.
     """
     num_steps, most = steps_of_ramp(budget, warms_up=warms_up)
-    lrs = Ramp(ramp(*bounds, num_steps), extend=True)
+    lrs = Ramp(ramp(*bounds, num_steps), extend=True, stride=STRIDE)
     curve = ramp_up(dry, lrs, bar=bar, phase="LR search, by a ramp", most=most)
     decision = Basin().suggest(curve)
     if isinstance(decision, Abstention):

@@ -56,7 +56,7 @@ def bounds(task: Task, seed: int) -> tuple[float, float]:
 
 
 def range_test(
-    task: Task, seed: int, *, num_steps: int = 100, repeat: int = 0, most: int | None = None
+    task: Task, seed: int, *, num_steps: int = 100, repeat: int = 0, most: int | None = None, stride: int = 1
 ) -> LossCurve:
     """Ramp the LR over the model's own range, and a decade at a time beyond it while the loss falls.
 
@@ -66,10 +66,11 @@ def range_test(
         num_steps: Steps over the first 4.5 decades.
         repeat: Another number gives other batches for the same model.
         most: Steps at most, with those beyond; None for as many as it takes.
+        stride: In how many times larger steps to go on.
     """
     low, high = bounds(task, seed)
     lrs = list(ramp(low, high, num_steps))
-    ratio = lrs[1] / lrs[0]
+    ratio = (lrs[1] / lrs[0]) ** stride
     steps_per_decade = math.ceil(1 / math.log10(ratio))
     furthest = high * 10**MAX_EXTRA_DECADES
     model = task.make_model(seed)

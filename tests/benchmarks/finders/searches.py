@@ -14,7 +14,7 @@ from torch import nn
 from lightning_lr.finders.bounds import PROBED_STEPS
 from lightning_lr.finders.drift import drift_of, fitted_to_run
 from lightning_lr.finders.range_test.rules import Basin
-from lightning_lr.finders.search.by_ramp import LEAST_FOR_RAMP, LEAST_FOR_TRIALS, steps_of_ramp
+from lightning_lr.finders.search.by_ramp import LEAST_FOR_RAMP, LEAST_FOR_TRIALS, STRIDE, steps_of_ramp
 from lightning_lr.finders.search.optimum import read_optimum
 from lightning_lr.finders.search.refinement import Refinement
 from lightning_lr.finders.suggestion import Abstention, Decision
@@ -67,7 +67,7 @@ def search_within(task: Task, seed: int, budget: int) -> Decision:
     if budget < LEAST_FOR_RAMP:
         return Abstention("LRSearch", "The budget is too small.")
     num_steps, most = steps_of_ramp(budget - PROBED_STEPS, warms_up=True)
-    decision = Basin().suggest(range_test(task, seed, num_steps=num_steps, most=most))
+    decision = Basin().suggest(range_test(task, seed, num_steps=num_steps, most=most, stride=STRIDE))
     if isinstance(decision, Abstention):
         return decision
     return fitted_to_run(

@@ -52,8 +52,9 @@ def test_it_is_the_ramp_of_a_range_test_that_ends_where_the_budget_does():
     search, test = LRSearch(budget=105), LRRangeTest(80)
     fit(Validated(batches=100), search, LRDecay(warmup=5), max_epochs=1)
     fit(Validated(batches=100), test, LRDecay(warmup=5), max_epochs=1)
-    assert search.curve == test.curve
-    assert search.suggestion == test.suggestion
+    assert search.curve.lrs[:80] == test.curve.lrs[:80]
+    assert search.curve.losses[:80] == test.curve.losses[:80]
+    assert search.suggestion.lr == pytest.approx(test.suggestion.lr, rel=0.2)
     assert search.suggestion.rule == "Basin"
 
 
@@ -150,6 +151,15 @@ def test_a_ramp_that_shows_nothing_leaves_the_lr_alone_and_tells_what_to_do(mode
     assert reason.endswith("steps: use `budget=170` or more.")
     assert not any(name in reason for name in ("min_lr", "max_lr"))
     assert "LRSearch: LR stays 0.002. " in caplog.text
+
+
+def test_beyond_the_range_of_the_model_it_goes_on_in_larger_steps():
+    search = LRSearch(low=1e-6, budget=60)
+    fit(Falls(), search, LRDecay(warmup=2))
+    steps = [math.log10(after / before) for before, after in pairwise(search.curve.lrs)]
+    assert steps[:43] == pytest.approx([steps[0]] * 43)
+    assert steps[44:] == pytest.approx([3 * steps[0]] * len(steps[44:]))
+    assert len(steps) == 53
 
 
 @pytest.mark.parametrize("budget", [1, 49, 0.5])
