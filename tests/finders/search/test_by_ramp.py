@@ -83,6 +83,15 @@ def test_trials_are_made_where_the_budget_suffices_or_where_they_are_asked_for(o
         assert search.curve.lrs[0] == options["low"]
 
 
+def test_it_is_fitted_to_the_length_of_the_run():
+    short, long = (LRSearch(budget=100, stop_after=True) for _ in range(2))
+    fit(Validated(batches=100), short, LRDecay(warmup=5), max_epochs=2)
+    fit(Validated(batches=100), long, LRDecay(warmup=5), max_epochs=64)
+    # Of plain SGD, a tenth of an octave per doubling.
+    assert long.suggestion.lr == pytest.approx(short.suggestion.lr * 2**-0.5)
+    assert "For the length of the run it is lowered" in long.suggestion.reason
+
+
 class SensitiveStart(Validated):
     """Never gets over a high LR at its first step."""
 
