@@ -71,7 +71,8 @@ class LRSearch(Finder):
             is small.
         final_steps: Optimizer steps of the last, longer trials, at least 1; fewer if the budget is small.
         budget: Optimizer steps of each search, at most: a count (int), or a share of the whole run (float).
-            None for as many as it takes, about 500 with the defaults. At least 50.
+            None for as many as it takes, about 500 with the defaults. At least 50, unless
+            trials are asked for in a narrow range.
         score: What judges a trial: `val`, the loss on validation batches; `train`, the mean training loss of
             its last steps; `auto`, the first if there is a validation.
         warmup: Share of each trial in which the LR ramps up before it decays linearly, in [0, 1); None for
@@ -131,9 +132,9 @@ class LRSearch(Finder):
 
     name = "LRSearch"
     kind = "search"
-    _newer: ClassVar[dict[str, Any]] = {"lrs": {}, "peak": None, "curve": None}
     hparams_column = "lr_search"
     for_several = "One makes as many searches as you wish: `LRSearch(milestones=[0, 10])`."
+    _newer: ClassVar[dict[str, Any]] = {"lrs": {}, "peak": None, "curve": None}
 
     def __init__(
         self,
