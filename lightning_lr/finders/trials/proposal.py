@@ -13,8 +13,9 @@ __all__ = ["Proposal", "is_lost", "trial_factors"]
 
 # A trial is lost if, at the same step, it is behind the best one by this share of the best one's gain.
 _MARGIN = 0.6
-# It can be lost after this share of its steps, judged by the mean of the last 6.
-_EARLIEST, _AVERAGED = 0.25, 6
+# It can be lost after this share of its steps, judged by the mean of the last 6: a high LR catches up late,
+# and so does a network that stays where it is for long.
+_EARLIEST, _AVERAGED = 0.5, 6
 # A gain counts if it exceeds this many standard deviations of the batches' losses.
 _SIGNIFICANT = 3.0
 

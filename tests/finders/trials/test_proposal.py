@@ -26,8 +26,14 @@ FALLING = [3.0 * 0.8**step for step in range(20)]
 def test_a_trial_that_stays_behind_is_lost_and_one_that_is_a_little_slower_is_not():
     flat, slower = [3.0] * 20, [3.0 * 0.85**step for step in range(20)]
     lost_at = next(step for step in count(1) if is_lost(flat[:step], FALLING, 20))
-    assert 5 <= lost_at < 10
+    assert lost_at == 10
     assert not any(is_lost(slower[:step], FALLING, 20) for step in range(20))
+
+
+def test_a_trial_that_catches_up_late_is_not_lost():
+    late = [3.0] * 6 + [3.0 * 0.6**step for step in range(1, 15)]
+    assert late[-1] < FALLING[-1]
+    assert not any(is_lost(late[:step], FALLING, 20) for step in range(20))
 
 
 def test_noise_alone_loses_hardly_a_trial():
