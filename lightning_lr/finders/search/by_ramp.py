@@ -17,7 +17,7 @@ __all__ = ["LEAST_FOR_RAMP", "LEAST_FOR_TRIALS", "STRIDE", "find_by_ramp", "step
 LEAST_FOR_TRIALS = 170
 LEAST_FOR_RAMP = 50
 # The share of a ramp over the model's own range; the rest is for going on beyond it, in larger steps.
-_WITHIN_RANGE, STRIDE = 0.8, 3
+_WITHIN_RANGE, STRIDE = 0.8, 2
 # The share that is left for each trial without a warm-up, where the run has none.
 _COLD_SHARE = 0.12
 

@@ -167,8 +167,8 @@ def test_beyond_the_range_of_the_model_it_goes_on_in_larger_steps():
     fit(Falls(), search, LRDecay(warmup=2))
     steps = [math.log10(after / before) for before, after in pairwise(search.curve.lrs)]
     assert steps[:43] == pytest.approx([steps[0]] * 43)
-    assert steps[44:] == pytest.approx([3 * steps[0]] * len(steps[44:]))
-    assert len(steps) == 53
+    assert steps[44:] == pytest.approx([2 * steps[0]] * len(steps[44:]))
+    assert len(steps) == 54
 
 
 @pytest.mark.parametrize("budget", [1, 49, 0.5])
