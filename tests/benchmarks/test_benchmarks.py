@@ -115,7 +115,8 @@ def test_the_benchmark_of_a_second_search_trains_with_what_that_finds():
     policy = again.POLICIES["linear decay"]
 
     losses = [
-        again.measure(TASKS[0], policy, milestones, budget=70, seed=0) for milestones in [(0,), (0, 0.3)]
+        again.measure(TASKS[0], policy, milestones, budget=170, seed=0, share=2.0)
+        for milestones in [(0,), (0, 0.3)]
     ]
 
     assert all(math.isfinite(loss) and lr > 0 for loss, lr in losses)
