@@ -38,8 +38,8 @@ class Ramp:
 
     def __init__(self, lrs: Sequence[float], *, extend: bool, stops: bool = True, stride: int = 1) -> None:
         self._lrs = list(lrs)
-        self._ratio = self._lrs[1] / self._lrs[0]
-        self._stride = stride
+        # From one LR to the next beyond these.
+        self._ratio = (self._lrs[1] / self._lrs[0]) ** stride
         self._furthest = self._lrs[-1] * 10**_EXTRA_DECADES if extend else self._lrs[-1]
         self._stops = stops
         self._handed_out = 0
@@ -56,9 +56,8 @@ class Ramp:
         """Return the LR of the next step, or None if the ramp has ended."""
         at_end = self._handed_out == len(self._lrs) and self._lrs[-1] < self._furthest
         if at_end and not has_risen(self.curve()):
-            ratio = self._ratio**self._stride
-            decade = range(1, 1 + math.ceil(1 / math.log10(ratio)))
-            self._lrs += [self._lrs[-1] * ratio**step for step in decade]
+            decade = range(1, 1 + math.ceil(1 / math.log10(self._ratio)))
+            self._lrs += [self._lrs[-1] * self._ratio**step for step in decade]
         if (self._diverged and self._stops) or self._handed_out > len(self._lrs):
             return None
         self._handed_out += 1

@@ -65,7 +65,7 @@ def find_by_ramp(
 
 
 def steps_of_ramp(budget: int, *, warms_up: bool) -> tuple[int, int]:
-    """Return the steps of a ramp over the model's own range, and how many it may take beyond it in all.
+    """Return the steps of a ramp over the model's own range, and how many it may take with those beyond it.
 
     Example:
         >>> steps_of_ramp(100, warms_up=True), steps_of_ramp(100, warms_up=False)

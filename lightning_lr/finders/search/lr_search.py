@@ -223,8 +223,9 @@ class LRSearch(Finder):
         budget = self._steps_of_budget(trainer, pl_module)
         left = steps_left(trainer, manual=not pl_module.automatic_optimization)
         have_begun = trainer.global_step > 0
-        shape = shape_of_run(trainer, pl_module) if self.warmup is None else []
-        warms_up = fit_warms_up(trainer, pl_module)
+        makes_ramp = budget is not None and self._makes_ramp(budget)
+        shape = shape_of_run(trainer, pl_module) if self.warmup is None and not makes_ramp else []
+        warms_up = makes_ramp and fit_warms_up(trainer, pl_module)
         trials, curve, evidence = None, None, None
         with (
             progress_bar(trainer, "LR search", budget) as bar,
@@ -233,7 +234,7 @@ class LRSearch(Finder):
             bounds = find_bounds(dry, self.low, self.high)
             if isinstance(bounds, str):
                 decision: Decision = Abstention(self.name, bounds)
-            elif budget is not None and self._makes_ramp(budget):
+            elif budget is not None and makes_ramp:
                 decision, curve = find_by_ramp(
                     dry,
                     bounds,

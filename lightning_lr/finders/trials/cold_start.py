@@ -23,8 +23,8 @@ def try_from_cold(
 ) -> tuple[Suggestion, int]:
     """Return what trials of that many steps, at most three, leave of an LR, and all their steps.
 
-    So many batches of each validation loader judge them, or the training loss where there is no validation,
-    or None of them is wanted.
+    `validation_batches` of each validation loader judge them; the training loss does where that is None, or
+    where there is no validation.
     """
     validation = None if validation_batches is None else dry.validation_or_reason(validation_batches)
     runner = TrialRunner(
