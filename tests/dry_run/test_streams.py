@@ -118,12 +118,42 @@ def numbering(numbers):
     return lambda batch: (batch, next(numbers))[0]
 
 
+def rounds(batches):
+    """Goes round and round, so that it is always at the same place in its code."""
+    while True:
+        for batch in batches:  # noqa: UP028 (what people write)
+            yield batch
+
+
+def rounds_without_variables(batches):
+    while True:
+        yield from batches
+
+
+def taken_from(items):
+    while True:
+        yield items.get()
+
+
 def loader_of(dataset, **kwargs):
     return DataLoader(dataset, **{"batch_size": None} | kwargs)
 
 
+def held_by_loader(generator):
+    """Return a loader over a generator that has been read from before."""
+    next(generator)
+    return loader_of(Reads(Holder(generator)))
+
+
+BATCHES = [batch_of(number) for number in range(5)]
+
+
 READ_ONCE = {
     "generator": lambda: loader_of(Reads(lines())),
+    "begun": lambda: held_by_loader(rounds(BATCHES)),
+    "begun, without variables": lambda: held_by_loader(rounds_without_variables(BATCHES)),
+    "begun, over another": lambda: held_by_loader(rounds_without_variables(rounds(BATCHES[:1] * 5))),
+    "begun, with a queue": lambda: held_by_loader(taken_from(fed())),
     "in a chain": lambda: loader_of(ChainDataset([Reads(Holder(lines()))])),
     "in wrappers": lambda: loader_of(Reads(Holder(Holder([lines()][0])))),
     "map": lambda: loader_of(Reads(Holder(map(Holder, itertools.chain(lines()))))),

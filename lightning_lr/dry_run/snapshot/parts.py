@@ -47,8 +47,10 @@ __all__ = [
     "elements_of",
     "is_left_alone",
     "items_of",
+    "locals_of",
     "own_slots",
     "parts_of",
+    "referents_of",
 ]
 
 Parts: TypeAlias = Iterator[tuple[str, Any]]
@@ -193,6 +195,17 @@ def items_of(mapping: dict[Any, Any]) -> dict[Any, Any]:
     return dict(kind.items(mapping))
 
 
+def locals_of(generator: "GeneratorType[Any, Any, Any]") -> dict[str, Any]:
+    """Return the local variables of a generator, without those of generators inside it."""
+    return {} if generator.gi_frame is None else dict(generator.gi_frame.f_locals)
+
+
+def referents_of(generator: "GeneratorType[Any, Any, Any]") -> list[Any]:
+    """Return all that a generator holds: its variables, and also what its loops read, which have no name."""
+    # Python 3.10 keeps it in the frame.
+    return gc.get_referents(*filter(None, (generator, generator.gi_frame)))
+
+
 def elements_of(collection: Any) -> list[Any]:
     """Return what a list, tuple, set or deque holds; a subclass is not asked."""
     kind: Any = next(each for each in (*COLLECTIONS, tuple, frozenset) if isinstance(collection, each))
@@ -245,6 +258,12 @@ def _functions_of(decorated: Any) -> list[Any]:
 
 def _parts_of_opaque(thing: Any) -> Parts:
     yield from (("", part) for part in gc.get_referents(thing))
+
+
+def _parts_of_generator(generator: "GeneratorType[Any, Any, Any]") -> Parts:
+    yield from ((f"<{name}>", value) for name, value in locals_of(generator).items())
+    # What its loops and its `yield from` read.
+    yield from (("", part) for part in referents_of(generator))
 
 
 def _parts_of_partial(bound: partial[Any]) -> Parts:
@@ -301,6 +320,7 @@ _PARTS: ByKind[Callable[[Any], Parts]] = ByKind(
         (BuiltinFunctionType, _parts_of_builtin_method),
         (partial, _parts_of_partial),
         (CellType, _parts_of_cell),
+        (GeneratorType, _parts_of_generator),
         (DataLoader, _parts_of_loader),
         (_OPAQUE, _parts_of_opaque),
     ]

@@ -13,8 +13,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from typing_extensions import override
 
-from lightning_lr.dry_run.snapshot.parts import GENERATORS, ITERATORS, MEMOIZED, OTHER_ITERATORS, ByKind
+from lightning_lr.dry_run.snapshot.parts import (
+    GENERATORS,
+    ITERATORS,
+    MEMOIZED,
+    OTHER_ITERATORS,
+    ByKind,
+    locals_of,
+    referents_of,
+)
 
 __all__ = ["Watch", "digest", "watches_of"]
 
@@ -92,32 +101,50 @@ def _state_of(generator: Any) -> object:
         return repr(state)
 
 
-def _position_of(iterator: Any) -> object:
-    """Return what tells how far an iterator has come."""
+class _Itself:
+    """Equals only what holds the very same object."""
+
+    def __init__(self, thing: object) -> None:
+        self._thing = thing
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and other._thing is self._thing
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _position_of(iterator: Any, within: tuple[object, ...] = ()) -> object:
+    """Return what tells how far an iterator has come; `within` are the generators that read it."""
     if isgenerator(iterator):
-        return _frame_of(iterator)
+        return _frame_of(iterator, (*within, iterator))
     if (left := length_hint(iterator, -1)) >= 0:
         return left
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Those of itertools tell no more from 3.14 on.
         _, *state = iterator.__reduce__()
-    return _flat(state)
+    return _flat(state, within)
 
 
-def _flat(state: object) -> object:
+def _flat(state: object, within: tuple[object, ...]) -> object:
     if isinstance(state, tuple | list):
-        return [_flat(each) for each in state]
+        return [_flat(each, within) for each in state]
     if isinstance(state, ITERATORS + OTHER_ITERATORS):
-        return _position_of(state)
+        return _position_of(state, within)
     return state if isinstance(state, int) else None
 
 
-def _frame_of(generator: Any) -> object:
-    frame = generator.gi_frame
-    if frame is None:
+def _frame_of(generator: Any, within: tuple[object, ...]) -> object:
+    if generator.gi_frame is None:
         return None
-    numbers = {name: value for name, value in frame.f_locals.items() if isinstance(value, int | float | str)}
-    return frame.f_lasti, repr(numbers)
+    # One that goes round a loop is at the same place again; its variables hold other objects by then.
+    variables = [(name, _Itself(value)) for name, value in locals_of(generator).items()]
+    read = [
+        (_Itself(each), _position_of(each, within))
+        for each in referents_of(generator)
+        if isinstance(each, ITERATORS + OTHER_ITERATORS) and not any(each is outer for outer in within)
+    ]
+    return generator.gi_frame.f_lasti, variables, read
 
 
 _MAKERS: ByKind[Callable[[Any], list[Watch]]] = ByKind(

@@ -623,6 +623,23 @@ class Growing:
     pass
 
 
+def rounds(scales):
+    while True:
+        yield from scales
+
+
+class GeneratorThatHasBegun(Code):
+    """It is at the same place in its code after every step."""
+
+    def __init__(self, lr):
+        super().__init__(lr)
+        self.scales = rounds([1.0, 1.01, 1.02])
+        next(self.scales)
+
+    def training_step(self, batch, batch_idx):
+        return self.loss(batch) * next(self.scales)
+
+
 class ClassThatGrows(Code):
     """What a step adds to a class stays there."""
 
@@ -643,5 +660,6 @@ class ClassThatGrows(Code):
 NAMED |= {
     "`module.queue`: [0-9]+ entries more": SimpleQueueOfThreads,
     "`module.count`: it has been read on.*`module.cycle`.*`module.pairs`": IteratorsOfItertools,
+    "`module.scales`: it has been read on": GeneratorThatHasBegun,
     "`Growing`: [0-9]+ entries more": ClassThatGrows,
 }
