@@ -88,7 +88,7 @@ def _why_none(trials: Trials, finished: Sequence[Trial]) -> str:
         return f"The loss stays at {losses[0]:.4g} whatever the LR is."
     if not min(losses) < trials.start_loss:
         return f"No LR brought the loss below the {trials.start_loss:.4g} of the start: try longer trials."
-    if not any(map(trials.has_gained, finished)):
+    if not trials.show_gain(finished):
         best = min(finished, key=lambda trial: trial.loss)
         return (
             f"No LR brought the loss below the {trials.start_loss:.4g} of the start by more than noise: the"

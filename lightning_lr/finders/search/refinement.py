@@ -132,7 +132,7 @@ class Refinement:
     def _fine(self, trials: Trials) -> Proposal | None:
         tried = self._by_octave(trials.at_stage("coarse", "fine"))
         best = _best(tried)
-        if best is None or not trials.has_gained(tried[best]):
+        if best is None or not trials.show_gain(tried.values()):
             return None
         is_small = self.budget is not None and self.budget < _SMALL
         for step in _FINE[:1] if is_small else _FINE:
@@ -163,7 +163,7 @@ class Refinement:
         best = _best(tried)
         if best is None:
             return None
-        if trials.has_gained(tried[best]):
+        if trials.show_gain(tried.values()):
             bar = tried[best].loss + _AS_GOOD * trials.scale(tried[best].loss)
             return max(octave for octave, trial in tried.items() if octave >= best and trial.loss <= bar)
         # All of them are noise, in which a lower LR wins as easily as one that trains.
@@ -208,7 +208,7 @@ def _further(tried: dict[int, Trial], trials: Trials) -> tuple[int | None, str]:
         return bottom - _COARSE, "every LR so far has diverged"
     if best == top:
         return top + _COARSE, "the highest LR so far is the best"
-    if not trials.has_gained(tried[best]) and not trials.has_lost_ground(tried[best]):
+    if not trials.show_gain(tried.values()) and not trials.has_lost_ground(tried[best]):
         # Noise: a lower LR would not show more.
         harmless = not trials.has_lost_ground(tried[top])
         return top + _COARSE if harmless else None, "no LR so far has gained anything"

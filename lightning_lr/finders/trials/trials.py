@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -18,6 +18,8 @@ __all__ = ["Outcome", "Stage", "Trial", "Trials"]
 
 # A difference counts if it exceeds this many of its standard errors.
 _CLEAR = 3.0
+# And a gain, if it is this share of the largest one: the lowest LRs always gain a little.
+_NOTABLE = 0.1
 
 Stage: TypeAlias = Literal["coarse", "fine", "final"]
 Outcome: TypeAlias = Literal["finished", "lost", "diverged"]
@@ -129,6 +131,15 @@ class Trials:
     def has_gained(self, trial: Trial) -> bool:
         """Tell whether a trial has brought the loss clearly below that of the start."""
         return trial.loss < self.start_loss - _CLEAR * trial.noise
+
+    def show_gain(self, made: Iterable[Trial]) -> bool:
+        """Tell whether some of these trials have gained, so that the best of them is not the best of noise.
+
+        The best one itself need not have: a high LR changes more, and by that the noise of what it changes.
+        """
+        gains = {trial: self.start_loss - trial.loss for trial in made if trial.outcome == "finished"}
+        notable = _NOTABLE * max(gains.values(), default=0.0)
+        return any(gain >= notable and self.has_gained(trial) for trial, gain in gains.items())
 
     def has_lost_ground(self, trial: Trial) -> bool:
         """Tell whether a trial has brought the loss clearly above that of the start, or did not finish."""

@@ -113,6 +113,39 @@ def test_where_short_trials_are_noise_long_ones_begin_high():
     assert 0.03 < read_optimum(trials, horizon=150).lr < 0.3
 
 
+# SimCLR: normalized outputs, so that no LR diverges, and a validation of two batches.
+CONTRASTIVE = {
+    4.23e-5: (2.7496, 0.0006),
+    6.77e-4: (2.6896, 0.0088),
+    0.0108: (2.6096, 0.1582),
+    0.173: (2.4056, 0.3572),
+    2.77: (2.7903, 0.5535),
+    44.4: (2.8023, 0.5491),
+    710.0: (2.828, 0.6024),
+}
+
+
+def test_a_best_trial_within_its_noise_is_followed_where_a_lower_lr_has_clearly_gained():
+    def judged(lr):
+        return CONTRASTIVE[min(CONTRASTIVE, key=lambda each: abs(math.log(each / lr)))]
+
+    refinement, trials = Refinement(1e-5, 1e-2, final_steps=43, budget=300), Trials(2.7546, "validation loss")
+    while (proposal := refinement.propose(trials)) is not None:
+        lr, length = proposal.lr, proposal.length
+        loss, noise = judged(lr)
+        trials = trials.with_trial(Trial(lr, loss, length, length, proposal.stage, noise=noise))
+    assert max(trial.lr for trial in trials) < 100
+    assert 0.02 < read_optimum(trials, horizon=72).lr < 1
+
+
+def test_a_gain_that_is_next_to_nothing_is_none():
+    tiny = Trial(1e-6, 2.999, 15, 15, "coarse", noise=1e-5)
+    noise = (
+        Trial(lr, loss, 64, 64, "final", noise=0.1) for lr, loss in ((1e4, 3.01), (2e4, 2.9), (4e4, 3.02))
+    )
+    assert isinstance(read_optimum(Trials(3.0, "validation loss", (tiny, *noise)), horizon=64), Abstention)
+
+
 def test_a_gain_within_the_noise_gives_no_lr():
     trials = tuple(Trial(lr, 2.9 + lr, 64, 64, "final", noise=0.05) for lr in (0.01, 0.02, 0.04))
     found = read_optimum(Trials(3.0, "validation loss", trials), horizon=64)
