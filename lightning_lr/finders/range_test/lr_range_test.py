@@ -21,7 +21,7 @@ from lightning_lr.finders.range_test.dry_ramp import Validated, ramp_up
 from lightning_lr.finders.range_test.evidence import evidence_of, summarize
 from lightning_lr.finders.range_test.figure import range_test_figure
 from lightning_lr.finders.range_test.live import LiveRamp
-from lightning_lr.finders.range_test.ramp import Ramp, ramp
+from lightning_lr.finders.range_test.ramp import Ramp, ramp, read_ramp
 from lightning_lr.finders.range_test.rules import Basin, Rule
 from lightning_lr.finders.report import Finding
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, combine
@@ -330,22 +330,23 @@ class LRRangeTest(Finder):
     ) -> tuple[Decision, LossCurve, Validated | None, int]:
         """Return what is read off the ramps, the curve to show, what looked along it, and all steps."""
         watched = self._watched(dry)
-        curves = list[LossCurve]()
+        ramps, curves = list[Ramp](), list[LossCurve]()
         for repeat in range(self.repeats):
             if repeat:
                 bar.begin(f"{_PHASE}, repeated", self.num_steps + 1)
             watch = None if repeat else watched
             skip = repeat * self.num_steps
-            curves.append(ramp_up(dry, self._ramp(bounds), bar=bar, phase=_PHASE, skip=skip, watch=watch))
+            ramps.append(self._ramp(bounds))
+            curves.append(ramp_up(dry, ramps[-1], bar=bar, phase=_PHASE, skip=skip, watch=watch))
         steps = sum(len(curve.losses) + 1 for curve in curves)
-        decision = combine([self.rule.suggest(curve) for curve in curves])
+        decision = combine([read_ramp(each, self.rule) for each in ramps])
         if not (isinstance(decision, Abstention) and is_noisy(curves[0])):
             return decision, curves[0], watched, steps
         longer = self._ramp(bounds, _LONGER * self.num_steps)
         watched = self._watched(dry)
         bar.begin(f"{_PHASE}, longer for the noise", longer.num_steps)
         curve = ramp_up(dry, longer, bar=bar, phase=_PHASE, watch=watched)
-        return self.rule.suggest(curve), curve, watched, steps + len(curve.losses) + 1
+        return read_ramp(longer, self.rule), curve, watched, steps + len(curve.losses) + 1
 
     def _end_live(self, trainer: Trainer, pl_module: LightningModule, live: LiveRamp) -> None:
         self._live_ramp = None

@@ -8,8 +8,10 @@ import numpy as np
 
 from lightning_lr.checks import check_choice, check_count, check_number
 from lightning_lr.finders.range_test.curve import LossCurve, has_diverged, has_risen
+from lightning_lr.finders.range_test.rules import Rule
+from lightning_lr.finders.suggestion import Abstention, Decision
 
-__all__ = ["Ramp", "ramp"]
+__all__ = ["Ramp", "ramp", "read_ramp"]
 
 # If the loss never rises, an extended ramp goes on for at most this many decades.
 _EXTRA_DECADES = 6
@@ -40,6 +42,7 @@ class Ramp:
         self._lrs = list(lrs)
         # From one LR to the next beyond these.
         self._ratio = (self._lrs[1] / self._lrs[0]) ** stride
+        self._extends = extend
         self._furthest = self._lrs[-1] * 10**_EXTRA_DECADES if extend else self._lrs[-1]
         self._stops = stops
         self._handed_out = 0
@@ -51,6 +54,12 @@ class Ramp:
     def num_steps(self) -> int:
         """The number of steps, as far as is known now: one for each LR, and one for the last loss."""
         return len(self._lrs) + 1
+
+    @property
+    def has_no_wall(self) -> bool:
+        """Whether it has gone on as far as it may above its range, and the loss has not risen."""
+        reached = self._extends and len(self._losses) == len(self._lrs) and self._lrs[-1] >= self._furthest
+        return reached and not has_risen(self.curve())
 
     def next_lr(self) -> float | None:
         """Return the LR of the next step, or None if the ramp has ended."""
@@ -74,6 +83,19 @@ class Ramp:
         """Return the curve so far."""
         recorded = self._lrs[: len(self._losses)]
         return LossCurve(tuple(recorded), tuple(self._losses), diverged=self._diverged)
+
+
+def read_ramp(made: Ramp, rule: Rule) -> Decision:
+    """Return what a rule reads off a ramp; nothing where every LR, however high, did no harm.
+
+    A loss can have a ceiling: of outputs that are normalized, behind layers that are too, it stays finite for
+    weights of any size. The end of such a ramp says nothing about which LR is too high.
+    """
+    if made.has_no_wall:
+        highest = made.curve().lrs[-1]
+        reason = f"The loss has not risen again up to LR {highest:.3g}, far above the model's own scale"
+        return Abstention(type(rule).__name__, f"{reason}: use LRSearch, or set a `max_lr`.")
+    return rule.suggest(made.curve())
 
 
 def ramp(

@@ -6,7 +6,7 @@ from lightning_lr.dry_run.dry_run import DryRun
 from lightning_lr.finders.progress import Bar
 from lightning_lr.finders.range_test.curve import LossCurve
 from lightning_lr.finders.range_test.dry_ramp import ramp_up
-from lightning_lr.finders.range_test.ramp import Ramp, ramp
+from lightning_lr.finders.range_test.ramp import Ramp, ramp, read_ramp
 from lightning_lr.finders.range_test.rules import Basin
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion
 from lightning_lr.finders.trials.cold_start import MOST_TRIALS, try_from_cold
@@ -49,7 +49,7 @@ def find_by_ramp(
     num_steps, most = steps_of_ramp(budget, warms_up=warms_up)
     lrs = Ramp(ramp(*bounds, num_steps), extend=True, stride=STRIDE)
     curve = ramp_up(dry, lrs, bar=bar, phase="LR search, by a ramp", most=most)
-    decision = Basin().suggest(curve)
+    decision = read_ramp(lrs, Basin())
     if isinstance(decision, Abstention):
         # Without its advice, which names arguments of another callback.
         seen = decision.reason.split(": ")[0]

@@ -4,7 +4,9 @@ import math
 
 import pytest
 
-from lightning_lr.finders.range_test.ramp import Ramp, ramp
+from lightning_lr.finders.range_test.ramp import Ramp, ramp, read_ramp
+from lightning_lr.finders.range_test.rules import Basin
+from lightning_lr.finders.suggestion import Abstention, Suggestion
 
 
 def drive(recorder, loss_after, initial=1.0):
@@ -54,3 +56,18 @@ def test_a_ramp_that_never_rises_ends_six_decades_later():
     recorder = Ramp(ramp(1e-6, 1e-3, 60), extend=True)
     drive(recorder, lambda lr: 1 / (1 + 100 * lr))
     assert recorder.curve().lrs[-1] == pytest.approx(1e3, rel=3)
+
+
+def test_a_ramp_without_a_wall_gives_no_lr():
+    recorder = Ramp(ramp(1e-6, 1e-3, 60), extend=True)
+    drive(recorder, lambda lr: 1 / (1 + 100 * lr))
+    found = read_ramp(recorder, Basin())
+    assert isinstance(found, Abstention)
+    assert "has not risen again up to LR" in found.reason
+
+
+@pytest.mark.parametrize("extend", [True, False])
+def test_a_ramp_that_has_risen_or_ends_where_the_user_wants_gives_one(extend):
+    recorder = Ramp(ramp(1e-6, 1e-1, 60), extend=extend)
+    drive(recorder, lambda lr: 1 / (1 + 1e4 * lr) + (lr**2 / 50 if extend else 0))
+    assert isinstance(read_ramp(recorder, Basin()), Suggestion)
