@@ -340,7 +340,8 @@ class LRRangeTest(Finder):
             curves.append(ramp_up(dry, ramps[-1], bar=bar, phase=_PHASE, skip=skip, watch=watch))
         steps = sum(len(curve.losses) + 1 for curve in curves)
         decision = combine([read_ramp(each, self.rule) for each in ramps])
-        if not (isinstance(decision, Abstention) and is_noisy(curves[0])):
+        has_seen_all = any(each.has_no_wall for each in ramps)
+        if has_seen_all or not (isinstance(decision, Abstention) and is_noisy(curves[0])):
             return decision, curves[0], watched, steps
         longer = self._ramp(bounds, _LONGER * self.num_steps)
         watched = self._watched(dry)

@@ -437,6 +437,22 @@ def test_in_a_long_run_the_lr_is_moved_as_the_optimizer_asks():
     assert "length of the run" not in plain.suggestion.reason
 
 
+def test_where_no_lr_does_harm_the_lr_stays_and_no_longer_ramp_is_made():
+    class Bounded(Toy):
+        """The larger a step, the lower the loss, which is between 0 and 1, but for its noise."""
+
+        def training_step(self, batch, batch_idx):
+            return torch.sigmoid(-self.linear.bias.sum()) + 0.01 * torch.randn(())
+
+    torch.manual_seed(0)
+    test = LRRangeTest(30)
+    fitted = fit(Bounded(lambda parameters: SGD(parameters, lr=START)), test)
+    assert isinstance(test.suggestion, Abstention)
+    assert "has not risen again up to LR" in test.suggestion.reason
+    assert len(test.curve.losses) < 3 * 30
+    assert lrs_of(fitted) == [START]
+
+
 def test_where_noise_hides_the_fall_a_longer_ramp_shows_it():
     class Noisy(Learner):
         def training_step(self, batch, batch_idx):
