@@ -1,6 +1,7 @@
 """Keeps quiet, during a dry run, what would listen to its steps: callbacks, loggers, `log` and signals."""
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -79,6 +80,7 @@ def mute(stack: ExitStack, trainer: Trainer, pl_module: LightningModule) -> None
     for name, replacement in replacements.items():
         stack.callback(setattr, trainer, name, getattr(trainer, name))
         setattr(trainer, name, replacement)
+    stack.enter_context(_figures_closed())
     metrics = callback_metrics_of(trainer)
     stack.callback(refill, metrics, dict(metrics))
 
@@ -94,6 +96,23 @@ def mute(stack: ExitStack, trainer: Trainer, pl_module: LightningModule) -> None
         stack.callback(vars(pl_module).pop, name, None)
         # An attribute of the instance hides the method of the class.
         vars(pl_module)[name] = function
+
+
+@contextmanager
+def _figures_closed() -> Iterator[None]:
+    """Close what figures of pyplot were opened meanwhile: no logger has got them, which would have."""
+    before = _open_figures()
+    try:
+        yield
+    finally:
+        for number in _open_figures() - before:
+            sys.modules["matplotlib.pyplot"].close(number)
+
+
+def _open_figures() -> set[int]:
+    # Whoever opens one has imported it.
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    return set() if pyplot is None else set(pyplot.get_fignums())
 
 
 def _silenced(listener: Callback | Logger) -> Any:
@@ -127,8 +146,22 @@ class _Silent:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(vars(self)["_logger"].experiment, name)
+        if name == "add_figure":
+            return _close_figures
         return _ignore if callable(value) else value
 
 
 def _ignore(*args: Any, **kwargs: Any) -> None:
     pass
+
+
+def _close_figures(*args: Any, **kwargs: Any) -> None:
+    """Do what `SummaryWriter.add_figure(tag, figure, step, close=True)` does beside writing.
+
+    Otherwise all figures of a test would be open at once.
+    """
+    given = dict(zip(("tag", "figure", "global_step", "close"), args, strict=False)) | kwargs
+    pyplot, figures = sys.modules.get("matplotlib.pyplot"), given["figure"]
+    if pyplot is not None and given.get("close", True):
+        for each in figures if isinstance(figures, list) else [figures]:
+            pyplot.close(each)

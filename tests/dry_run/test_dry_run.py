@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import (
     StochasticWeightAveraging,
 )
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from matplotlib import pyplot
 from torch.optim import SGD, AdamW
 from torch.utils.data import DataLoader
 
@@ -416,3 +417,34 @@ def test_a_handler_that_saves_a_checkpoint_runs_when_everything_is_put_back():
 
     trainer(Save(), max_steps=1).fit(Queued())
     assert len(saved) == 1
+
+
+class Draws(Toy):
+    """Hands a figure of each step to the logger, which closes it, and some to one that is not to."""
+
+    def __init__(self, *, keeps):
+        super().__init__()
+        self.keeps = keeps
+
+    def training_step(self, batch, batch_idx):
+        writer = self.logger.experiment
+        writer.add_figure("one", pyplot.figure(), self.global_step)
+        writer.add_figure("list", figure=[pyplot.figure()])
+        if self.keeps:
+            writer.add_figure("kept", pyplot.figure(), close=False)
+        LEDGER["most"] = max(LEDGER["most"], len(pyplot.get_fignums()))
+        return super().training_step(batch, batch_idx)
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+@pytest.mark.filterwarnings("ignore:More than 20 figures")
+def test_a_rehearsal_leaves_no_figure_open(keeps, tmp_path):
+    pyplot.close("all")
+    mine = pyplot.figure()
+    LEDGER["most"] = 0
+    fit = trainer(Rehearse(), root=tmp_path, max_steps=4, log_every_n_steps=1)
+    fit.fit(Draws(keeps=keeps))
+    assert len(pyplot.get_fignums()) == 1 + 4 * keeps
+    assert pyplot.fignum_exists(mine.number)
+    pyplot.close("all")
+    assert keeps or LEDGER["most"] == 1
