@@ -68,14 +68,14 @@ def validation_step(
     """
     _stop_if_terminated(trainer)
     batch = prepared(trainer, pl_module, batch, loader=loader or 0)
-    pl_module.on_validation_batch_start(batch, index, loader or 0)
+    # As Lightning: a hook need not take the number of the loader where there is one.
+    where = () if loader is None else (loader,)
+    pl_module.on_validation_batch_start(batch, index, *where)
     arguments = [batch]
     if is_param_in_hook_signature(pl_module.validation_step, "batch_idx", min_args=2):
         arguments.append(index)
-    if loader is not None:
-        arguments.append(loader)
-    outputs = trainer.strategy.validation_step(*arguments)
-    pl_module.on_validation_batch_end(outputs, batch, index, loader or 0)
+    outputs = trainer.strategy.validation_step(*arguments, *where)
+    pl_module.on_validation_batch_end(outputs, batch, index, *where)
     return outputs
 
 

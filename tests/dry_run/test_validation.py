@@ -9,6 +9,7 @@ from lightning.pytorch import Callback
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from lightning_lr import LRSearch
 from lightning_lr.dry_run.dry_run import DryRun
 
 ROWS = torch.randn(24, 4, generator=torch.Generator().manual_seed(1)) * 5 + 3
@@ -65,3 +66,35 @@ def test_batch_norm_takes_the_statistics_of_the_batch_as_in_training(module, in_
     assert seen.losses == pytest.approx(expected)
     assert seen.loss == pytest.approx(sum(expected) / len(expected))
     assert all(torch.equal(seen.before[name], seen.after[name]) for name in seen.before)
+
+
+class ShortHooks(Toy):
+    """Leaves out the number of the loader, which Lightning only gives where there are several."""
+
+    def on_validation_batch_start(self, batch, batch_idx):
+        self.begun = batch_idx
+
+    def on_validation_batch_end(self, outputs, batch, batch_idx):
+        assert self.begun == batch_idx
+
+
+class LongHooks(Toy):
+    def on_validation_batch_start(self, batch, batch_idx, dataloader_idx):
+        self.begun = dataloader_idx
+
+    def validation_step(self, batch, batch_idx, dataloader_idx):
+        assert self.begun == dataloader_idx
+        return super().validation_step(batch, batch_idx)
+
+    def on_validation_batch_end(self, outputs, batch, batch_idx, dataloader_idx):
+        assert self.begun == dataloader_idx
+
+    def val_dataloader(self):
+        return [super(LongHooks, self).val_dataloader() for _ in range(2)]
+
+
+@pytest.mark.parametrize("make", [ShortHooks, LongHooks])
+def test_hooks_get_what_lightning_gives_them(make):
+    search = LRSearch(1e-3, 1e-1, budget=100)
+    fit(make(), search, limit_val_batches=2)
+    assert search.trials.judged_by == "validation loss"
