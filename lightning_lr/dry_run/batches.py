@@ -1,6 +1,7 @@
 """Batches from copies of the run's loaders, whose own iterators, workers and order stay untouched."""
 
 import copy
+import math
 from collections.abc import Generator, Iterator
 from itertools import islice
 from typing import Any
@@ -15,17 +16,20 @@ __all__ = ["endless_batches", "spread_batches"]
 
 
 def endless_batches(trainer: Trainer, streams: Streams) -> Generator[tuple[int, Any], None, None]:
-    """Yield numbered training batches from the start of the loaders, again and again.
+    """Yield numbered training batches from the start of the loaders, those of one epoch again and again.
 
     Raises:
         MisconfigurationException: The loaders have no batches, or can be read only once.
     """
     loader = _private_copy_of_all(train_loaders(trainer))
+    most = trainer.num_training_batches
+    limit = None if math.isinf(most) else int(most)
     index = 0
     try:
         while True:
             start = index
-            for batch, _, _ in loader:
+            # No more than the fit reads: some loaders go on for ever, or raise where they have ended.
+            for batch, _, _ in islice(loader, limit):
                 if index == 0:
                     streams.check(batch)
                 yield index, batch

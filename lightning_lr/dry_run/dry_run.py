@@ -78,6 +78,8 @@ class DryRun:
         failures: What steps have raised because their LR was too high, as sentences.
         traces: What could not be put back, in words; known once the context is left.
         limits: What was not followed, so that it is not known whether it was changed; known then too.
+        problem: Why steps of this module say nothing about an LR, as a sentence; empty if nothing is known
+            against them. No more steps are made then, and all losses are NaN.
 
     Raises:
         MisconfigurationException: This fit allows no dry run; nothing has been changed. The message says
@@ -100,10 +102,12 @@ class DryRun:
         self._is_at_start = True
         self._steps_show = True
         self._lowest_lr = math.inf
+        self._has_had_loss = False
         self._muted = ExitStack()
         self.failures: list[str] = []
         self.limits: list[str] = []
         self.traces: list[str] = []
+        self.problem = ""
 
     @property
     def reference_lr(self) -> float:
@@ -248,6 +252,11 @@ class DryRun:
             losses.append(self._step_that_happens(measure))
             descents.append(torch.stack(found).sum() if found else torch.tensor(math.nan))
             found.clear()
+        if not self._steps_show and all(map(math.isfinite, losses)):
+            self.problem = (
+                f"In {1 + _MOST_UNDONE} batches, no step was made of what `configure_optimizers` returns. If the"
+                " module steps an optimizer of its own, return that; else set both bounds of the LR."
+            )
         stacked = torch.stack([each.float().to(strategy.root_device) for each in descents])
         means: Tensor = strategy.reduce(stacked, reduce_op="mean")
         return list(zip(losses, means.tolist(), strict=True))
@@ -311,7 +320,7 @@ class DryRun:
             for _ in range(1 + _MOST_UNDONE):
                 losses.append(self._step_with_loss())
                 # A loss that is not finite never gives gradients that are.
-                if stepped or (then is None and not math.isfinite(losses[-1])):
+                if stepped or self.problem or (then is None and not math.isfinite(losses[-1])):
                     break
             else:
                 # An optimizer that does not tell of its steps, or a module that makes none.
@@ -320,6 +329,8 @@ class DryRun:
         return math.fsum(losses) / len(losses) if by_hand and not has_scaler else losses[-1]
 
     def _step_with_loss(self) -> float:
+        if self.problem:
+            return math.nan
         for _ in range(_MOST_SKIPPED):
             local = optimizer_step(self._trainer, self._module, self._batches)
             if self._module.automatic_optimization:
@@ -329,7 +340,13 @@ class DryRun:
             # Before the next step, or a rank that has a loss would be a step behind one that has none.
             loss = mean_unless_terminated(self._trainer, None if local is None else local.item())
             if loss is not None:
+                self._has_had_loss = True
                 return loss
+        if not self._has_had_loss:
+            self.problem = (
+                f"`training_step` returned no loss for {_MOST_SKIPPED} batches, so nothing tells good LRs from bad"
+                " ones. Return the loss at the end of the step; under manual optimization, detached will do."
+            )
         return math.nan
 
 

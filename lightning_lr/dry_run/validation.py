@@ -1,7 +1,7 @@
 """The validation loss on a few batches, outside of Lightning's validation loop and the user's metrics."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from torchmetrics import Metric
 
 from lightning_lr.dry_run.batches import spread_batches
 from lightning_lr.dry_run.steps import validation_step
-from lightning_lr.fit.internals import is_sequential, validation_loaders
+from lightning_lr.fit.internals import callback_metrics_of, is_sequential, validation_loaders
 from lightning_lr.fit.lightnings import (
     LightningModule,
     MisconfigurationException,
@@ -60,6 +60,7 @@ class DryValidation:
         self._module = pl_module
         self._loaders = len(loaders.flattened) if is_sequential(trainer) else 1
         self._batches = spread_batches(trainer, batches)
+        self._metrics: dict[str, Metric] = {}
         self.batch_losses: list[float] = []
 
     def loss(self) -> float:
@@ -71,21 +72,25 @@ class DryValidation:
         measured, logged = ValidationLoss(), dict[str, list[Tensor]]()
         measured.start({}, loaders=self._loaders)
         with _evaluating(self._trainer, self._module):
-            with _recording(self._module, logged, ""):
+            with _recording(self._module, logged, self._metrics, ""):
                 self._module.on_validation_start()
                 self._module.on_validation_epoch_start()
             for loader, index, batch in self._batches:
                 suffix = f"/dataloader_idx_{loader}" if self._loaders > 1 else ""
-                with _recording(self._module, logged, suffix):
+                with _recording(self._module, logged, self._metrics, suffix):
                     # A step may change its batch in place.
                     fresh = copy.deepcopy(batch)
                     number = loader if self._loaders > 1 else None
                     outputs = validation_step(self._trainer, self._module, fresh, index, loader=number)
                 measured.add(outputs, batch, loader=loader)
-            with _recording(self._module, logged, ""):
+            with _recording(self._module, logged, self._metrics, ""):
+                self._show(logged)
                 self._module.on_validation_epoch_end()
+                self._show(logged)
                 self._module.on_validation_end()
-        means = {name: torch.stack(values).mean() for name, values in logged.items()}
+        for metric in self._metrics.values():
+            metric.reset()
+        means = _means(logged)
         losses, problem = measured.finish(means, reduce=None)
         self.batch_losses = measured.by_batch(logged)
         mean = mean_unless_terminated(self._trainer, sum(losses.values()) / len(losses) if losses else None)
@@ -94,6 +99,19 @@ class DryValidation:
                 problem if self._batches else "The validation loader has no batches."
             )
         return mean
+
+    def _show(self, logged: Mapping[str, Sequence[Tensor]]) -> None:
+        """Let the hooks that end a validation find in `callback_metrics` what it has logged."""
+        seen: dict[str, Tensor] = dict(_means(logged))
+        for name, metric in self._metrics.items():
+            value = metric.compute()
+            if isinstance(value, Tensor) and value.numel() == 1:
+                seen[name] = value
+        callback_metrics_of(self._trainer).update(seen)
+
+
+def _means(logged: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack(list(values)).mean() for name, values in logged.items()}
 
 
 @contextmanager
@@ -124,12 +142,16 @@ def _use_batch_statistics(module: nn.Module, inputs: tuple[Tensor, ...]) -> None
 
 
 @contextmanager
-def _recording(pl_module: LightningModule, logged: dict[str, list[Tensor]], suffix: str) -> Iterator[None]:
+def _recording(
+    pl_module: LightningModule, logged: dict[str, list[Tensor]], metrics: dict[str, Metric], suffix: str
+) -> Iterator[None]:
     """Take what a step logs instead of letting it through."""
 
     def log(name: str, value: Any, *_: Any, **__: Any) -> None:
         # A metric object stands for a whole validation, and its value for one batch would change it.
-        if not isinstance(value, Metric) and torch.as_tensor(value).numel() == 1:
+        if isinstance(value, Metric):
+            metrics[name + suffix] = value
+        elif torch.as_tensor(value).numel() == 1:
             logged.setdefault(name + suffix, []).append(torch.as_tensor(value).detach().float().reshape(()))
 
     def log_dict(dictionary: Mapping[str, Any], *_: Any, **__: Any) -> None:

@@ -30,7 +30,7 @@ def find_bounds(dry: DryRun, low: float | None, high: float | None) -> tuple[flo
         return low, high
     probes = [probe for probe in dry.descents(PROBED_STEPS) if all(map(math.isfinite, probe))]
     if not probes:
-        return "The loss is no finite number at the start: look for the cause."
+        return dry.problem or "The loss is no finite number at the start: look for the cause."
     losses, descents = zip(*probes, strict=True)
     try:
         lowest, highest = model_bounds(sum(losses) / len(probes), sum(descents) / len(probes))

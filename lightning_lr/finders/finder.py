@@ -32,6 +32,7 @@ from lightning_lr.first_steps import FirstSteps
 from lightning_lr.fit.internals import keep_swa_lrs
 from lightning_lr.fit.lightnings import (
     LightningModule,
+    MisconfigurationException,
     Trainer,
     rank_zero_info,
 )
@@ -114,6 +115,12 @@ class Finder(KeyedCallback):
         Raises:
             MisconfigurationException: Why, and what to change.
         """
+        # Where there is none, Lightning takes one without groups.
+        if not any(optimizer.param_groups for optimizer in trainer.optimizers):
+            raise MisconfigurationException(
+                f"`configure_optimizers` returns no optimizer, so {type(self).__name__} has no LR to find. If"
+                " the module steps one of its own, return that from `configure_optimizers`."
+            )
         steps_of_shares(type(self).__name__, self.milestones, trainer, pl_module)
 
     @property

@@ -22,7 +22,7 @@ from multiprocessing.managers import BaseProxy
 from multiprocessing.queues import Queue
 from queue import SimpleQueue
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, GeneratorType, MethodType, ModuleType
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 from weakref import ReferenceType, WeakKeyDictionary
 
 import numpy as np
@@ -134,12 +134,14 @@ Found = TypeVar("Found")
 
 def is_left_alone(thing: object) -> bool:
     """Tell whether an object holds nothing that a step could change, or what is not the user's."""
-    if isinstance(thing, FunctionType | type):
-        return _package(thing.__module__) in _LIBRARIES
-    if isinstance(thing, BuiltinFunctionType):
+    kind: type[Any] = type(thing)
+    # By its real class: functions of Boost.Python, for one, say that they are Python's.
+    if issubclass(kind, FunctionType | type):
+        return _package(cast("type", thing).__module__) in _LIBRARIES
+    if issubclass(kind, BuiltinFunctionType):
         # A bound method of a list, for one.
-        return isinstance(thing.__self__, type) or is_left_alone(thing.__self__)
-    kind = type(thing)
+        owner = cast("BuiltinFunctionType", thing).__self__
+        return isinstance(owner, type) or is_left_alone(owner)
     if kind not in _left_alone:
         _left_alone[kind] = _is_left_alone(kind)
     return _left_alone[kind]
@@ -183,7 +185,7 @@ def parts_of(thing: Any) -> Parts:
         return  # Its thread and its pipe are its own.
     if parts := _PARTS.of(thing):
         yield from parts(thing)
-    if isinstance(thing, type):
+    if issubclass(type(thing), type):
         return
     for name, value in _attributes(thing):
         yield f".{name}", value
@@ -285,7 +287,7 @@ def _parts_of_loader(loader: DataLoader[Any]) -> Parts:
 
 def _attributes(thing: Any) -> Parts:
     attributes = getattr(thing, "__dict__", None)
-    if isinstance(attributes, dict) and not isinstance(thing, FunctionType):
+    if isinstance(attributes, dict) and not issubclass(type(thing), FunctionType):
         skipped = {*_LOADER_PARTS, LIVE_ITERATOR} if isinstance(thing, DataLoader) else ()
         yield from ((name, value) for name, value in attributes.items() if name not in skipped)
     yield from ((name, getattr(thing, name)) for name in own_slots(type(thing)) if hasattr(thing, name))

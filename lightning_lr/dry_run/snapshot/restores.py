@@ -37,7 +37,7 @@ def restores_of(thing: Any) -> list[Restore]:
     """Return what puts contents, attributes and slots of an object back, not those of tensors and arrays."""
     if isinstance(thing, Queue | BaseProxy):
         return []
-    if isinstance(thing, type):
+    if issubclass(type(thing), type):
         return [partial(_restore_class, thing, dict(vars(thing)))]
     make = _MAKERS.of(thing)
     found = make(thing) if make else []

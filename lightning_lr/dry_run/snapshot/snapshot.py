@@ -195,12 +195,12 @@ class Snapshot:
             return
         self._objects_left -= 1
         is_data = is_data or isinstance(thing, Dataset)
-        if isinstance(thing, type):
+        if issubclass(type(thing), type):
             place = _Place(thing.__qualname__)
         self._restores += [(place, each) for each in self._restores_of(thing, place, is_data=is_data)]
         for watch in watches_of(thing):
             self._watch(place, watch)
-        if isinstance(thing, FunctionType):
+        if issubclass(type(thing), FunctionType):
             self._follow_globals(thing)
         if type(thing) not in self._kinds:
             self._kinds.add(type(thing))

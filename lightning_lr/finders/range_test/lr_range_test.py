@@ -296,6 +296,8 @@ class LRRangeTest(Finder):
                 curve, watched, steps = None, None, 0
             else:
                 decision, curve, watched, steps = self._read_ramps(dry, bounds, bar)
+            if dry.problem:
+                decision = Abstention(type(self.rule).__name__, dry.problem)
             decision = self._for_run(trainer, pl_module, decision)
             if isinstance(decision, Suggestion) and self.rule.fits_run and not warms_up:
                 left = steps_left(trainer, manual=not pl_module.automatic_optimization)

@@ -257,6 +257,8 @@ class LRSearch(Finder):
                 drift = drift_of(trainer.optimizers, have_begun=have_begun)
                 decision = read_optimum(trials, horizon=left, drift=drift)
                 evidence = evidence_of(trials, decision)
+        if dry.problem:
+            decision = Abstention(self.name, dry.problem)
         self.trials, self.curve = trials, curve
         summary = summarize(trials, decision)
         if shape and trials is not None:
