@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from lightning_lr.checkpoints.saved_state import each_of, text
 from lightning_lr.fit.lightnings import TensorBoardLogger, Trainer
 from lightning_lr.fit.neighbors import Charted, Charts, callbacks_of
 from lightning_lr.output.faults import write_to_tensorboard
@@ -20,6 +21,7 @@ class ShownCharts:
 
     def __init__(self) -> None:
         self._titles: set[str] = set()
+        self._before: list[str] = []
         self._curves = -1
         self._layout: dict[str, dict[str, tuple[str, list[str]]]] = {}
 
@@ -28,11 +30,15 @@ class ShownCharts:
         """The charts that have been shown, for a checkpoint."""
         return sorted(self._titles)
 
-    def continue_with(self, trainer: Trainer, titles: Iterable[str]) -> None:
+    def restore(self, titles: object) -> None:
+        """Take the `titles` of a checkpoint; raise ValueError for anything else."""
+        self._before = each_of(text)(titles)
+
+    def resume(self, trainer: Trainer) -> None:
         """Continue with the charts of the interrupted run if this one resumes into its folder."""
         loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         if any(len(list(Path(logger.log_dir).glob("events.out.tfevents.*"))) > 1 for logger in loggers):
-            self._titles.update(titles)
+            self._titles.update(self._before)
 
     def update(self, trainer: Trainer, own: Collection[str] = ()) -> None:
         """Write the charts again if there are more; `own` are the losses that the module logs itself."""

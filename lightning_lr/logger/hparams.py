@@ -17,7 +17,7 @@ from lightning_lr.output.faults import write_to_tensorboard
 from lightning_lr.rates import base_lr
 from lightning_lr.shown import as_call
 
-__all__ = ["announce_columns", "base_lr_of", "write_row"]
+__all__ = ["RunRow", "announce_columns"]
 
 # The folder within that of the run. TensorBoard shows the first hyperparameters of a folder only: in separate
 # folders, ours and the user's do not displace each other.
@@ -28,7 +28,7 @@ _COLUMNS = ("lr_range_test", "lr_search", "lr_schedule", "plateau_detector")
 
 
 def announce_columns(trainer: Trainer, pl_module: LightningModule) -> None:
-    """Write the list of columns for the row of `write_row`, before Lightning writes its own list.
+    """Write the list of columns for the row of `RunRow`, before Lightning writes its own list.
 
     TensorBoard takes the columns from the first list that it finds, or from the rows if there is no list.
     Lightning lists the module's hyperparameters and `hp_metric` (if there are any, and unless
@@ -49,38 +49,53 @@ def announce_columns(trainer: Trainer, pl_module: LightningModule) -> None:
         write_to_tensorboard(trainer.loggers, write)
 
 
-def write_row(
-    trainer: Trainer,
-    metrics: Mapping[str, float],
-    step: int,
-    *,
-    lr_base: float,
-    without: Container[str] = (),
-) -> None:
-    """Write the row of a run at its last step, with the user's hyperparameters; for the rank that logs.
+class RunRow:
+    """The row of a run at its last step, with the user's hyperparameters.
 
-    Its results are `metrics`, by tag, and the Trainer's `callback_metrics` but for those in `without`. The
-    column `lr_base` is the base LR that the run began with.
+    Its results are losses, by tag, and the Trainer's `callback_metrics`. The column `lr_base` is the base LR
+    that the run began with.
+
+    Attributes:
+        lr_base: That LR; None before the first step.
     """
-    from torch.utils.tensorboard import SummaryWriter
 
-    both: dict[str, Any] = {**trainer.callback_metrics, **metrics}
-    results = {name: _number(value) for name, value in both.items() if name not in without}
-    final = {f"result/{name}": value for name, value in sorted(results.items()) if value is not None}
+    def __init__(self) -> None:
+        self.lr_base: float | None = None
+        self._losses: dict[str, float] = {}
 
-    def write(logger: TensorBoardLogger) -> None:
-        hparams = dict(_flat(dict(logger.hparams))) | _lr_hparams(trainer, lr_base)
-        with SummaryWriter(f"{logger.log_dir}/{_FOLDER}") as writer:
-            _, start, end = _summaries(hparams, final)
-            for summary in (start, end):
-                writer.file_writer.add_summary(summary)
-            for name, value in final.items():
-                writer.add_scalar(name, value, step)
+    def begin(self, trainer: Trainer) -> None:
+        """Note the current base LR, unless a checkpoint has told that of the start."""
+        if self.lr_base is None:
+            self.lr_base = _base_lr_of(trainer)
 
-    write_to_tensorboard(trainer.loggers, write)
+    def add(self, losses: Mapping[str, float]) -> None:
+        """Add the newest losses by tag."""
+        self._losses |= losses
+
+    def write(self, trainer: Trainer, step: int, *, without: Container[str] = ()) -> None:
+        """Write the row if the run has a loss; metrics in `without` are left out."""
+        if not (trainer.is_global_zero and trainer.optimizers and self._losses):
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        lr_base = _base_lr_of(trainer) if self.lr_base is None else self.lr_base
+        both: dict[str, Any] = {**trainer.callback_metrics, **self._losses}
+        results = {name: _number(value) for name, value in both.items() if name not in without}
+        final = {f"result/{name}": value for name, value in sorted(results.items()) if value is not None}
+
+        def write(logger: TensorBoardLogger) -> None:
+            hparams = dict(_flat(dict(logger.hparams))) | _lr_hparams(trainer, lr_base)
+            with SummaryWriter(f"{logger.log_dir}/{_FOLDER}") as writer:
+                _, start, end = _summaries(hparams, final)
+                for summary in (start, end):
+                    writer.file_writer.add_summary(summary)
+                for name, value in final.items():
+                    writer.add_scalar(name, value, step)
+
+        write_to_tensorboard(trainer.loggers, write)
 
 
-def base_lr_of(trainer: Trainer) -> float:
+def _base_lr_of(trainer: Trainer) -> float:
     """Return the current base LR, 0 if a group has none."""
     groups = groups_of(trainer.optimizers)
     has_lrs = bool(groups) and all(group.get("lr") is not None for group in groups)

@@ -1,43 +1,39 @@
 """LRLogger writes every learning rate and every loss of a fit to the Trainer's loggers."""
 
-import math
-import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_lr.checkpoints.keys import KeyedCallback
 from lightning_lr.checkpoints.resume import read_state
-from lightning_lr.checkpoints.saved_state import Read, count, each_of, number, optional, text, weight
+from lightning_lr.checkpoints.saved_state import Read, count, each_of, number, optional, weight
 from lightning_lr.checks import check_flag
 from lightning_lr.fit.lightnings import (
     LightningModule,
     MisconfigurationException,
     Trainer,
     TrainerFn,
-    rank_zero_warn,
 )
-from lightning_lr.fit.losses import ValidationLoss, batch_size, missing_loss, training_loss
-from lightning_lr.fit.neighbors import Schedules, callbacks_of
-from lightning_lr.fit.ranks import epochs_are_in_step, rank_sum, validations_are_in_step
-from lightning_lr.fit.step_hook import StepHook
+from lightning_lr.fit.losses import batch_size, training_loss
+from lightning_lr.fit.neighbors import callbacks_of
+from lightning_lr.fit.ranks import epochs_are_in_step
 from lightning_lr.logger.charts import ShownCharts
 from lightning_lr.logger.figures.lr_history import LRHistory
 from lightning_lr.logger.figures.overview import RunOverview
-from lightning_lr.logger.hparams import announce_columns, base_lr_of, write_row
+from lightning_lr.logger.hparams import RunRow, announce_columns
 from lightning_lr.logger.losses.epoch_loss import EpochLoss
+from lightning_lr.logger.losses.missing import MissingLosses
 from lightning_lr.logger.losses.own_curves import OwnCurves
+from lightning_lr.logger.losses.validation import ValidationLosses
 from lightning_lr.logger.resumption import continue_curves, tell_resumption
-from lightning_lr.logger.steps.buffer import StepBuffer, point_of
-from lightning_lr.logger.steps.group_rates import GroupRates
-from lightning_lr.logger.steps.lr_metrics import LRMetrics
+from lightning_lr.logger.steps.buffer import StepRecord, point_of
+from lightning_lr.logger.steps.recorder import StepRecorder
 from lightning_lr.output.decisions import save_decisions, story_of
 from lightning_lr.output.drawing import prepare
-from lightning_lr.output.ending import Best, say_end
-from lightning_lr.output.points import Point, batch_step, next_step, save_loggers, write_points
+from lightning_lr.output.ending import BestValidation, say_end
+from lightning_lr.output.points import Point, next_step, save_loggers, write_points
 from lightning_lr.output.story import Story, read_told
 from lightning_lr.plateau import PlateauDetector
 from lightning_lr.plateau.monitored import RunLength
@@ -47,9 +43,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["LRLogger"]
-
-# In batches: with a large `log_every_n_steps`, or 0 for none of Lightning's own points, memory stays bounded.
-_MOST_BUFFERED = 1000
 
 
 class LRLogger(KeyedCallback):
@@ -156,36 +149,29 @@ class LRLogger(KeyedCallback):
         self.prog_bar = prog_bar
         self.log_momentum = log_momentum
         self.log_weight_decay = log_weight_decay
-        self._rates = GroupRates([*(["momentum"] * log_momentum), *(["weight_decay"] * log_weight_decay)])
-        self._validation_loss = ValidationLoss()
-        self._hook = StepHook(self._record_rates)
         self._begin(Story())
 
     def _begin(self, story: Story) -> None:
         self._story = story
         self._story.begin_fit()
-        self._buffer = StepBuffer()
-        self._metrics = LRMetrics(in_bar=self.prog_bar)
+        further = [*(["momentum"] * self.log_momentum), *(["weight_decay"] * self.log_weight_decay)]
+        self._steps = StepRecorder(further, in_bar=self.prog_bar)
+        self._missing = MissingLosses()
         self._epoch_loss = EpochLoss()
-        self._history = LRHistory()
-        self._base_lr: float | None = None
-        self._overview = RunOverview(is_wanted=self.overview)
+        self._validations = ValidationLosses(self._missing)
+        self._best = BestValidation()
         self._own = OwnCurves()
+        self._history = LRHistory()
+        self._overview = RunOverview(is_wanted=self.overview)
         self._charts = ShownCharts()
-        self._charts_before: list[str] = []
+        self._row = RunRow()
         self._length: RunLength | None = None
-        self._step = 0
-        self._complete_before = 0
-        self._base_is_due = False
+        self._epochs_in_step = True
         self._has_resumed = False
-        self._epochs_in_step = self._validations_in_step = True
-        self._warned: set[str] = set()
-        self._results: dict[str, float] = {}
-        self._best: Best | None = None
 
     @override
     def __repr__(self) -> str:
-        return with_result(self, self._best_told or None)
+        return with_result(self, self._best.told or None)
 
     def _repr_html_(self) -> str:
         return figure_html(self.plot, repr(self))
@@ -197,10 +183,6 @@ class LRLogger(KeyedCallback):
             RuntimeError: No fit has ended yet, no logger takes images, or `overview=False`.
         """
         return self._overview.figure()
-
-    @property
-    def _best_told(self) -> str:
-        return self._best.told if self._best else ""
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -220,25 +202,16 @@ class LRLogger(KeyedCallback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        scheduled = [(each.scheduler.optimizer, each.name) for each in trainer.lr_scheduler_configs]
-        self._rates.begin(trainer.optimizers, scheduled)
-        planned = callbacks_of(trainer, Schedules)
-        self._rates.add_keys(key for each in planned for key in each.scheduled_keys)
-        self._rates.warn_of_missing()
-        self._hook.attach(trainer.optimizers)
-        self._metrics.follow(trainer)
-        for optimizer in trainer.optimizers:
-            self._metrics.show(*self._rates.read(optimizer)[0])
-        self._step = next_step(trainer) - 1
+        self._steps.begin(trainer)
         self._has_resumed = next_step(trainer) > 0
         self._epochs_in_step = epochs_are_in_step(trainer)
-        self._validations_in_step = validations_are_in_step(trainer)
+        self._validations.begin_fit(trainer)
         self._length = RunLength(trainer, pl_module)
         if trainer.is_global_zero:
             if self._has_resumed:
-                self._charts.continue_with(trainer, self._charts_before)
+                self._charts.resume(trainer)
             continue_curves(trainer)
-        self._overview.begin(trainer, self._step)
+        self._overview.begin(trainer, self._steps.step)
         prepare(trainer)
 
     @override
@@ -253,39 +226,31 @@ class LRLogger(KeyedCallback):
         if self._has_resumed:
             # Only now has every callback set the LR with which the run goes on.
             self._has_resumed = False
-            tell_resumption(trainer, self._rates.lrs())
-        self._hook.in_batch = True
-        self._step = batch_step(trainer, pl_module)
-        self._base_is_due |= batch_idx == 0 or self._is_due(trainer, self._step)
-        self._metrics.is_due = self._base_is_due or trainer.is_last_batch
+            tell_resumption(trainer, self._steps.rates.lrs())
+        self._steps.begin_batch(trainer, pl_module, batch_idx)
 
     @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._hook.in_batch = False
-        if not self._history.has_begun:
-            self._history.begin(trainer, self._step)
-            if self._history.has_begun and self._base_lr is None:
-                self._base_lr = base_lr_of(trainer)
         loss, divided_by = training_loss(trainer, pl_module, outputs)
+        is_due = self._steps.end_batch(trainer, loss, divided_by=divided_by, weight=batch_size(batch))
         if loss is None:
-            self._warn_of_missing(outputs, manual=not pl_module.automatic_optimization)
-        self._buffer.add_batch(self._step, loss, scale=divided_by, weight=batch_size(batch))
-        if divided_by > 1 and trainer.global_step == self._step:
-            return  # This step has more micro-batches.
-        self._base_is_due = False
-        self._complete_before = self._step + 1
-        if self._is_due(trainer, self._complete_before) or len(self._buffer) >= _MOST_BUFFERED:
-            self._flush(trainer, before=self._complete_before)
+            self._missing.warn_of_step(outputs, manual=not pl_module.automatic_optimization)
+        if not self._history.has_begun:
+            self._history.begin(trainer, self._steps.step)
+            if self._history.has_begun:
+                self._row.begin(trainer)
+        if is_due:
+            self._write_steps(trainer, self._steps.read_complete(trainer))
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._epoch_loss.end_epoch(self._step)
+        self._epoch_loss.end_epoch(self._steps.step)
         if self._epochs_in_step:
-            self._flush(trainer)
+            self._write_steps(trainer, self._steps.read(trainer))
         share = self._length.share(trainer) if self._length else 0.0
-        self._overview.draw_if_due(trainer, self._step, share, self._best_told)
+        self._overview.draw_if_due(trainer, self._steps.step, share, self._best.told)
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -295,23 +260,20 @@ class LRLogger(KeyedCallback):
 
     def conclude(self, trainer: Trainer) -> None:
         """Say which validation was the best, with which LR, and where the logs are; all ranks call it."""
-        if self._best is not None:
-            texts = [f"{self._best_told} of {self._step + 1}, LR {self._best.lr:.3g}"]
-        else:
-            judges = callbacks_of(trainer, PlateauDetector)
-            texts = [judge.best_text for judge in judges if judge.best_text]
+        judged = [judge.best_text for judge in callbacks_of(trainer, PlateauDetector)]
+        texts = self._best.texts(steps=self._steps.step + 1) or [text for text in judged if text]
         say_end(trainer, "LRLogger", texts)
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._hook.detach()
+        self._steps.stop()
         self._end(trainer, over_ranks=False)
         self._save_decisions(trainer)
 
     @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._metrics.catch_up()
-        self._validation_loss.start(trainer.callback_metrics, loaders=len(trainer.num_val_batches))
+        self._steps.metrics.catch_up()
+        self._validations.start(trainer)
         self._own.begin(trainer.logged_metrics)
 
     @override
@@ -324,21 +286,18 @@ class LRLogger(KeyedCallback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._validation_loss.add(outputs, batch, loader=dataloader_idx)
+        self._validations.add(outputs, batch, loader=dataloader_idx)
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
-        reduce = rank_sum(trainer) if self._validations_in_step else None
-        losses, problem = self._validation_loss.finish(trainer.callback_metrics, reduce=reduce)
-        if problem:
-            self._warn_once(f"LRLogger shows no validation loss: {problem}", "validation")
-        self._results |= losses
-        self._note_best(losses)
+        step, losses = self._steps.step, self._validations.finish(trainer)
+        self._row.add(losses)
+        self._best.note(losses, steps=step + 1, lr=self._steps.metrics.highest)
         lacking = self._own.lacking(losses, trainer.logged_metrics)
-        self._overview.add_validation(self._step, losses, self._own.names)
-        self._write(trainer, [Point(self._step, time.time(), lacking)])
+        self._overview.add_validation(step, losses, self._own.names)
+        self._write(trainer, [Point(step, time.time(), lacking)])
 
     @override
     def on_save_checkpoint(
@@ -346,10 +305,10 @@ class LRLogger(KeyedCallback):
     ) -> None:
         # A run that is killed later and resumed from here misses no point. Lightning has already asked for
         # our state, so it has to be replaced.
-        if trainer.is_last_batch and not self._hook.in_batch:
+        if trainer.is_last_batch and not self._steps.in_batch:
             # A run that resumes from here does not end this epoch again.
-            self._epoch_loss.end_epoch(self._step)
-        self._flush(trainer, before=self._complete_before)
+            self._epoch_loss.end_epoch(self._steps.step)
+        self._write_steps(trainer, self._steps.read_complete(trainer))
         if trainer.is_global_zero:
             save_decisions(trainer)
             save_loggers(trainer.loggers)
@@ -357,7 +316,7 @@ class LRLogger(KeyedCallback):
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._hook.detach()
+        self._steps.stop()
         if stage == TrainerFn.FITTING:
             self._save_decisions(trainer)  # Other callbacks may have told some in `on_train_end`.
 
@@ -368,10 +327,10 @@ class LRLogger(KeyedCallback):
             "decisions": self._story.entries,
             "decisions_before": self._story.left_out,
             "lrs": self._history.state(),
-            "best": None if self._best is None else self._best.to_dict(),
+            "best": self._best.state(),
             "overview": self._overview.state(),
             "charts": self._charts.titles,
-            "base_lr": self._base_lr,
+            "base_lr": self._row.lr_base,
             "own_curves": dict(self._own.names),
         }
 
@@ -383,9 +342,9 @@ class LRLogger(KeyedCallback):
             "decisions": each_of(read_told),
             "decisions_before": count,
             "lrs": self._history.restore,
-            "best": optional(Best.from_dict),
+            "best": self._best.restore,
             "overview": self._overview.restore,
-            "charts": each_of(text),
+            "charts": self._charts.restore,
             "base_lr": optional(number),
             "own_curves": self._own.restore,
         }
@@ -399,36 +358,19 @@ class LRLogger(KeyedCallback):
             "own_curves": None,
         }
         state = read_state(self, state_dict, entries, newer=newer)
-        self._charts_before, self._base_lr = state["charts"], state["base_lr"]
         self._epoch_loss.load_state_dict(state)
         self._story.restore(state["decisions"], state["decisions_before"])
-        self._best = state["best"]
+        self._row.lr_base = state["base_lr"]
 
-    def _note_best(self, losses: Mapping[str, float]) -> None:
-        """Note the first of these losses, by tag, if it is the best of the run."""
-        for tag, loss in list(losses.items())[:1]:
-            if self._best is None or loss < self._best.value:
-                self._best = Best(tag, loss, self._step + 1, self._metrics.highest())
-
-    def _is_due(self, trainer: Trainer, step: int) -> bool:
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        return every > 0 and step % every == 0
-
-    def _record_rates(self, optimizer: Optimizer) -> None:
-        lrs, *others = self._rates.read(optimizer, with_base=self._base_is_due)
-        kept = self._buffer.add_rates(self._step, *lrs)
-        for row in others:
-            self._buffer.add_rates(self._step, *row)
-        self._metrics.show(lrs[0], kept)
-
-    def _flush(self, trainer: Trainer, *, before: float = math.inf, over_ranks: bool = True) -> None:
-        records = self._buffer.drain(before, reduce=rank_sum(trainer) if over_ranks else None)
+    def _write_steps(self, trainer: Trainer, records: list[StepRecord]) -> None:
+        """Write the points of some steps, and of the epochs that end with them."""
         ended = self._epoch_loss.add(records)
         self._history.add(records)
         self._overview.add(records)
         known = self._own.wait(ended) if self._epochs_in_step else ended
         self._write(trainer, [*map(point_of, records), *known])
-        self._results |= {tag: value for point in ended for tag, value in point.values.items()}
+        for point in ended:
+            self._row.add(point.values)
 
     def _write(self, trainer: Trainer, points: Iterable[Point]) -> None:
         if trainer.is_global_zero:
@@ -436,25 +378,13 @@ class LRLogger(KeyedCallback):
             self._charts.update(trainer, self._own.of_module)
 
     def _end(self, trainer: Trainer, *, over_ranks: bool = True) -> None:
-        self._flush(trainer, over_ranks=over_ranks)
+        step = self._steps.step
+        self._write_steps(trainer, self._steps.read(trainer, over_ranks=over_ranks))
         self._write(trainer, self._own.left())
-        self._history.draw(trainer, self._step)
-        self._overview.draw(trainer, self._step, self._best_told)
-        if trainer.is_global_zero and trainer.optimizers and self._results:
-            began = base_lr_of(trainer) if self._base_lr is None else self._base_lr
-            write_row(trainer, self._results, self._step, lr_base=began, without=self._metrics.tags)
+        self._history.draw(trainer, step)
+        self._overview.draw(trainer, step, self._best.told)
+        self._row.write(trainer, step, without=self._steps.metrics.tags)
 
     def _save_decisions(self, trainer: Trainer) -> None:
         if trainer.is_global_zero:
             save_decisions(trainer, is_last=True)
-
-    def _warn_of_missing(self, outputs: Any, *, manual: bool) -> None:
-        problem, mend = missing_loss(outputs, manual=manual)
-        message = f"`training_step` returns {problem} for some batches: LRLogger shows none for them. {mend}"
-        # Shapes may differ from batch to batch.
-        self._warn_once(message.rstrip(), kind=re.sub(r"\(.*?\)", "", problem))
-
-    def _warn_once(self, message: str, kind: str) -> None:
-        if kind not in self._warned:
-            self._warned.add(kind)
-            rank_zero_warn(message)

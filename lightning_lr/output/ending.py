@@ -1,6 +1,6 @@
 """What a fit says at its end: the best validation, the LR that led to it, and where the logs are."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ from lightning_lr.fit.lightnings import Trainer
 from lightning_lr.output.console import say
 from lightning_lr.output.decisions import run_folder
 
-__all__ = ["Best", "say_end"]
+__all__ = ["Best", "BestValidation", "say_end"]
 
 _ENTRIES: dict[str, Read] = {"tag": text, "value": number, "steps": count, "lr": number}
 
@@ -44,6 +44,42 @@ class Best:
     def from_dict(cls, values: Mapping[str, Any]) -> "Best":
         """Return the best validation that `to_dict` gave; raise ValueError for anything else."""
         return cls(**read_entries(values, _ENTRIES))
+
+
+class BestValidation:
+    """The best validation so far, if there was one."""
+
+    def __init__(self) -> None:
+        self._best: Best | None = None
+
+    @property
+    def told(self) -> str:
+        """What was best, in words; empty before the first validation."""
+        return self._best.told if self._best else ""
+
+    def texts(self, *, steps: int) -> list[str]:
+        """Return what to say at the end of a run of so many steps, with the LR that led to it."""
+        return [f"{self._best.told} of {steps}, LR {self._best.lr:.3g}"] if self._best else []
+
+    def note(self, losses: Mapping[str, float], *, steps: int, lr: Callable[[], float]) -> None:
+        """Note the first of the losses of a validation, by tag, if it is the best one.
+
+        Args:
+            losses: One for each loader.
+            steps: How many steps have been made.
+            lr: Reads the highest LR of the last one of them.
+        """
+        for tag, loss in list(losses.items())[:1]:
+            if self._best is None or loss < self._best.value:
+                self._best = Best(tag, loss, steps, lr())
+
+    def state(self) -> dict[str, Any] | None:
+        """Return the best validation as plain values."""
+        return None if self._best is None else self._best.to_dict()
+
+    def restore(self, state: Any) -> None:
+        """Continue from what `state` returned; raise ValueError for anything else."""
+        self._best = None if state is None else Best.from_dict(state)
 
 
 def say_end(trainer: Trainer, source: str, texts: list[str]) -> None:

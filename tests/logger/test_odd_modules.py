@@ -145,7 +145,7 @@ def test_the_buffer_is_bounded_whatever_the_interval(every, tmp_path):
 
     class Look(Callback):
         def on_train_batch_end(self, trainer, *_):
-            sizes.append(len(logger._buffer))
+            sizes.append(len(logger._steps))
 
     logger = LRLogger()
     run = trainer(logger, Look(), root=tmp_path, max_epochs=1, log_every_n_steps=every, limit_val_batches=0)

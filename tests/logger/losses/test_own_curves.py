@@ -49,7 +49,7 @@ def test_the_same_values_under_any_name_are_drawn_once(name, log, tmp_path):
     assert "loss/val" not in curves
     # What else tells the loss has it: the closing line, the overview and the charts.
     logger = run.callbacks[0]
-    assert logger._best_told.startswith("best validation loss")
+    assert logger._best.told.startswith("best validation loss")
     assert logger._overview.overview(run, "").validated == name
     events = EventAccumulator(str(tmp_path / "run"), size_guidance={"tensors": 0}).Reload()
     layout = layout_pb2.Layout()
