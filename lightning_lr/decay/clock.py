@@ -1,21 +1,24 @@
-"""Counts the steps of a run as its plan counts them."""
+"""Counts the steps and epochs of a run as its plan counts them."""
 
 from torch.optim import Optimizer
 
 from lightning_lr.fit.lightnings import LightningModule, Trainer
 from lightning_lr.fit.step_hook import StepHook, steps_counted
 
-__all__ = ["StepClock"]
+__all__ = ["RunClock"]
 
 
-class StepClock:
-    """The optimizer steps, or under manual optimization without `max_steps` the batches, of a run so far.
+class RunClock:
+    """The time of a run.
 
-    A step that the AMP scaler skips does not count.
+    Attributes:
+        step: The optimizer steps so far, or under manual optimization without `max_steps` the batches. A step
+            that the AMP scaler skips does not count.
+        epoch: The epochs so far.
     """
 
     def __init__(self) -> None:
-        self.step = 0
+        self.step = self.epoch = 0
         self._counts_batches = False
         self._is_automatic = True
         # The Trainer's count of steps when this one was last raised.
@@ -32,6 +35,8 @@ class StepClock:
         batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
         counted = batches if self._counts_batches else trainer.global_step
         self.step = counted if saved is None else saved
+        # `current_epoch` lags behind if the checkpoint was saved at the end of an epoch.
+        self.epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
         self._seen, self._happened = trainer.global_step, False
         if getattr(trainer.precision_plugin, "scaler", None) is not None and not manual:
             self._unskipped = StepHook(self._note_step)
@@ -46,6 +51,11 @@ class StepClock:
     def end_batch(self, trainer: Trainer) -> None:
         """Count the steps of a batch."""
         self.step += 1 if self._counts_batches else self._steps_since(trainer)
+
+    def end_epoch(self, trainer: Trainer) -> None:
+        """Count an epoch."""
+        # Set and not incremented: the hook runs again if a run resumes from the end of an epoch.
+        self.epoch = trainer.current_epoch + 1
 
     def stop(self) -> None:
         """Leave the optimizers alone; a second call is harmless."""

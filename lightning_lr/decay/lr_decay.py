@@ -2,32 +2,21 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
 from lightning_lr.checkpoints.keys import KeyedCallback
-from lightning_lr.checkpoints.resume import check_not_restarted, read_state
-from lightning_lr.checkpoints.saved_state import (
-    Read,
-    count,
-    length,
-    mapping,
-    number,
-    optional,
-    positive,
-    read_entries,
-    text,
-)
-from lightning_lr.decay.clock import StepClock
+from lightning_lr.checkpoints.resume import check_not_restarted
+from lightning_lr.decay.clock import RunClock
 from lightning_lr.decay.doubts import warms_up
+from lightning_lr.decay.figure import PlanFigure
 from lightning_lr.decay.moments import moments_from
-from lightning_lr.decay.other_values import OtherValues, check_others
-from lightning_lr.decay.plan import Cooldown, Interval, Plan
+from lightning_lr.decay.of_fit import schedule_of
+from lightning_lr.decay.other_values import OtherValues, charts_of
+from lightning_lr.decay.plan import Interval, Plan
 from lightning_lr.decay.ramp import RampShape
 from lightning_lr.decay.report import (
-    tell_change,
     tell_doubts,
     tell_floor,
     tell_new_plan,
@@ -35,19 +24,13 @@ from lightning_lr.decay.report import (
     tell_warmup_end,
     warn_of_new_horizon,
 )
+from lightning_lr.decay.saved_plan import SavedPlan
 from lightning_lr.decay.schedule import Schedule
 from lightning_lr.decay.settings import Settings
-from lightning_lr.decay.writer import LRWriter, check_names, names_of
-from lightning_lr.fit.horizon import Horizon
-from lightning_lr.fit.lightnings import (
-    LightningModule,
-    MisconfigurationException,
-    Trainer,
-    TrainerFn,
-)
+from lightning_lr.decay.writer import LRWriter, names_of
+from lightning_lr.fit.lightnings import LightningModule, Trainer, TrainerFn
 from lightning_lr.fit.neighbors import Charts, check_no_rival
 from lightning_lr.fit.optimizers import groups_of
-from lightning_lr.fit.run_length import REMEDY, check_epochs_end_together, run_length
 from lightning_lr.policies import Linear, Policy
 from lightning_lr.rates import adopt_groups, are_lent
 from lightning_lr.shown import as_call, figure_html, with_result
@@ -55,26 +38,9 @@ from lightning_lr.shown import as_call, figure_html, with_result
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lightning_lr.preview.planned import Preview
-
 __all__ = ["LRDecay"]
 
 _DEFAULT_POLICY = Linear()
-
-
-def _read_cooldown(values: object) -> Cooldown:
-    return Cooldown(**read_entries(values, {"start": number, "length": positive}))
-
-
-_ENTRIES: dict[str, Read] = {
-    "step": count,
-    "plan": optional(text),
-    "horizon": lambda values: Horizon(**read_entries(values, {"steps": length, "epochs": length})),
-    "cooldown": optional(_read_cooldown),
-    "cooldowns": lambda values: {text(key): _read_cooldown(each) for key, each in mapping(values).items()},
-}
-# What states of version 0.1.0 lack.
-_NEWER: dict[str, Any] = {"plan": None, "cooldowns": {}}
 
 
 class LRDecay(KeyedCallback):
@@ -199,20 +165,13 @@ class LRDecay(KeyedCallback):
         self.momentum = momentum
         self.weight_decay = weight_decay
         self._schedule: Schedule | None = None
-        self._clock = StepClock()
-        self._epoch = 0
+        self._clock = RunClock()
         self._writer = LRWriter()
         self._others = OtherValues()
-        self._loaded: dict[str, Any] = {}
-        self._saved: dict[str, Any] = {}
+        self._figure = PlanFigure()
+        self._loaded: SavedPlan | None = None
         self._is_warming_up = False
         self._floor_is_due = False
-        self._warned = False
-        self._plan_is_due = True
-        # What `plot` draws, or why it cannot.
-        self._planned: Preview | str = (
-            "LRDecay has nothing to plot before `Trainer.fit` has made its first step."
-        )
 
     @property
     def plan(self) -> Plan:
@@ -240,30 +199,16 @@ class LRDecay(KeyedCallback):
         Raises:
             RuntimeError: No fit has made a step yet, or the run has no end.
         """
-        if isinstance(self._planned, str):
-            raise RuntimeError(self._planned)  # noqa: TRY004 (nothing has the wrong type)
-        return self._planned.figure()
-
-    def _keep_plan(self, trainer: Trainer) -> None:
-        """Keep what `plot` draws, once every callback has found its base LR."""
-        # The figure is that of the preview, which looks down on this room: hence not at the top.
-        from lightning_lr.preview.of_fit import planned_run  # noqa: PLC0415
-
-        self._plan_is_due = False
-        try:
-            self._planned = planned_run(trainer, self.schedule)
-        except ValueError as error:
-            self._planned = f"LRDecay cannot draw this run. {error}"
+        return self._figure.draw()
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.settle_key(trainer)
-        self._loaded, self._saved = {}, {}
-        self._warned = False
+        self._loaded = None
         if stage == TrainerFn.FITTING:
             self._schedule = None
             self._others = OtherValues()
-            self._plan_is_due = True
+            self._figure.is_due = True
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -272,20 +217,18 @@ class LRDecay(KeyedCallback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        check_not_restarted(trainer, self, loaded=self._loaded.get("step", 0) > 0)
+        loaded = self._loaded
+        check_not_restarted(trainer, self, loaded=loaded is not None and loaded.step > 0)
         self._schedule = self.check_fit(trainer, pl_module)
-        self._clock.begin(trainer, pl_module, saved=self._loaded.get("step"))
-        # `current_epoch` lags behind if the checkpoint was saved at the end of an epoch.
-        self._epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+        self._clock.begin(trainer, pl_module, saved=loaded.step if loaded else None)
         self._writer = LRWriter()
         step = self._clock.step
         self._is_warming_up = step < self.plan.warmup_steps
         self._floor_is_due = step == 0
-        old = self._loaded.get("horizon", self.plan.horizon)
-        warn_of_new_horizon(self.plan, old, step=step, epoch=self._epoch)
-        was, now = self._loaded.get("plan"), self.settings.text
-        if was not in (None, now):
-            tell_new_plan(trainer, was, now)
+        if loaded:
+            warn_of_new_horizon(self.plan, loaded.horizon, step=step, epoch=self._clock.epoch)
+        if loaded and loaded.settings not in (None, self.settings.text):
+            tell_new_plan(trainer, loaded.settings, self.settings.text)
         elif step == 0:
             tell_doubts(trainer, self._schedule, self._names(trainer))
         self._update(trainer)
@@ -294,19 +237,9 @@ class LRDecay(KeyedCallback):
         """Return the plans of a fit whose loaders are set up; all ranks call it.
 
         Raises:
-            MisconfigurationException: There is none.
+            MisconfigurationException: There are none.
         """
-        if self.interval == "epoch":
-            check_epochs_end_together(
-                trainer,
-                "`LRDecay(interval='epoch')` sets one LR on all ranks",
-                otherwise="it trains with another LR than the others for a while",
-                remedy="Use `LRDecay(interval='step')`",
-            )
-        schedule = self._make_schedule(trainer, manual=not pl_module.automatic_optimization)
-        check_names(trainer, schedule)
-        check_others(trainer.optimizers, schedule)
-        return schedule
+        return schedule_of(trainer, pl_module, self.settings, self._loaded)
 
     def prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set momentum and weight decay of the first step, for a test before it; all ranks call it."""
@@ -322,8 +255,8 @@ class LRDecay(KeyedCallback):
             # Only now has every callback found its base LR.
             self._floor_is_due = False
             tell_floor(trainer, self.min_lr)
-        if self._plan_is_due and not are_lent(trainer.optimizers):
-            self._keep_plan(trainer)
+        if self._figure.is_due and not are_lent(trainer.optimizers):
+            self._figure.keep(trainer, self.schedule)
         if self._writer.lacks_bases(trainer.optimizers):
             self.write(trainer)
 
@@ -339,8 +272,7 @@ class LRDecay(KeyedCallback):
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Set and not incremented: the hook runs again if a run resumes from the end of an epoch.
-        self._epoch = trainer.current_epoch + 1
+        self._clock.end_epoch(trainer)
         self._update(trainer)
 
     @override
@@ -359,22 +291,13 @@ class LRDecay(KeyedCallback):
     @override
     def state_dict(self) -> dict[str, Any]:
         if self._schedule is None:
-            return self._saved
-        plan, others = self._schedule.plan, self._schedule.others
-        return {
-            "step": self._clock.step,
-            "horizon": asdict(plan.horizon),
-            "cooldown": asdict(plan.cooldown) if plan.cooldown else None,
-            "cooldowns": {key: asdict(each.cooldown) for key, each in others.items() if each.cooldown},
-            "plan": self.settings.text,
-        }
+            return self._loaded.to_dict() if self._loaded else {}
+        return SavedPlan.of(self._schedule, step=self._clock.step, settings=self.settings.text).to_dict()
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         # Empty if it was saved before the first step.
-        is_empty = state_dict == {}
-        self._loaded = {} if is_empty else read_state(self, state_dict, _ENTRIES, newer=_NEWER)
-        self._saved = dict(state_dict)
+        self._loaded = None if state_dict == {} else SavedPlan.read(self, state_dict)
 
     @override
     def __repr__(self) -> str:
@@ -398,7 +321,7 @@ class LRDecay(KeyedCallback):
         """
         schedule = self._schedule or self.check_fit(trainer, pl_module)
         names = names_of(trainer.optimizers) if self.policies else [""] * len(groups_of(trainer.optimizers))
-        step, epoch = (0, 0) if is_whole or self._schedule is None else (self._clock.step, self._epoch)
+        step, epoch = (0, 0) if is_whole or self._schedule is None else (self._clock.step, self._clock.epoch)
         return schedule.factors(names, moments_from(trainer, schedule.plan, step=step, epoch=epoch))
 
     @property
@@ -414,13 +337,11 @@ class LRDecay(KeyedCallback):
     @property
     def scheduled_keys(self) -> tuple[str, ...]:
         """The values of parameter groups that are set beside the LRs: `momentum`, `weight_decay`."""
-        return tuple(name for name in ("momentum", "weight_decay") if getattr(self, name) is not None)
+        return self.settings.scheduled_keys
 
     def charts(self) -> Charts:
         """Return the charts of momentum and weight decay, if they are set."""
-        tags = {f"{name.replace('_', ' ').capitalize()}, every group": name for name in self.scheduled_keys}
-        charts = {title: [f"{name}/"] for title, name in tags.items()}
-        return {"Momentum and weight decay": charts} if charts else {}
+        return charts_of(self.scheduled_keys)
 
     def start_cooldown(self, trainer: Trainer, *, keeps_length: bool = True) -> str | None:
         """Begin the cooldown of `WarmupStableDecay` now and end the run with it.
@@ -438,7 +359,7 @@ class LRDecay(KeyedCallback):
         """
         if not self.has_cooldown:
             raise RuntimeError(f"`LRDecay(policy={self.policy!r})` has no cooldown: use `WarmupStableDecay`.")
-        epochs = self._epoch + (self.interval == "epoch" and trainer.is_last_batch)
+        epochs = self._clock.epoch + (self.interval == "epoch" and trainer.is_last_batch)
         try:
             self._schedule = self.schedule.cooled_from(
                 step=self._clock.step, epoch=epochs, keeps_length=keeps_length
@@ -457,31 +378,15 @@ class LRDecay(KeyedCallback):
         """
         if self._schedule is None or are_lent(trainer.optimizers):
             return
-        self._others.write(trainer, self._schedule, step=self._clock.step, epoch=self._epoch)
-        changes = self._writer.write(trainer, self._schedule, step=self._clock.step, epoch=self._epoch)
-        if changes and not self._warned:
-            self._warned = True
-            expected, found = changes[0]
-            tell_change(trainer, self._clock.step, expected=expected, found=found)
+        step, epoch = self._clock.step, self._clock.epoch
+        self._others.write(trainer, self._schedule, step=step, epoch=epoch)
+        self._writer.write(trainer, self._schedule, step=step, epoch=epoch)
 
     def _update(self, trainer: Trainer) -> None:
         """Write the LRs of the new time, and stop the fit if an early cooldown has ended."""
         self.write(trainer)
-        if self.schedule.is_over(step=self._clock.step, epoch=self._epoch):
+        if self.schedule.is_over(step=self._clock.step, epoch=self._clock.epoch):
             trainer.should_stop = True
-
-    def _make_schedule(self, trainer: Trainer, *, manual: bool) -> Schedule:
-        length = run_length(trainer, manual=manual)
-        cooldown, cooldowns = self._loaded.get("cooldown"), self._loaded.get("cooldowns", {})
-        if cooldown is not None or cooldowns:
-            # A cooldown continues as it began, whatever the Trainer's bounds are now.
-            length = self._loaded["horizon"]
-        try:
-            schedule = self.settings.schedule(length, cooldown, cooldowns)
-        except ValueError as error:
-            raise MisconfigurationException(f"LRDecay: {error} {REMEDY[self.interval]}") from error
-        schedule.check()
-        return schedule
 
     def _names(self, trainer: Trainer) -> list[str]:
         """Return the names of the groups; none if no policy depends on them, so that they may be anything."""

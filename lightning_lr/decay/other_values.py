@@ -7,10 +7,11 @@ from torch.optim import Optimizer
 from lightning_lr.decay.report import tell_other_change
 from lightning_lr.decay.schedule import Schedule
 from lightning_lr.fit.lightnings import MisconfigurationException, Trainer
+from lightning_lr.fit.neighbors import Charts
 from lightning_lr.fit.optimizers import groups_of
 from lightning_lr.momentum import momenta, set_momenta, set_weight_decay
 
-__all__ = ["OtherValues", "check_others"]
+__all__ = ["OtherValues", "charts_of", "check_others"]
 
 
 class OtherValues:
@@ -43,6 +44,12 @@ class OtherValues:
             self._told.add(name)
             expected, found = changes[0]
             tell_other_change(trainer, name, step, expected=expected, found=found)
+
+
+def charts_of(keys: Sequence[str]) -> Charts:
+    """Return the charts of these values of parameter groups."""
+    charts = {f"{key.replace('_', ' ').capitalize()}, every group": [f"{key}/"] for key in keys}
+    return {"Momentum and weight decay": charts} if charts else {}
 
 
 def check_others(optimizers: Sequence[Optimizer], schedule: Schedule) -> None:

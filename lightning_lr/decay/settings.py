@@ -82,6 +82,11 @@ class Settings:
         """Whether a policy of the LRs has a cooldown that can begin early."""
         return any(isinstance(policy, WarmupStableDecay) for policy in self._all())
 
+    @property
+    def scheduled_keys(self) -> tuple[str, ...]:
+        """The values of parameter groups that have a policy beside the LRs."""
+        return tuple(name for name in ("momentum", "weight_decay") if getattr(self, name) is not None)
+
     def schedule(
         self,
         length: Horizon,

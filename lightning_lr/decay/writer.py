@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_lr.decay.report import take_in_added
+from lightning_lr.decay.report import take_in_added, tell_change
 from lightning_lr.decay.schedule import Schedule, is_pattern
 from lightning_lr.fit.lightnings import BaseFinetuning, MisconfigurationException, Trainer
 from lightning_lr.fit.names import plain_name
@@ -26,6 +26,7 @@ class LRWriter:
 
     def __init__(self) -> None:
         self.keys: set[str] = set()
+        self._has_told = False
         self._last: float | Mapping[int, float] | None = None
         self._keys: list[str | None] = []
         self._keys_are_of: list[tuple[int, int]] = []
@@ -38,34 +39,40 @@ class LRWriter:
                     return True
         return False
 
-    def write(
-        self, trainer: Trainer, schedule: Schedule, *, step: int, epoch: int
-    ) -> list[tuple[float, float]]:
-        """Write the LRs of a step, also of groups that have joined, which it tells; all ranks call it.
+    def write(self, trainer: Trainer, schedule: Schedule, *, step: int, epoch: int) -> None:
+        """Write the LRs of a step, also of groups that have joined; all ranks call it.
 
-        Returns:
-            For each change by other code since the last step the expected LR and the LR found.
+        It tells of these, and of the first change by other code.
         """
         optimizers = trainer.optimizers
         if not schedule.others and not schedule.plan.min_lr:
             # The usual case, and the fastest.
-            return self._write_all(trainer, optimizers, schedule.plan.factor(step=step, epoch=epoch))
-        targets = self._targets(optimizers, schedule, step=step, epoch=epoch)
+            changes = self._write_all(trainer, optimizers, schedule.plan.factor(step=step, epoch=epoch))
+        else:
+            changes = self._write_each(trainer, self._targets(optimizers, schedule, step=step, epoch=epoch))
+        if changes and not self._has_told:
+            self._has_told = True
+            expected, found = changes[0]
+            tell_change(trainer, step, expected=expected, found=found)
+
+    def _write_all(
+        self, trainer: Trainer, optimizers: Sequence[Optimizer], factor: float
+    ) -> list[tuple[float, float]]:
+        """Write the LRs of groups that all have one factor; return each expected and found that differ."""
+        if self._last is not None and self.lacks_bases(optimizers):
+            take_in_added(trainer, [factor] * len(groups_of(optimizers)))
+        changes = set_factor(optimizers, factor, previous=self._last)
+        self._last = factor
+        return changes
+
+    def _write_each(self, trainer: Trainer, targets: Sequence[Target]) -> list[tuple[float, float]]:
+        """Do the same for groups that each have a factor, or a floor, of their own."""
+        optimizers = trainer.optimizers
         if self._last is not None and self.lacks_bases(optimizers):
             take_in_added(trainer, [target.factor for target in targets])
         changes = set_factor(optimizers, targets, previous=self._last)
         pairs = zip(groups_of(optimizers), targets, strict=True)
         self._last = {id(group): _factor(target, group["initial_lr"]) for group, target in pairs}
-        return changes
-
-    def _write_all(
-        self, trainer: Trainer, optimizers: Sequence[Optimizer], factor: float
-    ) -> list[tuple[float, float]]:
-        """Write the LRs of groups that all have one factor."""
-        if self._last is not None and self.lacks_bases(optimizers):
-            take_in_added(trainer, [factor] * len(groups_of(optimizers)))
-        changes = set_factor(optimizers, factor, previous=self._last)
-        self._last = factor
         return changes
 
     def _targets(
