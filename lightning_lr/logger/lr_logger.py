@@ -19,6 +19,7 @@ from lightning_lr.fit.lightnings import (
 from lightning_lr.fit.losses import batch_size, training_loss
 from lightning_lr.fit.neighbors import callbacks_of
 from lightning_lr.fit.ranks import epochs_are_in_step
+from lightning_lr.fit.run_share import RunShare
 from lightning_lr.logger.charts import ShownCharts
 from lightning_lr.logger.figures.lr_history import LRHistory
 from lightning_lr.logger.figures.overview import RunOverview
@@ -36,7 +37,6 @@ from lightning_lr.output.ending import BestValidation, say_end
 from lightning_lr.output.points import Point, next_step, save_loggers, write_points
 from lightning_lr.output.story import Story, read_told
 from lightning_lr.plateau import PlateauDetector
-from lightning_lr.plateau.monitored import RunLength
 from lightning_lr.shown import figure_html, with_result
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class LRLogger(KeyedCallback):
         self._overview = RunOverview(is_wanted=self.overview)
         self._charts = ShownCharts()
         self._row = RunRow()
-        self._length: RunLength | None = None
+        self._run: RunShare | None = None
         self._epochs_in_step = True
         self._has_resumed = False
 
@@ -206,7 +206,7 @@ class LRLogger(KeyedCallback):
         self._has_resumed = next_step(trainer) > 0
         self._epochs_in_step = epochs_are_in_step(trainer)
         self._validations.begin_fit(trainer)
-        self._length = RunLength(trainer, pl_module)
+        self._run = RunShare(trainer, pl_module)
         if trainer.is_global_zero:
             if self._has_resumed:
                 self._charts.resume(trainer)
@@ -249,7 +249,7 @@ class LRLogger(KeyedCallback):
         self._epoch_loss.end_epoch(self._steps.step)
         if self._epochs_in_step:
             self._write_steps(trainer, self._steps.read(trainer))
-        share = self._length.share(trainer) if self._length else 0.0
+        share = self._run.share(trainer) if self._run else 0.0
         self._overview.draw_if_due(trainer, self._steps.step, share, self._best.told)
 
     @override

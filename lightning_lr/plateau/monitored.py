@@ -1,6 +1,5 @@
 """Reads the monitored value of a validation or of training, never a stale one, and the same on every rank."""
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,16 +11,16 @@ from lightning_lr.checkpoints.saved_state import count, number, read_entries
 from lightning_lr.fit.lightnings import BaseCallback, LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.losses import ValidationLoss, training_loss
 from lightning_lr.fit.ranks import gather_from_ranks, mean_over_ranks, rank_sum, sum_over_ranks
-from lightning_lr.fit.run_length import check_epochs_end_together, run_length
+from lightning_lr.fit.run_length import check_epochs_end_together
 
 __all__ = [
     "RETURNED",
     "TRAINING",
     "MonitoredValue",
     "ReadsValidations",
-    "RunLength",
     "TrainingLoss",
     "TrainingValue",
+    "check_has_validations",
     "check_validations",
 ]
 
@@ -29,6 +28,16 @@ __all__ = [
 _MOST_UNREAD = 1000
 RETURNED = "loss/val"
 TRAINING = "loss/train"
+
+
+def check_has_validations(trainer: Trainer) -> None:
+    """Refuse a fit without validations, before its loaders are set up."""
+    if not trainer.enable_validation:
+        raise MisconfigurationException(
+            "PlateauDetector has no validation to judge. Give the fit a validation loader, the module a"
+            " `validation_step`, and the Trainer `limit_val_batches` above 0; or judge the training"
+            " loss, with `PlateauDetector('loss/train', every_n_steps=...)`; or remove PlateauDetector."
+        )
 
 
 def check_validations(trainer: Trainer) -> None:
@@ -48,51 +57,6 @@ def check_validations(trainer: Trainer) -> None:
             otherwise="they wait for each other for ever",
             remedy="Validate by steps, with `Trainer(check_val_every_n_epoch=None, val_check_interval=...)`",
         )
-
-
-class RunLength:
-    """How many validations a run has, estimated at each of them from the share of the run that is over.
-
-    Args:
-        trainer: With the loaders set up; all ranks make it.
-        pl_module: The module being trained.
-    """
-
-    def __init__(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        manual = not pl_module.automatic_optimization
-        self._counts_batches = manual and trainer.max_steps == -1
-        self._length = run_length(trainer, manual=manual)
-
-    def validations(self, trainer: Trainer, done: int) -> float:
-        """Return how many validations the run has if `done` of them are over; infinite if unknown."""
-        share = self.share(trainer)
-        return max(done, round(done / share)) if share else math.inf
-
-    def share(self, trainer: Trainer) -> float:
-        """Return which share of the run is over, during a validation or after a batch; 0 if unknown."""
-        if not self.counts_steps:
-            return (trainer.current_epoch + trainer.is_last_batch) / self._length.epochs
-        loop = trainer.fit_loop.epoch_loop
-        over = loop.total_batch_idx + 1 if self._counts_batches else trainer.global_step
-        return over / self._length.steps
-
-    @property
-    def counts_steps(self) -> bool:
-        """Whether the share is known after every batch, and not only after an epoch."""
-        return math.isfinite(self._length.steps)
-
-    def planned(self, trainer: Trainer, every_n_steps: int | None) -> float:
-        """Return how many validations, or means over so many steps, there will be; infinite if unknown."""
-        steps, epochs = self._length.steps, self._length.epochs
-        if every_n_steps is not None:
-            return steps // every_n_steps
-        every, batches = trainer.val_check_batch, trainer.num_training_batches
-        if every is None:
-            return math.inf
-        if trainer.check_val_every_n_epoch is None:
-            return steps * trainer.accumulate_grad_batches // every
-        within = batches // every if math.isfinite(batches) else 1
-        return epochs // trainer.check_val_every_n_epoch * within
 
 
 class MonitoredValue:

@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_lr.checkpoints.keys import KeyedCallback
 from lightning_lr.checkpoints.resume import check_not_restarted, read_state
-from lightning_lr.checkpoints.saved_state import Read, count, each_of, one_of
+from lightning_lr.checkpoints.saved_state import Read, count
 from lightning_lr.checks import check_choice, check_count
 from lightning_lr.first_steps import FirstSteps
 from lightning_lr.fit.internals import keep_swa_lrs, state_key
@@ -21,23 +20,26 @@ from lightning_lr.fit.lightnings import (
     TrainerFn,
 )
 from lightning_lr.fit.neighbors import Charts, Concludes, WatchesLRs, callbacks_of, write_schedules
+from lightning_lr.fit.run_share import RunShare
 from lightning_lr.output.ending import say_end
 from lightning_lr.output.points import batch_step, next_step
 from lightning_lr.peaks import check_schedules_follow
 from lightning_lr.plateau.actions.base import ActionSpec, Effect
-from lightning_lr.plateau.detectors.base import Detector, Mode, Observation, State, Verdict, VerdictState
+from lightning_lr.plateau.detectors.base import Detector, Mode, Observation, Verdict
 from lightning_lr.plateau.detectors.progress import Progress
+from lightning_lr.plateau.judgments import Judgments
 from lightning_lr.plateau.monitored import (
     MonitoredValue,
     ReadsValidations,
-    RunLength,
     TrainingLoss,
     TrainingValue,
+    check_has_validations,
     check_validations,
 )
 from lightning_lr.plateau.reactions import Reactions, checked_actions, tell_default
-from lightning_lr.plateau.record import Record, read_record
+from lightning_lr.plateau.record import Record
 from lightning_lr.plateau.report import (
+    best_text,
     plateau_charts,
     plateau_figure,
     sum_up,
@@ -58,8 +60,6 @@ _WAY_OUT = (
     "What {owner} tells would not be the LR that is used. Return the optimizer alone and add the callback"
     " LRDecay, or leave the LR alone, with `PlateauDetector(on_plateau=[], ...)`."
 )
-# How many validations are remembered, for `verdicts` and the figure.
-_REMEMBERED = 1000
 
 
 class PlateauDetector(KeyedCallback, ReadsValidations):
@@ -180,21 +180,18 @@ class PlateauDetector(KeyedCallback, ReadsValidations):
         self._forget()
 
     def _forget(self) -> None:
-        self._state: State = self.detector.begin()
+        self._judgments = Judgments(self.detector, self.mode)
         self._value = MonitoredValue(self.monitor)
         self._training_value = TrainingValue(self.monitor)
         self._training_loss = TrainingLoss()
         self._reactions = Reactions(
             {"plateau": self.on_plateau, "overfitting": self.on_overfitting, "diverging": self.on_divergence}
         )
-        self._count = 0
         # How many times `every_n_steps` are over.
         self._periods = 0
-        self._told = ""
         self._told_too_few = False
-        self._records: list[Record] = []
         self._step = 0
-        self._run_length: RunLength | None = None
+        self._run: RunShare | None = None
         self._first_steps = FirstSteps("PlateauDetector")
 
     @property
@@ -206,7 +203,7 @@ class PlateauDetector(KeyedCallback, ReadsValidations):
     @property
     def verdict(self) -> Verdict | None:
         """The verdict on the last validation; None before the first one."""
-        return self._records[-1].verdict if self._records else None
+        return self.records[-1].verdict if self.records else None
 
     @property
     def acts(self) -> bool:
@@ -218,22 +215,17 @@ class PlateauDetector(KeyedCallback, ReadsValidations):
     @property
     def records(self) -> list[Record]:
         """The last 1000 validations with values, verdicts and effects."""
-        return list(self._records)
+        return list(self._judgments.records)
 
     @property
     def verdicts(self) -> list[Verdict]:
         """The verdicts on the last 1000 validations."""
-        return [record.verdict for record in self._records]
+        return [record.verdict for record in self.records]
 
     @property
     def best_text(self) -> str | None:
         """The best value so far in words, with the LR that led to it; None before the first finite one."""
-        best = self._reactions.best
-        if best is None:
-            return None
-        text = f"best {self.monitor} {best.value:.3g} at validation {best.validation}"
-        found = [record for record in self._records if record.validation == best.validation]
-        return "".join([text, *(f" (step {each.step + 1}), LR {each.lr:.3g}" for each in found)])
+        return best_text(self.monitor, self._reactions.best, self.records)
 
     @override
     def __repr__(self) -> str:
@@ -250,9 +242,9 @@ class PlateauDetector(KeyedCallback, ReadsValidations):
         Raises:
             RuntimeError: There has been no validation yet.
         """
-        if not self._records:
+        if not self.records:
             raise RuntimeError("PlateauDetector has nothing to plot before the first validation of a fit.")
-        return plateau_figure(self._records, self.monitor)
+        return plateau_figure(self.records, self.monitor)
 
     def charts(self) -> Charts:
         """Return the charts of TensorBoard's Custom Scalars."""
@@ -266,12 +258,8 @@ class PlateauDetector(KeyedCallback, ReadsValidations):
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.every_n_steps is None and not trainer.enable_validation:
-            raise MisconfigurationException(
-                "PlateauDetector has no validation to judge. Give the fit a validation loader, the module a"
-                " `validation_step`, and the Trainer `limit_val_batches` above 0; or judge the training"
-                " loss, with `PlateauDetector('loss/train', every_n_steps=...)`; or remove PlateauDetector."
-            )
+        if self.every_n_steps is None:
+            check_has_validations(trainer)
         is_first = callbacks_of(trainer, PlateauDetector)[0] is self
         self._reactions.begin(trainer, monitor=self.monitor, mode=self.mode, is_first=is_first)
 
@@ -295,14 +283,14 @@ class PlateauDetector(KeyedCallback, ReadsValidations):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         keep_swa_lrs(trainer)
-        check_not_restarted(trainer, self, loaded=self._count > 0)
+        check_not_restarted(trainer, self, loaded=self._judgments.count > 0)
         self.check_fit(trainer, pl_module)
-        self._run_length = RunLength(trainer, pl_module)
+        self._run = RunShare(trainer, pl_module)
         if next_step(trainer) > 0:
-            if any(record.effects for record in self._records):
+            if any(record.effects for record in self.records):
                 self.expect_lrs(trainer)
             return
-        self._tell_if_too_few(trainer, self._run_length.planned(trainer, self.every_n_steps))
+        self._tell_if_too_few(trainer, self._run.planned(trainer, self.every_n_steps))
         if None in (self.on_plateau, self.on_overfitting, self.on_divergence):
             tell_default(trainer)
 
@@ -318,7 +306,7 @@ class PlateauDetector(KeyedCallback, ReadsValidations):
     ) -> None:
         self._step = batch_step(trainer, pl_module)
         if self._reactions.has_acted:
-            effects = self._reactions.before_batch(trainer, pl_module, self._records[-1])
+            effects = self._reactions.before_batch(trainer, pl_module, self.records[-1])
             self._follow_up(trainer, effects)
 
     @override
@@ -363,80 +351,64 @@ class PlateauDetector(KeyedCallback, ReadsValidations):
     ) -> None:
         """Judge a value, which may be missing, and the mean training loss since the one before."""
         self._first_steps.flush(trainer)
+        count = self._judgments.count
         if value is not None:
-            length = self._run_length
-            total = length.validations(trainer, self._count + 1) if length else math.inf
+            total = self._run.validations(trainer, count + 1) if self._run else math.inf
             known = math.nan if training_loss is None else training_loss
             self._judge(trainer, pl_module, Observation(value, known, total))
-        elif not self._count:
+        elif not count:
             source = self._value if self.every_n_steps is None else self._training_value
             raise source.missing(trainer, names)
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        sum_up(trainer, self.monitor, self._records)
+        sum_up(trainer, self.monitor, self.records)
         if self.best_text and not callbacks_of(trainer, Concludes):
             say_end(trainer, "PlateauDetector", [self.best_text])
 
     @override
     def state_dict(self) -> dict[str, Any]:
         return {
-            "detector": self._state,
+            **self._judgments.state_dict(),
             "training_loss": self._training_loss.state_dict(),
-            "reactions": self._reactions.state_dict(),
-            "count": self._count,
-            "periods": self._periods,
             "training_value": self._training_value.state_dict(),
-            "told": self._told,
-            "records": [record.to_dict() for record in self._records],
+            "periods": self._periods,
+            "reactions": self._reactions.state_dict(),
         }
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         entries: dict[str, Read] = {
-            "detector": self._checked_state,
+            **self._judgments.entries,
             "training_loss": self._training_loss.load_state_dict,
-            "reactions": self._reactions.load_state_dict,
-            "count": count,
-            "periods": count,
             "training_value": self._training_value.load_state_dict,
-            "told": one_of(("", *get_args(VerdictState))),
-            "records": each_of(read_record),
+            "periods": count,
+            "reactions": self._reactions.load_state_dict,
         }
         # What states of version 0.1.0 lack.
         newer = {"periods": 0, "training_value": TrainingValue(self.monitor).state_dict()}
         state = read_state(self, state_dict, entries, newer=newer)
-        self._state, self._count, self._told = state["detector"], state["count"], state["told"]
+        self._judgments.load_state_dict(state)
         self._periods = state["periods"]
-        self._records = state["records"]
-        if self._reactions.has_acted and not self._records:
+        if self._reactions.has_acted and not self.records:
             raise MisconfigurationException(
                 "PlateauDetector cannot go on from this checkpoint: an action has acted on no validation."
             )
 
-    def _checked_state(self, state: State) -> State:
-        self.detector.check_state(state)
-        return state
-
     def _judge(self, trainer: Trainer, pl_module: LightningModule, observation: Observation) -> None:
-        self._count += 1
-        if self._count == 1:
+        if not self._judgments.count:
             self._tell_if_too_few(trainer, observation.total)
-        self._state, verdict = self.detector.judge(self._state, observation, mode=self.mode)
-        lr = current_lr(trainer)
-        record = Record(self._count, self._step, observation.value, observation.training_loss, lr, verdict)
+        record = self._judgments.judge(observation, step=self._step, lr=current_lr(trainer))
         effects = self._reactions.react(trainer, pl_module, record, total=observation.total)
-        told = [effect for effect in effects if not effect.is_announced]
-        record = replace(record, effects=tuple(effect.text for effect in told))
-        self._records = [*self._records, record][-_REMEMBERED:]
+        told = [effect.text for effect in effects if not effect.is_announced]
+        record = self._judgments.add(record, effects=told)
         write_verdict(trainer, self.monitor, record)
-        if told or verdict.state not in (self._told, "undecided"):
-            self._told = verdict.state
+        if self._judgments.is_news(record):
             tell_verdict(trainer, self.monitor, record, reports=self._reactions.reports)
         self._follow_up(trainer, effects)
 
     def _follow_up(self, trainer: Trainer, effects: Sequence[Effect]) -> None:
         if any(effect.starts_afresh for effect in effects):
-            self._state = self.detector.after_change(self._state)
+            self._judgments.start_afresh()
         if effects:
             write_schedules(trainer)

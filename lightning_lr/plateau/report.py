@@ -15,6 +15,7 @@ from lightning_lr.output.decisions import Entry, tell
 from lightning_lr.output.drawing import draw
 from lightning_lr.output.points import Point, write_points
 from lightning_lr.output.style import INK, VERDICTS, dress, entitle, new_figure
+from lightning_lr.plateau.actions.base import Best
 from lightning_lr.plateau.record import Record
 from lightning_lr.rates import current_lr
 
@@ -22,7 +23,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plateau_charts", "plateau_figure", "sum_up", "tell_verdict", "write_verdict"]
+__all__ = [
+    "best_text",
+    "plateau_charts",
+    "plateau_figure",
+    "sum_up",
+    "tell_too_few",
+    "tell_verdict",
+    "write_verdict",
+]
 
 _CODES = {"undecided": 0, "improving": 1, "plateau": 2, "overfitting": 3, "diverging": 4}
 _NUMBERS = ("slope", "noise", "threshold", "upper_threshold")
@@ -56,6 +65,15 @@ def plateau_charts(monitor: str) -> Charts:
             "Noise of one validation": ["plateau/.*/noise$"],
         }
     }
+
+
+def best_text(monitor: str, best: Best | None, records: Sequence[Record]) -> str | None:
+    """Return the best value in words, with the LR that led to it; None if there is none."""
+    if best is None:
+        return None
+    text = f"best {monitor} {best.value:.3g} at validation {best.validation}"
+    found = [record for record in records if record.validation == best.validation]
+    return "".join([text, *(f" (step {each.step + 1}), LR {each.lr:.3g}" for each in found)])
 
 
 def write_verdict(trainer: Trainer, monitor: str, record: Record) -> None:

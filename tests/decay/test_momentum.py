@@ -299,7 +299,7 @@ def test_going_back_to_the_best_weights_does_not_take_them_back():
     judge = PlateauDetector("val_loss", detector=Patience(1), on_plateau=RestoreBest(1.0))
     decay = LRDecay(interval="step", momentum=OPPOSITE, weight_decay=Linear())
     found = traced(None, decay, judge, module=Stuck(adamw, batches=5), max_epochs=6)
-    effects = [text for record in judge._records for text in record.effects]
+    effects = [text for record in judge.records for text in record.effects]
     assert any("weights back to those" in text for text in effects)
     assert found.column(1) == pytest.approx([OPPOSITE.factor(step, 30) for step in range(30)])
     assert found.column(2) == pytest.approx([0.04 * (1 - step / 30) for step in range(30)])

@@ -60,7 +60,7 @@ def judged(*callbacks, module=None, judge=None, **options):
 
 
 def values_of(judge):
-    return [record.value for record in judge._records]
+    return [record.value for record in judge.records]
 
 
 def exact(values):

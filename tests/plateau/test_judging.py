@@ -37,7 +37,7 @@ def test_a_stale_value_is_never_counted():
     module = Sometimes(sgd, batches=4)
     judge, run = judged(module=module, max_epochs=6)
     assert values_of(judge) == pytest.approx([module.script(step) for step in (4, 12, 20)])
-    assert [record.step for record in judge._records] == [3, 11, 19]
+    assert [record.step for record in judge.records] == [3, 11, 19]
     assert "val_loss" in run.callback_metrics
 
 
@@ -55,16 +55,16 @@ def test_a_stale_value_is_never_counted():
 def test_time_is_counted_in_validations(options, steps):
     module = Stalling(sgd, batches=4)
     judge, _ = judged(module=module, **({"max_epochs": 2} | options))
-    assert [record.step for record in judge._records] == steps
+    assert [record.step for record in judge.records] == steps
     assert values_of(judge) == pytest.approx([module.script(step + 1) for step in steps])
-    assert [record.validation for record in judge._records] == list(range(1, len(steps) + 1))
+    assert [record.validation for record in judge.records] == list(range(1, len(steps) + 1))
 
 
 @pytest.mark.parametrize("monitor", ["val_loss", "loss/val"])
 def test_a_loss_that_is_only_returned_is_found(monitor, tmp_path):
     judge, _ = judged(LRLogger(), module=Toy(), judge=PlateauDetector(monitor), root=tmp_path)
     steps, losses = zip(*scalars(tmp_path)["loss/val"], strict=True)
-    assert tuple(record.step for record in judge._records) == steps
+    assert tuple(record.step for record in judge.records) == steps
     assert values_of(judge) == pytest.approx(losses)
 
 
@@ -112,8 +112,9 @@ def test_the_training_loss_is_the_mean_since_the_last_validation():
         judge = PlateauDetector(detector=Verdicts(""), on_plateau=[])
         judged(Note(), module=Noted(sgd, batches=4), judge=judge, val_check_interval=2, **options)
         assert len(means) == 8
-        assert judge._state["training_losses"] == pytest.approx(means, rel=1e-6)
-        assert [record.training_loss for record in judge._records] == judge._state["training_losses"]
+        known = judge._judgments._state["training_losses"]
+        assert known == pytest.approx(means, rel=1e-6)
+        assert [record.training_loss for record in judge.records] == known
 
 
 def test_without_a_training_loss_there_is_none():
@@ -122,7 +123,7 @@ def test_without_a_training_loss_there_is_none():
             super().training_step(batch, batch_idx)
 
     judge, _ = judged(module=Silent(batches=4))
-    assert all(math.isnan(record.training_loss) for record in judge._records)
+    assert all(math.isnan(record.training_loss) for record in judge.records)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,7 @@ def test_values_that_are_no_numbers_are_judged_and_nothing_breaks(bad, judge, tm
     judged(module=module, judge=judge, max_epochs=6, root=tmp_path)
     assert values_of(judge) == pytest.approx(module.values, nan_ok=True)
     assert judge._reactions.best.value == pytest.approx(0.8)
-    assert all(record.effects == () or "->" in record.effects[-1] for record in judge._records)
+    assert all(record.effects == () or "->" in record.effects[-1] for record in judge.records)
 
 
 @pytest.mark.parametrize("judge", [Progress(), SlopeTest(), Patience(patience=0)])

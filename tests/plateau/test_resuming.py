@@ -67,13 +67,13 @@ def test_a_run_resumed_after_any_validation_has_the_same_verdicts_and_lrs(name, 
         return judge, trace.lrs, lrs_of(fitted), [each.detach().clone() for each in module.parameters()]
 
     judge, lrs, end, weights = run(saver(tmp_path / "saved"))
-    assert any("->" in effect for record in judge._records for effect in record.effects)
+    assert any("->" in effect for record in judge.records for effect in record.effects)
     saved = sorted((tmp_path / "saved").iterdir())
     assert len(saved) == len(judge.verdicts) >= 7
     for path in saved:
         again, lrs_again, end_again, weights_again = run(ckpt_path=path)
         # As text, since no NaN equals another.
-        assert exact(again._records) == exact(judge._records)
+        assert exact(again.records) == exact(judge.records)
         assert lrs_again == {step: lr for step, lr in lrs.items() if step in lrs_again}
         assert not lrs_again or max(lrs_again) == max(lrs)
         assert end_again == end
@@ -95,7 +95,7 @@ def test_a_run_resumed_between_validations_has_the_same_training_loss(tmp_path):
     within = [path for path in (tmp_path / "saved").iterdir() if int(path.stem.partition("=")[2]) % 4]
     assert len(within) == 12
     for path in within:
-        assert exact(run(ckpt_path=path)._records) == exact(whole._records), path.name
+        assert exact(run(ckpt_path=path).records) == exact(whole.records), path.name
 
 
 def traced(make, *callbacks, **options):
@@ -117,7 +117,7 @@ def test_beside_reduce_lr_on_plateau_the_multiplier_survives_a_resume(tmp_path):
         lrs = traced(ON_PLATEAU, again, ckpt_path=path)
         bare = traced(ON_PLATEAU, ckpt_path=tmp_path / "bare" / path.name)
         assert exact(again.verdicts) == exact(judge.verdicts)
-        reduced = {record.step + 1 for record in judge._records if record.effects}
+        reduced = {record.step + 1 for record in judge.records if record.effects}
         assert reduced
         for step, [lr] in lrs.items():
             assert lr == pytest.approx(bare[step][0] * FACTOR ** sum(step >= each for each in reduced))
@@ -129,7 +129,7 @@ def test_a_reduction_multiplies_whatever_the_schedule_is(name):
     bare = traced(make, *(other() for other in others), **options)
     judge = detector(final_decay=0)
     reduced = traced(make, *(other() for other in others), judge, **options)
-    at = [record.step + 1 for record in judge._records if record.effects]
+    at = [record.step + 1 for record in judge.records if record.effects]
     assert at
     assert reduced.keys() == bare.keys()
     # A tensor LR is one of single precision; what a scheduler computes recursively, it rounds.
@@ -194,14 +194,14 @@ def test_a_resumed_run_goes_on_with_what_an_action_has_begun(name, tmp_path):
         return judge, trace.lrs, repr(groups), weights, fitted.global_step
 
     judge, lrs, end, weights, steps = run(saver(tmp_path / "saved"))
-    assert [bool(record.effects) for record in judge._records][5]
+    assert [bool(record.effects) for record in judge.records][5]
     saved = sorted((tmp_path / "saved").iterdir(), key=lambda path: int(path.stem.partition("=")[2]))
     assert len(saved) == len(judge.verdicts)
     for path in saved:
         if path == saved[-1] and "stop" in name:
             continue  # what follows an end is another run
         again, lrs_again, end_again, weights_again, steps_again = run(ckpt_path=path)
-        assert exact(again._records) == exact(judge._records)
+        assert exact(again.records) == exact(judge.records)
         assert lrs_again == {step: lr for step, lr in lrs.items() if step in lrs_again}
         assert steps_again == steps
         assert end_again == end
@@ -214,7 +214,7 @@ def test_a_second_fit_starts_afresh():
     for _ in range(2):
         torch.manual_seed(0)
         judged(judge=judge)
-        fits.append(exact(judge._records))
+        fits.append(exact(judge.records))
     assert fits[0] == fits[1]
 
 
@@ -236,7 +236,7 @@ def test_two_detectors_with_two_monitors(tmp_path):
     second = both()
     with pytest.warns(UserWarning, match="Be aware that when using `ckpt_path`"):
         fit(Two(sgd, batches=4), *second, max_epochs=3, ckpt_path=tmp_path / "saved" / "step=8.ckpt")
-    assert [exact(each._records) for each in second] == [exact(each._records) for each in first]
+    assert [exact(each.records) for each in second] == [exact(each.records) for each in first]
 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")

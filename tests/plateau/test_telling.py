@@ -41,7 +41,7 @@ from lightning_lr.policies import Constant, Linear
 def test_with_a_schedule_the_default_is_to_report_and_an_action_given_acts(make, others, schedule, caplog):
     judge = PlateauDetector(detector=Verdicts("iipod"))
     judged(*others(), module=Stalling(make, batches=4), judge=judge, max_epochs=6)
-    acted = [bool(record.effects) for record in judge._records]
+    acted = [bool(record.effects) for record in judge.records]
     said = [line for line in caplog.messages if "only reports, since" in line]
     if schedule is None:
         assert acted == [False, False, True, True, True, False]
@@ -52,7 +52,7 @@ def test_with_a_schedule_the_default_is_to_report_and_an_action_given_acts(make,
         assert re.search(schedule, said[0])
     given = PlateauDetector(detector=Verdicts("iipod"), on_plateau=ReduceLR(0.5))
     judged(*others(), module=Stalling(make, batches=4), judge=given, max_epochs=6)
-    assert given._records[2].effects
+    assert given.records[2].effects
 
 
 def test_changes_of_the_verdict_actions_and_a_summary_are_in_the_file_with_their_reasons(tmp_path):
@@ -129,7 +129,7 @@ def test_tensorboard_shows_verdicts_numbers_and_a_figure(tmp_path):
     action = lines[kinds.index("action")]
     assert action["effect"] == "LR 0.1 -> 0.05"
     assert action["evidence"]["verdict"]["state"] == "plateau"
-    assert action["evidence"]["value"] == pytest.approx(judge._records[2].value)
+    assert action["evidence"]["value"] == pytest.approx(judge.records[2].value)
 
 
 def test_the_figure_can_be_had_without_a_logger():
@@ -144,9 +144,9 @@ def test_the_figure_can_be_had_without_a_logger():
 
 
 def test_only_the_last_thousand_validations_are_remembered(monkeypatch):
-    monkeypatch.setattr("lightning_lr.plateau.plateau_detector._REMEMBERED", 3)
+    monkeypatch.setattr("lightning_lr.plateau.judgments._REMEMBERED", 3)
     judge, _ = judged(max_epochs=5)
-    assert [record.validation for record in judge._records] == [3, 4, 5]
+    assert [record.validation for record in judge.records] == [3, 4, 5]
 
 
 def test_a_fit_that_is_only_judged_is_the_plain_one():

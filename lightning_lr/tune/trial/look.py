@@ -15,7 +15,8 @@ from lightning_lr.fit.lightnings import (
     misconfigurations,
 )
 from lightning_lr.fit.losses import training_loss
-from lightning_lr.plateau.monitored import RETURNED, TRAINING, MonitoredValue, ReadsValidations, RunLength
+from lightning_lr.fit.run_share import RunShare
+from lightning_lr.plateau.monitored import RETURNED, TRAINING, MonitoredValue, ReadsValidations
 from lightning_lr.tune.trial.line import Line
 from lightning_lr.tune.trial.spec import Spec
 from lightning_lr.tune.trial.trial_callback import NO_TRAINING_LOSS, check_lr_can_be_put_in, missing
@@ -102,7 +103,7 @@ class Look(ReadsValidations):
             if self.spec.monitor:
                 raise MisconfigurationException(_NO_VALIDATION.format(self.spec.monitor))
             return False
-        if RunLength(trainer, pl_module).planned(trainer, None) == 0:
+        if RunShare(trainer, pl_module).planned(trainer, None) == 0:
             raise MisconfigurationException(_TOO_SHORT)
         trainer.validating = True
         trainer.fit_loop.epoch_loop.val_loop.run()

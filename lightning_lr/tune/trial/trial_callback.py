@@ -13,12 +13,12 @@ from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.written_lrs import train_with
 from lightning_lr.fit.lightnings import BaseCallback, LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import callbacks_of
+from lightning_lr.fit.run_share import RunShare
 from lightning_lr.peaks import check_schedules_follow, peak_lr
 from lightning_lr.plateau.monitored import (
     TRAINING,
     MonitoredValue,
     ReadsValidations,
-    RunLength,
     TrainingLoss,
 )
 from lightning_lr.schedules.own_lrs import own_lr
@@ -92,7 +92,7 @@ class TrialCallback(PutIn, ReadsValidations):
         super().__init__(spec)
         self._value = MonitoredValue(spec.monitor)
         self._training = TrainingLoss() if spec.monitor == TRAINING else None
-        self._length: RunLength | None = None
+        self._run: RunShare | None = None
         self._part = 0
         self._line: Line | None = None
         self._loss: Any = None
@@ -107,7 +107,7 @@ class TrialCallback(PutIn, ReadsValidations):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        self._length = RunLength(trainer, pl_module)
+        self._run = RunShare(trainer, pl_module)
 
     @override
     def on_train_batch_end(
@@ -116,12 +116,12 @@ class TrialCallback(PutIn, ReadsValidations):
         self._loss = outputs
         if self._training is not None:
             self._training.add(trainer, pl_module, outputs)
-            if self._known_length.counts_steps and self._parts_over(trainer) > self._part:
+            if self._known_run.counts_steps and self._parts_over(trainer) > self._part:
                 self._report_training(trainer, self._training)
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._training is not None and not self._known_length.counts_steps:
+        if self._training is not None and not self._known_run.counts_steps:
             self._report_training(trainer, self._training)
 
     @override
@@ -148,14 +148,14 @@ class TrialCallback(PutIn, ReadsValidations):
             )
 
     @property
-    def _known_length(self) -> RunLength:
-        if self._length is None:
+    def _known_run(self) -> RunShare:
+        if self._run is None:
             raise RuntimeError("The fit has not begun.")
-        return self._length
+        return self._run
 
     def _parts_over(self, trainer: Trainer) -> int:
         # A share of 0.3 times 10 may be a rounding below 3.
-        return math.floor(self._known_length.share(trainer) * _PARTS + 1e-6)
+        return math.floor(self._known_run.share(trainer) * _PARTS + 1e-6)
 
     def _report_training(self, trainer: Trainer, training: TrainingLoss) -> None:
         """Report the mean loss of the part of the run that has just ended; all ranks call it."""
@@ -169,7 +169,7 @@ class TrialCallback(PutIn, ReadsValidations):
         """Report a value, and end the fit on all ranks if it is not to go on."""
         goes_on = True
         if trainer.is_global_zero:
-            goes_on = self._ask("report", value=value, share=self._known_length.share(trainer))
+            goes_on = self._ask("report", value=value, share=self._known_run.share(trainer))
         if not trainer.strategy.broadcast(goes_on):
             _stop(trainer)
 

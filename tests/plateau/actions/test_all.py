@@ -49,11 +49,11 @@ def run(actions, letters, *callbacks, module=None, **options):
 
 
 def changes(judge):
-    return judge._state["changes"]
+    return judge._judgments._state["changes"]
 
 
 def effects(judge):
-    return {record.validation: record.effects for record in judge._records if record.effects}
+    return {record.validation: record.effects for record in judge.records if record.effects}
 
 
 def test_reduce_lr_multiplies_at_every_verdict_and_history_starts_afresh():
@@ -357,7 +357,7 @@ def test_a_cooldown_in_steps_ends_within_an_epoch_after_a_last_validation(every)
     shares = [1 - index / 9.75 for index in range(10)]
     wanted = [0.1 * (0.2 + 0.8 * share) for share in shares]
     assert [trace.lrs[step][0] for step in range(12, 22)] == pytest.approx(wanted)
-    assert judge._records[-1].step == 21
+    assert judge.records[-1].step == 21
 
 
 def test_a_cooldown_that_has_begun_or_a_warm_up_is_left_alone():
@@ -485,7 +485,7 @@ def test_a_test_that_was_to_come_comes_after_a_resume(tmp_path):
     fit(Learns(1e-4), again, test_again, trace_again, max_epochs=3, ckpt_path=tmp_path / "step=8.ckpt")
     assert test_again.suggestion == test.suggestion
     assert trace_again.lrs == {step: lr for step, lr in trace.lrs.items() if step >= 8}
-    assert exact(again._records) == exact(judge._records)
+    assert exact(again.records) == exact(judge.records)
 
 
 @pytest.mark.parametrize(

@@ -100,5 +100,5 @@ class SetUpAnew(Best):
 def test_an_optimizer_of_later_starts_afresh_and_it_is_said():
     judge = judged(RestoreBest(1.0))
     fit(SetUpAnew(sgd, batches=4), judge, max_epochs=5)
-    [effect] = [effect for record in judge._records for effect in record.effects]
+    [effect] = [effect for record in judge.records for effect in record.effects]
     assert "Adam starts afresh, since it was set up later" in effect
