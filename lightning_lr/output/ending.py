@@ -1,5 +1,6 @@
 """What a fit says at its end: the best validation, the LR that led to it, and where the logs are."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -47,7 +48,14 @@ class Best:
 
 
 class BestValidation:
-    """The best validation so far, if there was one."""
+    """The best validation so far, if there was one.
+
+    Example:
+        >>> best = BestValidation()
+        >>> best.note({"loss/val": 0.5}, steps=9, lr=lambda: 0.1)
+        >>> best.told, best.texts(steps=20)
+        ('best validation loss 0.5 after step 9', ['best validation loss 0.5 after step 9 of 20, LR 0.1'])
+    """
 
     def __init__(self) -> None:
         self._best: Best | None = None
@@ -70,7 +78,9 @@ class BestValidation:
             lr: Reads the highest LR of the last one of them.
         """
         for tag, loss in list(losses.items())[:1]:
-            if self._best is None or loss < self._best.value:
+            # Older versions took NaN for the best, and checkpoints may hold it.
+            is_better = self._best is None or not loss >= self._best.value
+            if is_better and not math.isnan(loss):
                 self._best = Best(tag, loss, steps, lr())
 
     def state(self) -> dict[str, Any] | None:
