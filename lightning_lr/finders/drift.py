@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from lightning_lr.checks import In, check_fields
 from lightning_lr.finders.suggestion import Suggestion
 
-__all__ = ["Drift", "doublings_between", "drift_of", "fitted_to_run"]
+__all__ = ["USUAL_LENGTH", "Drift", "doublings_between", "drift_of", "fitted_to_run"]
 
 # Octaves per doubling of the length.
 _USUAL, _PLAIN_SGD, _OF_SIGNS, _OF_SUMS = -0.2, -0.1, -0.5, 0.15
@@ -17,7 +17,7 @@ _LATER = 0.1
 # No further than that is known: six doublings.
 _MOST_DOUBLINGS = 6.0
 # The least length of the runs that the default rule of the range test was chosen on.
-_USUAL_LENGTH = 200
+USUAL_LENGTH = 200
 _SIGNS = ("lion", "sign", "tiger")
 
 
@@ -92,9 +92,22 @@ def drift_of(optimizers: Iterable[Any], *, have_begun: bool = False) -> Drift:
 
 
 def fitted_to_run(
-    decision: Suggestion, optimizers: Iterable[Any], length: float, *, have_begun: bool = False
+    decision: Suggestion,
+    optimizers: Iterable[Any],
+    length: float,
+    *,
+    have_begun: bool = False,
+    found_for: float = USUAL_LENGTH,
 ) -> Suggestion:
-    """Return the LR for a run of that length, of the one for a run of a few hundred steps.
+    """Return the LR for a run of that length, of the one for a shorter run.
+
+    Args:
+        decision: The LR for the shorter one.
+        optimizers: Those of the run.
+        length: Its optimizer steps.
+        have_begun: Whether it goes on from trained weights.
+        found_for: The steps of the shorter one; by default those of runs that the rule of the range test was
+            chosen on.
 
     Example:
         >>> found = Suggestion(lr=0.1, low=0.05, high=0.2, rule="Basin", reason="It fell.")
@@ -104,7 +117,7 @@ def fitted_to_run(
         >>> print(f"{longer.lr:.3f} {longer.reason}")
         0.050 It fell. For the length of the run it is lowered 2x.
     """
-    octaves = drift_of(optimizers, have_begun=have_begun).between(_USUAL_LENGTH, length)
+    octaves = drift_of(optimizers, have_begun=have_begun).between(found_for, length)
     if not octaves:
         return decision
     factor, direction = 2.0**octaves, "lowered" if octaves < 0 else "raised"

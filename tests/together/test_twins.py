@@ -88,7 +88,7 @@ def test_a_fit_is_the_one_that_had_started_with_the_lr_found(name, kind_of_test,
 @pytest.mark.parametrize(
     "name", ["SGD", "fp16", "two optimizers", "sanity check", "validation within epochs"]
 )
-def test_a_test_that_validates_along_its_ramp_leaves_no_more_of_a_trace(name, tmp_path):
+def test_a_test_that_validates_along_its_ramp_and_trains_after_it_leaves_no_more_of_a_trace(name, tmp_path):
     make, kwargs = FITS[name]
     kind = EasyManualNet if name == "two optimizers" else EasyNet
 
@@ -98,7 +98,8 @@ def test_a_test_that_validates_along_its_ramp_leaves_no_more_of_a_trace(name, tm
 
         return run(root, build, *extra, **settings(kwargs))
 
-    test = twins(tmp_path, fit_from, LRRangeTest(24, validate_every=5))
+    test = twins(tmp_path, fit_from, LRRangeTest(24, validate_every=5, steps_per_trial=6))
+    assert "hort training" in test.suggestion.reason
     assert len(test.validation_curve.lrs) >= 4
 
 

@@ -21,7 +21,7 @@ from lightning_lr.checks import check_number
 from lightning_lr.output.plain import plain
 from lightning_lr.shown import figure_html
 
-__all__ = ["LossCurve", "SmoothCurve", "has_diverged", "has_risen", "is_noisy", "smooth"]
+__all__ = ["LossCurve", "SmoothCurve", "has_diverged", "has_risen", "highest_to_try", "is_noisy", "smooth"]
 
 # In decades of LR, not in points, so that a ramp of 50 steps reads like one of 400.
 _BANDWIDTH = 0.15
@@ -29,6 +29,8 @@ INITIAL_SPAN = 0.7
 _GRID_STEP = 0.01
 # In standard deviations of a smoothed point: one in a hundred constant losses with noise dips that far.
 CLEAR_FALL = 5.0
+# By what factor a training from the start keeps below the LR of a ramp at which the loss is half back.
+_BELOW_WALL = 1.5
 # Losses are float32 numbers: smaller differences are rounding.
 _ROUNDING = 1e-7
 # The median absolute deviation of a normal distribution, in standard deviations.
@@ -251,6 +253,23 @@ def has_risen(curve: LossCurve) -> bool:
     smoothed = smooth(curve)
     gain = max(smoothed.drop, 6 * smoothed.noise)
     return bool(smoothed.losses[-1] > smoothed.initial - smoothed.drop + gain)
+
+
+def highest_to_try(curve: LossCurve) -> float:
+    """Return the highest LR that is worth a training from the start.
+
+    It lies safely below that at which a ramp has given back half of its fall, or below the end of the ramp.
+
+    Example:
+        >>> from lightning_lr.finders.range_test.ramp import ramp
+        >>> lrs = ramp(1e-4, 1.0, 100)
+        >>> curve = LossCurve(lrs, [1.0 / (1 + 1000 * lr) + lr**2 for lr in lrs])
+        >>> print(f"{highest_to_try(curve):.2f}")
+        0.42
+    """
+    basin = smooth(curve).first_basin()
+    wall = basin.risen(0.5)
+    return float(10 ** (basin.log_lrs[-1] if wall is None else wall)) / _BELOW_WALL
 
 
 def is_noisy(curve: LossCurve) -> bool:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from typing_extensions import override
@@ -13,10 +14,10 @@ from lightning_lr.dry_run.dry_run import DryRun
 from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.finders.bounds import check_bounds, find_bounds
 from lightning_lr.finders.doubts import NO_WARMUP, fit_warms_up
-from lightning_lr.finders.drift import fitted_to_run
+from lightning_lr.finders.drift import USUAL_LENGTH, fitted_to_run
 from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.progress import Bar, progress_bar
-from lightning_lr.finders.range_test.curve import LossCurve, is_noisy
+from lightning_lr.finders.range_test.curve import LossCurve, highest_to_try, is_noisy
 from lightning_lr.finders.range_test.dry_ramp import Validated, ramp_up
 from lightning_lr.finders.range_test.evidence import evidence_of, summarize
 from lightning_lr.finders.range_test.figure import range_test_figure
@@ -25,7 +26,11 @@ from lightning_lr.finders.range_test.ramp import Ramp, ramp, read_ramp
 from lightning_lr.finders.range_test.rules import Basin, Rule
 from lightning_lr.finders.report import Finding
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, combine
+from lightning_lr.finders.trials.around import MOST_TRAININGS, best_around, steps_of_trainings
 from lightning_lr.finders.trials.cold_start import MOST_TRIALS, try_from_cold
+from lightning_lr.finders.trials.proposal import USUAL_WARMUP, trial_factors
+from lightning_lr.finders.trials.shape import shape_of_run
+from lightning_lr.finders.trials.short_trainings import ShortTrainings
 from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import Charts
 from lightning_lr.fit.run_length import steps_left
@@ -83,6 +88,8 @@ class LRRangeTest(Finder):
         validate_every: After how many steps of the ramp to measure the validation loss too, on up to 16
             batches. It is shown, and no rule reads it.
         stop_after: Whether to end the fit after the test.
+        steps_per_trial: Steps of each short training after the ramp, at least 1, see below; 0 for none. None
+            to make them where the whole test takes at most a tenth of the run.
         live: Whether to ramp over the first real batches of the fit, see below. Needs both bounds.
 
     Attributes:
@@ -115,9 +122,15 @@ class LRRangeTest(Finder):
     **Length of the run.** The default rule is made for a run of a few hundred steps. For a longer one, the LR
     is corrected for the optimizer, and the decision says by how much.
 
-    **No warm-up.** A ramp is itself a warm-up. Where the run has none, by LRDecay or a scheduler, the default
-    rule's LR is tried without one, for 0.3 `num_steps` steps from the start of the fit. Half of it is tried
-    too, and a quarter if half does better; the best of them is used.
+    **Short trainings.** A ramp shows about where the LR lies. In a run of more than 28 times `num_steps`
+    steps, short trainings say more: one with the LR of the default rule, one with a quarter and one with up
+    to four times of it, of 0.6 to 1 `num_steps` steps each, from the start of the fit. The best of them is
+    used. They begin as the run does, with a warm-up or without; validation judges them, on up to 16 batches,
+    or the training loss.
+
+    **No warm-up.** A ramp is itself a warm-up. Where the run has none, by LRDecay or a scheduler, and is too
+    short for those trainings, the default rule's LR is tried without one, for 0.3 `num_steps` steps from the
+    start of the fit. Half of it is tried too, and a quarter if half does better; the best of them is used.
 
     **Live.** Some fits allow no dry run: streams that can be read only once, and
     `training_step(dataloader_iter)`. With `live=True` the ramp uses the first real batches. At its end,
@@ -156,6 +169,7 @@ class LRRangeTest(Finder):
         attr: str | None = None,
         validate_every: int | None = None,
         stop_after: bool = False,
+        steps_per_trial: int | None = None,
         live: bool = False,
     ) -> None:
         check_count("LRRangeTest(num_steps=...)", num_steps, minimum=2)
@@ -170,12 +184,15 @@ class LRRangeTest(Finder):
         check_flag("LRRangeTest(early_stop=...)", early_stop)
         if validate_every is not None:
             check_count("LRRangeTest(validate_every=...)", validate_every, minimum=1)
+        if steps_per_trial is not None:
+            check_count("LRRangeTest(steps_per_trial=...)", steps_per_trial, minimum=0)
         super().__init__(milestones=milestones, apply=apply, attr=attr, stop_after=stop_after)
         once = repeats == 1 and self.milestones == (0,) and validate_every is None
+        once = once and not steps_per_trial
         if live and not (once and min_lr is not None and max_lr is not None):
             raise ValueError(
                 "`LRRangeTest(live=True)` ramps once, over the first batches: give it `min_lr` and `max_lr`,"
-                " and leave `repeats`, `milestones` and `validate_every` as they are."
+                " and leave `repeats`, `milestones`, `validate_every` and `steps_per_trial` as they are."
             )
         if not early_stop and max_lr is None:
             raise ValueError(
@@ -189,6 +206,7 @@ class LRRangeTest(Finder):
         self.rule = rule
         self.repeats = repeats
         self.validate_every = validate_every
+        self.steps_per_trial = steps_per_trial
         self.live = live
         self._is_due = False
         self._live_ramp: LiveRamp | None = None
@@ -281,11 +299,14 @@ class LRRangeTest(Finder):
     @property
     @override
     def planned_steps(self) -> int:
-        return self.num_steps * self.repeats
+        return self.num_steps * self.repeats + MOST_TRAININGS * (self.steps_per_trial or 0)
 
     @override
     def find(self, trainer: Trainer, pl_module: LightningModule) -> Finding:
         warms_up = fit_warms_up(trainer, pl_module)
+        left = steps_left(trainer, manual=not pl_module.automatic_optimization)
+        trial_steps = self._steps_of_trials(left, have_begun=trainer.global_step > 0)
+        shape = shape_of_run(trainer, pl_module) if trial_steps else []
         with (
             progress_bar(trainer, _PHASE, self.num_steps + 1) as bar,
             DryRun(trainer, pl_module, ahead=self._ahead) as dry,
@@ -298,9 +319,19 @@ class LRRangeTest(Finder):
                 decision, curve, watched, steps = self._read_ramps(dry, bounds, bar)
             if dry.problem:
                 decision = Abstention(type(self.rule).__name__, dry.problem)
-            decision = self._for_run(trainer, pl_module, decision)
-            if isinstance(decision, Suggestion) and self.rule.fits_run and not warms_up:
-                left = steps_left(trainer, manual=not pl_module.automatic_optimization)
+            if isinstance(decision, Suggestion) and curve is not None and trial_steps:
+                bar.begin(f"{_PHASE}, short trainings", MOST_TRAININGS * trial_steps)
+                trainings = ShortTrainings(
+                    dry,
+                    trial_steps,
+                    factors=partial(trial_factors, warmup=USUAL_WARMUP if warms_up else 0.0, shape=shape),
+                    validation_batches=_VALIDATION_BATCHES,
+                    advance=bar.advance,
+                )
+                decision = best_around(decision, trainings.loss_after, highest=highest_to_try(curve))
+                steps += trainings.steps
+            decision = self._for_run(trainer, pl_module, decision, found_for=trial_steps)
+            if isinstance(decision, Suggestion) and self.rule.fits_run and not (warms_up or trial_steps):
                 length = int(min(math.ceil(_COLD_SHARE * self.num_steps), left))
                 bar.begin(f"{_PHASE}, without a warm-up", MOST_TRIALS * length)
                 decision, made = try_from_cold(
@@ -360,13 +391,31 @@ class LRRangeTest(Finder):
         finding = self._finding(curve, decision, old_lr=highest_left(trainer))
         self._conclude(trainer, pl_module, finding)
 
-    def _for_run(self, trainer: Trainer, pl_module: LightningModule, decision: Decision) -> Decision:
-        if isinstance(decision, Abstention) or not self.rule.fits_run:
+    def _steps_of_trials(self, left: float, *, have_begun: bool) -> int:
+        """Return the steps of each short training; 0 if there are to be none."""
+        if self.steps_per_trial is not None:
+            return int(min(self.steps_per_trial, left))
+        # From trained weights, a short training gains the most by an LR that is too low for the run.
+        if not self.rule.fits_run or have_begun:
+            return 0
+        return steps_of_trainings(self.num_steps, left, repeats=self.repeats)
+
+    def _for_run(
+        self, trainer: Trainer, pl_module: LightningModule, decision: Decision, *, found_for: int = 0
+    ) -> Decision:
+        """Return a decision for the length of the run, of one by trainings of so many steps, if any."""
+        if isinstance(decision, Abstention) or not (self.rule.fits_run or found_for):
             return decision
         left = steps_left(trainer, manual=not pl_module.automatic_optimization)
         # After a live ramp the weights are again those of the start.
         have_begun = trainer.global_step > 0 and not self.live
-        return fitted_to_run(decision, trainer.optimizers, left, have_begun=have_begun)
+        return fitted_to_run(
+            decision,
+            trainer.optimizers,
+            left,
+            have_begun=have_begun,
+            found_for=found_for or USUAL_LENGTH,
+        )
 
     def _finding(self, curve: LossCurve | None, decision: Decision, *, old_lr: float) -> Finding:
         self.curve = curve

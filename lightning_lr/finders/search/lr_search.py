@@ -25,10 +25,10 @@ from lightning_lr.finders.search.evidence import evidence_of, summarize
 from lightning_lr.finders.search.figure import search_figure
 from lightning_lr.finders.search.optimum import read_optimum
 from lightning_lr.finders.search.refinement import Refinement
-from lightning_lr.finders.search.shape import shape_of_run
 from lightning_lr.finders.suggestion import Abstention, Decision
-from lightning_lr.finders.trials.proposal import trial_factors
+from lightning_lr.finders.trials.proposal import USUAL_WARMUP, trial_factors
 from lightning_lr.finders.trials.runner import START_STEPS
+from lightning_lr.finders.trials.shape import shape_of_run
 from lightning_lr.finders.trials.trials import Trials
 from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
 from lightning_lr.fit.neighbors import Charts
@@ -42,7 +42,7 @@ __all__ = ["LRSearch"]
 
 # What the progress bar expects without a budget.
 _USUAL_STEPS = 500
-_USUAL_TRIAL, _USUAL_WARMUP = 15, 0.1
+_USUAL_TRIAL = 15
 
 
 class LRSearch(Finder):
@@ -251,7 +251,7 @@ class LRSearch(Finder):
             elif isinstance(plan := self._plan(dry, bounds, budget, left, have_begun=have_begun), str):
                 decision = Abstention(self.name, plan)
             else:
-                warmup = _USUAL_WARMUP if self.warmup is None else self.warmup
+                warmup = USUAL_WARMUP if self.warmup is None else self.warmup
                 factors = partial(trial_factors, warmup=warmup, shape=shape)
                 trials = make_trials(dry, *plan, factors=factors, advance=bar.advance)
                 drift = drift_of(trainer.optimizers, have_begun=have_begun)

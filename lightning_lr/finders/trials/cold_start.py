@@ -6,12 +6,10 @@ from dataclasses import replace
 from functools import partial
 
 from lightning_lr.dry_run.dry_run import DryRun
-from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.finders.progress import Advance
 from lightning_lr.finders.suggestion import Suggestion
-from lightning_lr.finders.trials.proposal import Proposal, trial_factors
-from lightning_lr.finders.trials.runner import TrialRunner
-from lightning_lr.finders.trials.trials import Trial
+from lightning_lr.finders.trials.proposal import trial_factors
+from lightning_lr.finders.trials.short_trainings import ShortTrainings
 
 __all__ = ["MOST_TRIALS", "fitted_to_cold_start", "try_from_cold"]
 
@@ -26,20 +24,14 @@ def try_from_cold(
     `validation_batches` of each validation loader judge them; the training loss does where that is None, or
     where there is no validation.
     """
-    validation = None if validation_batches is None else dry.validation_or_reason(validation_batches)
-    runner = TrialRunner(
+    trainings = ShortTrainings(
         dry,
-        validation if isinstance(validation, DryValidation) else None,
+        length,
         factors=partial(trial_factors, warmup=0.0),
+        validation_batches=validation_batches,
         advance=advance,
     )
-    trials = list[Trial]()
-
-    def loss_after(lr: float) -> float:
-        trials.append(runner.run(Proposal(lr, length, "final", "Without a warm-up.")))
-        return trials[-1].loss
-
-    return fitted_to_cold_start(found, loss_after), sum(trial.steps for trial in trials)
+    return fitted_to_cold_start(found, trainings.loss_after), trainings.steps
 
 
 def fitted_to_cold_start(found: Suggestion, loss_after: Callable[[float], float]) -> Suggestion:

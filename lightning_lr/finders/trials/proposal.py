@@ -9,8 +9,9 @@ from statistics import fmean, stdev
 from lightning_lr.checks import check_number
 from lightning_lr.finders.trials.trials import Stage
 
-__all__ = ["Proposal", "is_lost", "trial_factors"]
+__all__ = ["USUAL_WARMUP", "Proposal", "is_lost", "trial_factors"]
 
+USUAL_WARMUP = 0.1
 # A trial is lost if, at the same step, it is behind the best one by this share of the best one's gain.
 _MARGIN = 0.6
 # It can be lost after this share of its steps, judged by the mean of the last 6: a high LR catches up late,
@@ -30,7 +31,9 @@ class Proposal:
     reason: str
 
 
-def trial_factors(length: int, warmup: float = 0.1, shape: Sequence[float] = ()) -> tuple[float, ...]:
+def trial_factors(
+    length: int, warmup: float = USUAL_WARMUP, shape: Sequence[float] = ()
+) -> tuple[float, ...]:
     """Return the factor of a trial's peak LR at each of its steps.
 
     It is a linear ramp up, then down towards zero: `min((s + 1) / W, (K - s) / (K - W))` at step s of K =

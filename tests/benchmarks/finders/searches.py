@@ -12,17 +12,19 @@ from benchmarks.finders.task import Task
 from torch import nn
 
 from lightning_lr.finders.bounds import PROBED_STEPS
-from lightning_lr.finders.drift import drift_of, fitted_to_run
+from lightning_lr.finders.drift import USUAL_LENGTH, drift_of, fitted_to_run
+from lightning_lr.finders.range_test.curve import highest_to_try
 from lightning_lr.finders.range_test.rules import Basin
 from lightning_lr.finders.search.by_ramp import LEAST_FOR_RAMP, LEAST_FOR_TRIALS, STRIDE, steps_of_ramp
 from lightning_lr.finders.search.optimum import read_optimum
 from lightning_lr.finders.search.refinement import Refinement
 from lightning_lr.finders.suggestion import Abstention, Decision
+from lightning_lr.finders.trials.around import best_around, steps_of_trainings
 from lightning_lr.finders.trials.proposal import is_lost, trial_factors
 from lightning_lr.finders.trials.runner import difference_error
 from lightning_lr.finders.trials.trials import Outcome, Trial, Trials
 
-__all__ = ["Shape", "search", "search_within", "try_lr"]
+__all__ = ["Shape", "ramp_and_trainings", "search", "search_within", "try_lr"]
 
 SCORED_BATCHES = 16
 Shape: TypeAlias = Callable[[int], Sequence[float]]
@@ -73,6 +75,45 @@ def search_within(task: Task, seed: int, budget: int) -> Decision:
     return fitted_to_run(
         decision, [task.make_optimizer(task.make_model(seed).parameters(), 1.0)], task.total_steps
     )
+
+
+def ramp_and_trainings(
+    task: Task, seed: int, *, run: float | None = None, shape: Shape = trial_factors
+) -> tuple[Decision, int]:
+    """Return what LRRangeTest shows, and its steps: a ramp, a longer one for noise, and short trainings.
+
+    Args:
+        task: What to train.
+        seed: Of model and batches.
+        run: The length of the run that the trainings are chosen for; None for that of the task.
+        shape: That of the trainings.
+    """
+    curve = range_test(task, seed)
+    steps = len(curve.losses)
+    decision = Basin().suggest(curve)
+    if isinstance(decision, Abstention):
+        curve = range_test(task, seed, num_steps=300)
+        steps += len(curve.losses)
+        decision = Basin().suggest(curve)
+    if isinstance(decision, Abstention):
+        return decision, steps
+    length = steps_of_trainings(100, task.total_steps if run is None else run)
+    tried: dict[float, Sequence[float]] = {}
+
+    def loss_after(lr: float) -> float:
+        best = min(tried.items(), default=(0.0, ()))[1]
+        judged, losses, outcome = try_lr(task, seed, lr, shape(length), best)
+        loss = fmean(judged) if outcome == "finished" else math.inf
+        nonlocal steps
+        steps += len(losses)
+        tried[loss] = losses
+        return loss
+
+    if length:
+        decision = best_around(decision, loss_after, highest=highest_to_try(curve))
+    optimizer = task.make_optimizer(task.make_model(seed).parameters(), 1.0)
+    found_for = length or USUAL_LENGTH
+    return fitted_to_run(decision, [optimizer], task.total_steps, found_for=found_for), steps
 
 
 def try_lr(

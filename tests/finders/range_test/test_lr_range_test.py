@@ -424,7 +424,7 @@ trainer:
 def test_in_a_long_run_the_lr_is_moved_as_the_optimizer_asks():
     found = []
     for optimizer in (None, lambda each: torch.optim.Adagrad(each, lr=START)):
-        short, long = LRRangeTest(40, stop_after=True), LRRangeTest(40, stop_after=True)
+        short, long = (LRRangeTest(40, steps_per_trial=0, stop_after=True) for _ in range(2))
         fit(Learner(optimizer), short, LRDecay(warmup=4), max_epochs=1)
         fit(Learner(optimizer), long, LRDecay(warmup=4), max_epochs=320)
         found.append((long.suggestion.lr / short.suggestion.lr, long.suggestion.reason))

@@ -10,8 +10,8 @@ from torch.optim import lr_scheduler as torch_schedulers
 from torch.utils.data import DataLoader
 
 from lightning_lr import LRDecay, LRSearch, PlateauDetector
-from lightning_lr.finders.search.shape import is_flat, shape_of_run
 from lightning_lr.finders.trials.proposal import trial_factors
+from lightning_lr.finders.trials.shape import is_flat, shape_of_run
 from lightning_lr.plateau import Patience
 from lightning_lr.policies import Constant, Cosine, CosineRestarts, InverseSqrt, Linear, WarmupStableDecay
 
