@@ -323,8 +323,7 @@ class LRSearch(Finder):
         too_small = (
             f"{self._told_budget(budget)} is too small: {len(refinement.coarse_lrs)} coarse trials from LR"
             f" {bounds[0]:.2g} to {bounds[1]:.2g}, and what follows them, take at least {least} steps. Use"
-            f" `budget={least}`, or give it a narrower range by `low` and `high`, or use LRRangeTest, which"
-            " takes 100 steps."
+            f" `budget={least}`, or give it a narrower range by `low` and `high`, or use LRRangeTest."
         )
         if not have_begun:
             raise MisconfigurationException(too_small)

@@ -85,35 +85,31 @@ def ramp_and_trainings(
     Args:
         task: What to train.
         seed: Of model and batches.
-        run: The length of the run that the trainings are chosen for; None for that of the task.
+        run: The length of a run that the trainings are chosen for; None for that of the task.
         shape: That of the trainings.
     """
-    curve = range_test(task, seed)
-    steps = len(curve.losses)
-    decision = Basin().suggest(curve)
+    curves = [range_test(task, seed)]
+    decision = Basin().suggest(curves[-1])
     if isinstance(decision, Abstention):
-        curve = range_test(task, seed, num_steps=300)
-        steps += len(curve.losses)
-        decision = Basin().suggest(curve)
+        curves.append(range_test(task, seed, num_steps=300))
+        decision = Basin().suggest(curves[-1])
+    made = sum(len(curve.losses) for curve in curves)
     if isinstance(decision, Abstention):
-        return decision, steps
+        return decision, made
     length = steps_of_trainings(100, task.total_steps if run is None else run)
-    tried: dict[float, Sequence[float]] = {}
+    tried: list[tuple[float, Sequence[float]]] = []
 
     def loss_after(lr: float) -> float:
-        best = min(tried.items(), default=(0.0, ()))[1]
+        best = min(tried, default=(math.inf, ()))[1]
         judged, losses, outcome = try_lr(task, seed, lr, shape(length), best)
-        loss = fmean(judged) if outcome == "finished" else math.inf
-        nonlocal steps
-        steps += len(losses)
-        tried[loss] = losses
-        return loss
+        tried.append((fmean(judged) if outcome == "finished" else math.inf, losses))
+        return tried[-1][0]
 
     if length:
-        decision = best_around(decision, loss_after, highest=highest_to_try(curve))
+        decision = best_around(decision, loss_after, highest=highest_to_try(curves[-1]))
     optimizer = task.make_optimizer(task.make_model(seed).parameters(), 1.0)
-    found_for = length or USUAL_LENGTH
-    return fitted_to_run(decision, [optimizer], task.total_steps, found_for=found_for), steps
+    fitted = fitted_to_run(decision, [optimizer], task.total_steps, found_for=length or USUAL_LENGTH)
+    return fitted, made + sum(len(losses) for _, losses in tried)
 
 
 def try_lr(

@@ -13,15 +13,13 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from benchmarks.finders.ramps import range_test
-from benchmarks.finders.searches import search_within
+from benchmarks.finders.searches import ramp_and_trainings, search_within
 from benchmarks.finders.suggestions import Judgement, judge
 from benchmarks.finders.task import Task
 from benchmarks.long.tasks import KEPT, LONG
 from benchmarks.long.truth import TRUTH
 
-from lightning_lr.finders import Basin, Suggestion
-from lightning_lr.finders.drift import fitted_to_run
+from lightning_lr.finders import Suggestion
 
 __all__ = ["answers", "table"]
 
@@ -35,12 +33,7 @@ def answers(task: Task, seed: int) -> Iterator[tuple[str, Suggestion | None]]:
         steps = int(budget * task.total_steps) if isinstance(budget, float) else budget
         decision = search_within(task, seed, steps)
         yield f"LRSearch({budget})", decision if isinstance(decision, Suggestion) else None
-    decision = Basin().suggest(range_test(task, seed))
-    if not isinstance(decision, Suggestion):
-        decision = Basin().suggest(range_test(task, seed, num_steps=300))
-    if isinstance(decision, Suggestion):
-        optimizer = task.make_optimizer(task.make_model(seed).parameters(), 1.0)
-        decision = fitted_to_run(decision, [optimizer], task.total_steps)
+    decision, _ = ramp_and_trainings(task, seed)
     yield "LRRangeTest", decision if isinstance(decision, Suggestion) else None
 
 
