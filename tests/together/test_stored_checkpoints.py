@@ -75,9 +75,10 @@ def run(name, root, *, saved=None, ckpt_path=None):
     }
 
 
-def without_training_loss(records):
-    # Losses depend on torch, LRs and verdicts do not.
-    return [{key: value for key, value in record.items() if key != "training_loss"} for record in records]
+def comparable(records):
+    """Return what neither torch nor the processor decides: no losses of training, ten digits of the rest."""
+    rounded = json.loads(json.dumps(records), parse_float=lambda text: float(f"{float(text):.10g}"))
+    return [{key: value for key, value in record.items() if key != "training_loss"} for record in rounded]
 
 
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
@@ -89,6 +90,6 @@ def test_a_run_goes_on_from_a_checkpoint_of_an_earlier_version(name, tmp_path):
     went_on = json.loads(json.dumps(run(name, tmp_path, ckpt_path=STORED / f"{name}.ckpt")))
     assert went_on["lrs"] == wanted["lrs"]
     assert len({lr for [lr] in wanted["lrs"]}) > 20
-    assert str(without_training_loss(went_on["records"])) == str(without_training_loss(wanted["records"]))
+    assert str(comparable(went_on["records"])) == str(comparable(wanted["records"]))
     assert went_on["decisions"] == wanted["decisions"]
     assert went_on["found"] == wanted["found"]
