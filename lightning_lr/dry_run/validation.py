@@ -1,8 +1,9 @@
 """The validation loss on a few batches, outside of Lightning's validation loop and the user's metrics."""
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from lightning_lr.fit.losses import ValidationLoss
 from lightning_lr.fit.ranks import mean_unless_terminated
 
 __all__ = ["DryValidation"]
+
+_OF_TOO_FEW = (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError)
 
 
 class DryValidation:
@@ -104,7 +107,11 @@ class DryValidation:
         """Let the hooks that end a validation find in `callback_metrics` what it has logged."""
         seen: dict[str, Tensor] = dict(_means(logged))
         for name, metric in self._metrics.items():
-            value = metric.compute()
+            value = None
+            # Some have nothing to tell of so few batches, and say so by an error or a warning.
+            with warnings.catch_warnings(), suppress(*_OF_TOO_FEW):
+                warnings.simplefilter("ignore")
+                value = metric.compute()
             if isinstance(value, Tensor) and value.numel() == 1:
                 seen[name] = value
         callback_metrics_of(self._trainer).update(seen)

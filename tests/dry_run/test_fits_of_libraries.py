@@ -140,3 +140,31 @@ def test_a_metric_that_is_logged_as_an_object_can_be_looked_at_when_the_validati
     fit(module, make(), root=tmp_path, max_epochs=1)
     assert len(module.steps) == 1
     assert module.elbo.update_count == 0
+
+
+class NeedsMore(MeanMetric):
+    """Has no value before it has seen a whole validation, as metrics of distributions have none."""
+
+    def compute(self):
+        if self.weight < 100:
+            raise RuntimeError("More than 99 samples are required.")
+        return super().compute()
+
+
+class LogsWhatNeedsMore(Toy):
+    def __init__(self):
+        super().__init__(batches=4)
+        self.distance = NeedsMore()
+
+    def validation_step(self, batch, batch_idx):
+        loss = super().validation_step(batch, batch_idx)
+        self.distance.update(loss, weight=40.0)
+        self.log("val_loss", loss)
+        self.log("distance", self.distance)
+
+
+def test_a_metric_that_has_no_value_after_few_batches_is_no_error():
+    search = LRSearch(steps_per_trial=4, budget=60, validation_batches=1)
+    run = fit(LogsWhatNeedsMore(), search, max_epochs=1)
+    assert "validation loss" in search.trials.judged_by
+    assert "distance" in run.callback_metrics
