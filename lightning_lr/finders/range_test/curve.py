@@ -259,6 +259,7 @@ def highest_to_try(curve: LossCurve) -> float:
     """Return the highest LR that is worth a training from the start.
 
     It lies safely below that at which a ramp has given back half of its fall, or below the end of the ramp.
+    If the curve tells nothing, it is 0.
 
     Example:
         >>> from lightning_lr.finders.range_test.ramp import ramp
@@ -267,6 +268,8 @@ def highest_to_try(curve: LossCurve) -> float:
         >>> print(f"{highest_to_try(curve):.2f}")
         0.42
     """
+    if len(curve.lrs) < 3 or not any(map(math.isfinite, curve.losses)):
+        return 0.0
     basin = smooth(curve).first_basin()
     wall = basin.risen(0.5)
     return float(10 ** (basin.log_lrs[-1] if wall is None else wall)) / _BELOW_WALL

@@ -340,8 +340,8 @@ class LRRangeTest(Finder):
                 steps += made
         self.validation_curve = None if watched is None else watched.curve()
         finding = self._finding(curve, decision, old_lr=dry.reference_lr)
-        begins_cold = trainer.global_step == 0 and not warms_up
-        if isinstance(decision, Suggestion) and not self.rule.fits_run and begins_cold:
+        is_untried = trainer.global_step == 0 and not (warms_up or trial_steps)
+        if isinstance(decision, Suggestion) and not self.rule.fits_run and is_untried:
             finding = replace(finding, advice=NO_WARMUP)
         if steps > self.repeats * (self.num_steps + 1):
             finding = replace(finding, summary=f"{finding.summary} The test took {steps} steps.")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_lr.finders.bounds import model_bounds
-from lightning_lr.finders.range_test.curve import LossCurve, has_diverged, has_risen, smooth
+from lightning_lr.finders.range_test.curve import LossCurve, has_diverged, has_risen, highest_to_try, smooth
 from lightning_lr.finders.range_test.ramp import ramp
 
 NAN, INF = math.nan, math.inf
@@ -290,3 +290,21 @@ def test_a_ramp_rises_from_bound_to_bound(low, decades, num_steps):
 def test_a_ramp_of_nonsense_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         ramp(**{"low": 0.1, "high": 1.0, "num_steps": 10} | arguments)
+
+
+# How high a training from the start may go
+
+
+@pytest.mark.parametrize("top", [1.0, 100.0])
+def test_a_training_keeps_below_the_wall_and_below_the_end_of_the_ramp(top):
+    lrs = ramp(1e-6, top, 200)
+    highest = highest_to_try(LossCurve(lrs, basin(lrs)))
+    # The loss has given back half of its fall at about 0.07.
+    assert 0.02 < highest < 0.06
+    falling = LossCurve(lrs, [1 / (1 + 1e4 * lr) for lr in lrs])
+    assert highest_to_try(falling) == pytest.approx(top / 1.5, rel=0.05)
+
+
+@pytest.mark.parametrize("losses", [(), (1.0,), (NAN, INF, NAN, NAN)])
+def test_a_curve_that_tells_nothing_allows_no_higher_lr(losses):
+    assert highest_to_try(LossCurve(ramp(1e-3, 1.0, 4)[: len(losses)], losses)) == 0
