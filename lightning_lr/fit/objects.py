@@ -1,5 +1,6 @@
 """What Python's objects hold where `vars` does not tell: slots, and the names that functions use."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from types import CodeType, FunctionType, ModuleType
@@ -49,9 +50,8 @@ def variables_of(function: FunctionType) -> Iterator[tuple[str, dict[str, Any], 
     """
     names = _names_in(function)
     spaces = [(str(function.__module__), function.__globals__)]
-    # Modules may also be imported around the function. Those that it imports itself are left out: libraries
-    # do so where they would otherwise load too much, and all of that would be found.
-    modules: list[Any] = []
+    # Modules may also be imported inside the function, or around it.
+    modules = [sys.modules.get(name) for name in names.difference(function.__globals__)]
     for cell in function.__closure__ or ():
         with suppress(ValueError):  # It is empty.
             modules.append(cell.cell_contents)

@@ -57,16 +57,22 @@ def test_a_store_behind_functions_of_a_module_is_put_back(library):
         assert RUNNING is running
 
 
-def test_modules_that_are_imported_around_a_function_are_found(library):
+def test_modules_that_are_imported_inside_a_function_or_around_it_are_found(library):
     def around():
         library.param("scale")
 
-    snapshot, before = Snapshot(), state(library)
-    snapshot.add(around, "around")
-    around()
-    assert state(library) != before
-    snapshot.restore()
-    assert state(library) == before
+    def inside():
+        import sharing  # noqa: PLC0415
+
+        sharing.param("scale")
+
+    for function in (around, inside):
+        snapshot, before = Snapshot(), state(library)
+        snapshot.add(function, "function")
+        function()
+        assert state(library) != before
+        snapshot.restore()
+        assert state(library) == before
 
 
 @pytest.mark.usefixtures("library")
