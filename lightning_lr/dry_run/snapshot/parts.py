@@ -46,7 +46,6 @@ __all__ = [
     "classes_of",
     "elements_of",
     "is_left_alone",
-    "is_of_library",
     "items_of",
     "locals_of",
     "own_slots",
@@ -157,11 +156,6 @@ def _is_left_alone(kind: type[Any]) -> bool:
     if module.startswith("torch.utils.data.dataloader"):
         return True  # The iterator of a loader, with its workers.
     return _package(module) in _LIBRARIES and not module.startswith(_FILLED_MODULES)
-
-
-def is_of_library(module: str) -> bool:
-    """Tell whether a module, by its name, holds nothing of the user's."""
-    return _package(module) in _LIBRARIES
 
 
 def _package(module: object) -> str:

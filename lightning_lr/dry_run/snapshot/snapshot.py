@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable
 from functools import partial
 from io import IOBase
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,11 +28,11 @@ from lightning_lr.dry_run.snapshot.kept import (
     is_standard_stream,
     local_part,
 )
-from lightning_lr.dry_run.snapshot.parts import classes_of, is_left_alone, is_of_library, parts_of
+from lightning_lr.dry_run.snapshot.parts import classes_of, is_left_alone, parts_of
 from lightning_lr.dry_run.snapshot.restores import Restore, refill, restores_of
 from lightning_lr.dry_run.snapshot.watches import Watch, digest, watches_of
 from lightning_lr.fit.internals import tensor_hooks, tensor_version
-from lightning_lr.fit.objects import variables_of
+from lightning_lr.fit.objects import globals_of
 
 __all__ = ["MOST_OBJECTS", "MOST_PARTS", "PutBackError", "Snapshot", "tensor_bytes"]
 
@@ -294,17 +294,16 @@ class Snapshot:
         return True
 
     def _follow_globals(self, function: FunctionType) -> None:
-        for module, variables, name in variables_of(function):
-            value = variables[name]
-            if (id(variables), name) in self._variables or is_of_library(module):
+        variables = function.__globals__
+        place = _Place(f"{function.__module__}.")
+        for name, value in globals_of(function).items():
+            if (id(variables), name) in self._variables:
                 continue
             self._variables.add((id(variables), name))
-            place = _Place(f"{module}.{name}")
-            if not issubclass(type(value), ModuleType | FunctionType | type):
-                # A step may also put another object in its place.
-                self._restores.append((place, partial(variables.__setitem__, name, value)))
-            if not _is_number_or_text(value):
-                self._queue.append((value, place, True))
+            if _is_number_or_text(value):
+                self._restores.append((_Place(name, place), partial(variables.__setitem__, name, value)))
+            else:
+                self._queue.append((value, _Place(name, place), True))
 
 
 def tensor_bytes(things: Iterable[Tensor]) -> int:
