@@ -254,8 +254,8 @@ class DryRun:
             found.clear()
         if not self._steps_show and all(map(math.isfinite, losses)):
             self.problem = (
-                f"In {1 + _MOST_UNDONE} batches, no step was made of what `configure_optimizers` returns. If the"
-                " module steps an optimizer of its own, return that; else set both bounds of the LR."
+                f"In {1 + _MOST_UNDONE} batches, no step was made of what `configure_optimizers` returns. If"
+                " the module steps an optimizer of its own, return that; else set both bounds of the LR."
             )
         stacked = torch.stack([each.float().to(strategy.root_device) for each in descents])
         means: Tensor = strategy.reduce(stacked, reduce_op="mean")
@@ -344,8 +344,9 @@ class DryRun:
                 return loss
         if not self._has_had_loss:
             self.problem = (
-                f"`training_step` returned no loss for {_MOST_SKIPPED} batches, so nothing tells good LRs from bad"
-                " ones. Return the loss at the end of the step; under manual optimization, detached will do."
+                f"`training_step` returned no loss for {_MOST_SKIPPED} batches, so nothing tells good LRs"
+                " from bad ones. Return the loss at the end of the step; detached will do under manual"
+                " optimization."
             )
         return math.nan
 
