@@ -25,6 +25,8 @@ _SHARE, _STEEPEST, _MOST_DOUBLINGS = 0.25, -1.0, 3.0
 # In the reported range: trials whose loss is less than that above the best, and so many octaves on either
 # side, within which the best LR of most of the benchmark's tasks is.
 _GOOD, _SPREAD = 0.1, 2.0
+# In standard errors.
+_LIKELY = 2.0
 # Losses are float32 numbers: smaller differences are rounding.
 _ROUNDING = 1e-6
 # Beside trials of which none came below the start, any other is this high.
@@ -88,8 +90,10 @@ def _why_none(trials: Trials, finished: Sequence[Trial]) -> str:
         return f"The loss stays at {losses[0]:.4g} whatever the LR is."
     if not min(losses) < trials.start_loss:
         return f"No LR brought the loss below the {trials.start_loss:.4g} of the start: try longer trials."
-    if not trials.show_gain(finished):
-        best = min(finished, key=lambda trial: trial.loss)
+    best = min(finished, key=lambda trial: trial.loss)
+    # Beside a small gain that is clear, a large one that is likely will do.
+    is_likely = trials.start_loss - best.loss > _LIKELY * best.noise and any(map(trials.has_gained, finished))
+    if not is_likely and not trials.show_gain(finished):
         return (
             f"No LR brought the loss below the {trials.start_loss:.4g} of the start by more than noise: the"
             f" least was {best.loss:.4g}, with a standard error of {best.noise:.2g}. Try longer trials or"
