@@ -203,7 +203,7 @@ class PlateauDetector(KeyedCallback, ReadsValidations):
     @property
     def verdict(self) -> Verdict | None:
         """The verdict on the last validation; None before the first one."""
-        return self.records[-1].verdict if self.records else None
+        return self._judgments.records[-1].verdict if self._judgments.records else None
 
     @property
     def acts(self) -> bool:
@@ -220,12 +220,12 @@ class PlateauDetector(KeyedCallback, ReadsValidations):
     @property
     def verdicts(self) -> list[Verdict]:
         """The verdicts on the last 1000 validations."""
-        return [record.verdict for record in self.records]
+        return [record.verdict for record in self._judgments.records]
 
     @property
     def best_text(self) -> str | None:
         """The best value so far in words, with the LR that led to it; None before the first finite one."""
-        return best_text(self.monitor, self._reactions.best, self.records)
+        return best_text(self.monitor, self._reactions.best, self._judgments.records)
 
     @override
     def __repr__(self) -> str:
@@ -242,9 +242,9 @@ class PlateauDetector(KeyedCallback, ReadsValidations):
         Raises:
             RuntimeError: There has been no validation yet.
         """
-        if not self.records:
+        if not self._judgments.records:
             raise RuntimeError("PlateauDetector has nothing to plot before the first validation of a fit.")
-        return plateau_figure(self.records, self.monitor)
+        return plateau_figure(self._judgments.records, self.monitor)
 
     def charts(self) -> Charts:
         """Return the charts of TensorBoard's Custom Scalars."""
@@ -287,7 +287,7 @@ class PlateauDetector(KeyedCallback, ReadsValidations):
         self.check_fit(trainer, pl_module)
         self._run = RunShare(trainer, pl_module)
         if next_step(trainer) > 0:
-            if any(record.effects for record in self.records):
+            if any(record.effects for record in self._judgments.records):
                 self.expect_lrs(trainer)
             return
         self._tell_if_too_few(trainer, self._run.planned(trainer, self.every_n_steps))
@@ -306,7 +306,7 @@ class PlateauDetector(KeyedCallback, ReadsValidations):
     ) -> None:
         self._step = batch_step(trainer, pl_module)
         if self._reactions.has_acted:
-            effects = self._reactions.before_batch(trainer, pl_module, self.records[-1])
+            effects = self._reactions.before_batch(trainer, pl_module, self._judgments.records[-1])
             self._follow_up(trainer, effects)
 
     @override
@@ -362,7 +362,7 @@ class PlateauDetector(KeyedCallback, ReadsValidations):
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        sum_up(trainer, self.monitor, self.records)
+        sum_up(trainer, self.monitor, self._judgments.records)
         if self.best_text and not callbacks_of(trainer, Concludes):
             say_end(trainer, "PlateauDetector", [self.best_text])
 
@@ -390,7 +390,7 @@ class PlateauDetector(KeyedCallback, ReadsValidations):
         state = read_state(self, state_dict, entries, newer=newer)
         self._judgments.load_state_dict(state)
         self._periods = state["periods"]
-        if self._reactions.has_acted and not self.records:
+        if self._reactions.has_acted and not self._judgments.records:
             raise MisconfigurationException(
                 "PlateauDetector cannot go on from this checkpoint: an action has acted on no validation."
             )

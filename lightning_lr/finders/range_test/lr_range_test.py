@@ -70,8 +70,9 @@ class LRRangeTest(Finder):
         ```
 
     Args:
-        num_steps: Steps of the ramp, at least 2. Without a `max_lr`, where noise hides what the loss does, or
-            where the run has no warm-up, the test may take more; the progress bar and the decision say so.
+        num_steps: Steps of the ramp, at least 2. Without a `max_lr`, where noise hides what the loss does,
+            and in a run that is long or has no warm-up, a test may take more; the progress bar and the
+            decision say so.
         min_lr: LR of the first step, in (0, inf); None for the model's own scale.
         max_lr: LR of the last step, above `min_lr`; None to go on until the loss has risen again.
         early_stop: Whether the ramp ends when the loss has blown up. Otherwise it goes on up to `max_lr`, for
@@ -330,7 +331,7 @@ class LRRangeTest(Finder):
                 )
                 decision = best_around(decision, trainings.loss_after, highest=highest_to_try(curve))
                 steps += trainings.steps
-            decision = self._for_run(trainer, pl_module, decision, found_for=trial_steps)
+            decision = self._for_run(trainer, decision, left, found_for=trial_steps)
             if isinstance(decision, Suggestion) and self.rule.fits_run and not (warms_up or trial_steps):
                 length = int(min(math.ceil(_COLD_SHARE * self.num_steps), left))
                 bar.begin(f"{_PHASE}, without a warm-up", MOST_TRIALS * length)
@@ -386,7 +387,8 @@ class LRRangeTest(Finder):
         self._live_ramp = None
         live.end()
         curve = live.ramp.curve()
-        decision = self._for_run(trainer, pl_module, self.rule.suggest(curve))
+        left = steps_left(trainer, manual=not pl_module.automatic_optimization)
+        decision = self._for_run(trainer, self.rule.suggest(curve), left)
         # A plan of steps has gone on meanwhile.
         finding = self._finding(curve, decision, old_lr=highest_left(trainer))
         self._conclude(trainer, pl_module, finding)
@@ -400,22 +402,14 @@ class LRRangeTest(Finder):
             return 0
         return steps_of_trainings(self.num_steps, left, repeats=self.repeats)
 
-    def _for_run(
-        self, trainer: Trainer, pl_module: LightningModule, decision: Decision, *, found_for: int = 0
-    ) -> Decision:
-        """Return a decision for the length of the run, of one by trainings of so many steps, if any."""
+    def _for_run(self, trainer: Trainer, decision: Decision, left: float, *, found_for: int = 0) -> Decision:
+        """Return a decision for the rest of the run, of one by trainings of so many steps, if any."""
         if isinstance(decision, Abstention) or not (self.rule.fits_run or found_for):
             return decision
-        left = steps_left(trainer, manual=not pl_module.automatic_optimization)
         # After a live ramp the weights are again those of the start.
         have_begun = trainer.global_step > 0 and not self.live
-        return fitted_to_run(
-            decision,
-            trainer.optimizers,
-            left,
-            have_begun=have_begun,
-            found_for=found_for or USUAL_LENGTH,
-        )
+        length = found_for or USUAL_LENGTH
+        return fitted_to_run(decision, trainer.optimizers, left, have_begun=have_begun, found_for=length)
 
     def _finding(self, curve: LossCurve | None, decision: Decision, *, old_lr: float) -> Finding:
         self.curve = curve

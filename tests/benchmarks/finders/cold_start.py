@@ -16,15 +16,13 @@ from statistics import fmean, median
 import numpy as np
 import torch
 from benchmarks.finders.held_out import TASKS
-from benchmarks.finders.ramps import range_test
-from benchmarks.finders.searches import try_lr
+from benchmarks.finders.searches import ramp_and_trainings, try_lr
 from benchmarks.finders.shapes import final_loss
 from benchmarks.finders.task import Task
 from benchmarks.finders.truth import TRUTH
 from tqdm import tqdm
 
-from lightning_lr.finders import Basin, Suggestion
-from lightning_lr.finders.drift import fitted_to_run
+from lightning_lr.finders import Suggestion
 from lightning_lr.finders.trials.cold_start import fitted_to_cold_start
 from lightning_lr.finders.trials.proposal import trial_factors
 
@@ -36,13 +34,9 @@ COLD = partial(trial_factors, warmup=0.0)
 
 def found(task: Task, seed: int) -> tuple[Suggestion, Suggestion] | None:
     """Return what the range test shows, and what is left of it after trials without a warm-up."""
-    decision = Basin().suggest(range_test(task, seed))
-    if not isinstance(decision, Suggestion):
-        decision = Basin().suggest(range_test(task, seed, num_steps=300))
-    if not isinstance(decision, Suggestion):
+    shown, _ = ramp_and_trainings(task, seed, run=0)
+    if not isinstance(shown, Suggestion):
         return None
-    optimizer = task.make_optimizer(task.make_model(seed).parameters(), 1.0)
-    shown = fitted_to_run(decision, [optimizer], task.total_steps)
 
     def loss_after(lr: float) -> float:
         judged, _, outcome = try_lr(task, seed, lr, COLD(TRIAL_STEPS))

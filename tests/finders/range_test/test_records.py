@@ -216,7 +216,11 @@ def test_validations_that_cannot_be_made_are_refused_with_the_way_out():
         ({"attr": 3}, TypeError, r"attr=...\)` must be a name"),
         ({"validate_every": 0}, ValueError, r"validate_every=...\)` must be at least 1"),
         ({"early_stop": False}, ValueError, "needs a `max_lr`"),
-        ({"live": True, "validate_every": 2, **BOUNDS}, ValueError, "`steps_per_trial` as they are"),
+        (
+            {"live": True, "validate_every": 2, **BOUNDS},
+            ValueError,
+            "`validate_every` and `steps_per_trial` as they are",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(wrong, error, message):

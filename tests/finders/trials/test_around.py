@@ -102,11 +102,13 @@ def test_the_lr_is_then_one_for_trainings_of_their_length():
     assert found[1] / found[0] == pytest.approx(2**-0.4, rel=1e-6)
 
 
-def test_a_test_in_the_middle_of_a_run_makes_none():
-    test = LRRangeTest(20, **BOUNDS, milestones=[1])
-    fit(Learner(batches=10), test, max_epochs=100, max_steps=12)
+@pytest.mark.parametrize(("milestone", "are_made"), [(0, True), (1, False)])
+def test_a_test_in_the_middle_of_a_run_makes_none(milestone, are_made):
+    test = LRRangeTest(40, **BOUNDS, milestones=[milestone], stop_after=True)
+    # Of 1,600 steps, 1,590 are left at the second epoch.
+    fit(Learner(batches=10), test, max_epochs=160, limit_val_batches=0)
     assert isinstance(test.suggestion, Suggestion)
-    assert "hort training" not in test.suggestion.reason
+    assert ("hort training" in test.suggestion.reason) == are_made
 
 
 class NotesLRs(Learner):
