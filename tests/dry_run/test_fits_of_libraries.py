@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers.dry_run import Rehearse
 from helpers.finders import START, TESTS_OF_LRS
-from helpers.toy import ManualToy, Toy, fit, trainer
+from helpers.toy import ManualToy, Notes, Toy, fit, trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch.optim import SGD
 from torch.utils.data import DataLoader
@@ -14,6 +14,8 @@ from torchmetrics import MeanMetric
 
 from lightning_lr import LRRangeTest, LRSearch
 from lightning_lr.finders import Abstention
+
+NOTES = Notes()
 
 
 class NoLoss(ManualToy):
@@ -107,12 +109,12 @@ def test_no_more_batches_are_read_than_the_fit_reads(kind):
 def test_only_the_batches_that_the_limit_leaves_are_used():
     seen = []
 
-    class Notes(Toy):
+    class NotesBatches(Toy):
         def training_step(self, batch, batch_idx):
             seen.append(batch[0].sum().item())
             return super().training_step(batch, batch_idx)
 
-    trainer(Rehearse(lrs=[0.01] * 8), max_epochs=1, limit_train_batches=3).fit(Notes())
+    trainer(Rehearse(lrs=[0.01] * 8), max_epochs=1, limit_train_batches=3).fit(NotesBatches())
     assert len(set(seen)) == 3
 
 
@@ -140,6 +142,31 @@ def test_a_metric_that_is_logged_as_an_object_can_be_looked_at_when_the_validati
     fit(module, make(), root=tmp_path, max_epochs=1)
     assert len(module.steps) == 1
     assert module.elbo.update_count == 0
+
+
+class ComparesItsMetric(StepsOnItsMetric):
+    """Notes what its metric says of each validation, and the mean of the losses of that one."""
+
+    def on_validation_epoch_start(self):
+        self.losses = []
+
+    def validation_step(self, batch, batch_idx):
+        self.losses.append(super().validation_step(batch, batch_idx))
+        return self.losses[-1]
+
+    def on_validation_epoch_end(self):
+        NOTES.append(
+            (float(self.trainer.callback_metrics["elbo"]), float(sum(self.losses) / len(self.losses)))
+        )
+
+
+def test_each_validation_along_a_ramp_begins_with_empty_metrics(tmp_path):
+    NOTES.all.clear()
+    test = LRRangeTest(20, min_lr=1e-3, max_lr=0.1, validate_every=5, stop_after=True)
+    fit(ComparesItsMetric(), test, root=tmp_path, max_epochs=1)
+    assert len(NOTES.all) >= 4
+    for told, expected in NOTES.all:
+        assert told == pytest.approx(expected)
 
 
 class NeedsMore(MeanMetric):

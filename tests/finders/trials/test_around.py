@@ -7,7 +7,8 @@ from helpers.finders import BOUNDS, Learner
 from helpers.toy import LEDGER, Notes, fit
 
 from lightning_lr import LRDecay, LRRangeTest
-from lightning_lr.finders import MidDescent, Suggestion
+from lightning_lr.finders import GiveBack, MidDescent, Suggestion
+from lightning_lr.finders.range_test.curve import highest_to_try
 from lightning_lr.finders.trials.around import best_around, steps_of_trainings
 from lightning_lr.policies import Constant
 
@@ -133,6 +134,24 @@ def test_they_begin_and_end_as_the_run_does(callbacks, shape):
     for start in (-12, -8, -4):
         lrs = NOTES.all[len(NOTES.all) + start :][:4]
         assert [round(lr / max(lrs), 2) for lr in lrs] == shape
+
+
+@pytest.mark.parametrize(("decay", "first"), [(LRDecay(), 1.0), (LRDecay(warmup=5), 0.5)])
+def test_they_ramp_up_only_where_the_run_does(decay, first):
+    NOTES.all.clear()
+    test = LRRangeTest(40, **BOUNDS, steps_per_trial=20, stop_after=True)
+    fit(NotesLRs(batches=10), test, decay, max_epochs=10, limit_val_batches=0)
+    assert "hort training" in test.suggestion.reason
+    lrs = NOTES.all[-20:]
+    assert lrs[0] == pytest.approx(first * max(lrs))
+
+
+def test_none_is_made_above_the_wall_of_the_ramp():
+    NOTES.all.clear()
+    test = LRRangeTest(40, rule=GiveBack(divisor=1), steps_per_trial=4, stop_after=True)
+    fit(NotesLRs(batches=10), test, max_epochs=10, limit_val_batches=0)
+    assert "hort training" in test.suggestion.reason
+    assert max(NOTES.all[-8:]) <= 1.01 * 1.5 * highest_to_try(test.curve)
 
 
 @pytest.mark.parametrize(
