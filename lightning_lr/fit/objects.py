@@ -1,11 +1,13 @@
 """What Python's objects hold where `vars` does not tell: slots, and the names that functions use."""
 
-from types import CodeType, FunctionType
+from contextlib import suppress
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-__all__ = ["globals_of", "slots_of"]
+__all__ = ["globals_of", "is_installed", "modules_in", "names_in", "slots_of"]
 
+_INSTALLED = ("site-packages", "dist-packages")
 # They are asked for again with every object.
 _slots: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()
 
@@ -34,11 +36,39 @@ def _slots_of(kind: type[Any]) -> tuple[str, ...]:
 
 def globals_of(function: FunctionType) -> dict[str, Any]:
     """Return the global variables that a function names, its inner functions included, and their values."""
+    variables = function.__globals__
+    return {name: variables[name] for name in names_in(function) if name in variables}
+
+
+def names_in(function: FunctionType) -> set[str]:
+    """Return the names of global variables and attributes in a function, its inner functions included."""
     names: set[str] = set()
     codes = [function.__code__]
     while codes:
         code = codes.pop()
         names.update(code.co_names)
         codes += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-    variables = function.__globals__
-    return {name: variables[name] for name in names if name in variables}
+    return names
+
+
+def is_installed(function: FunctionType) -> bool:
+    """Tell whether a function is of an installed package, not of the user's own code."""
+    return any(folder in function.__code__.co_filename for folder in _INSTALLED)
+
+
+def modules_in(function: FunctionType) -> list[ModuleType]:
+    """Return the modules that a function names, or that an outer one has imported: `cache` in `cache.HITS`.
+
+    Of modules within modules, those whose names it has are returned.
+    """
+    names, found = sorted(names_in(function)), list[ModuleType]()
+    values = [function.__globals__.get(name) for name in names]
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # It is empty.
+            values.append(cell.cell_contents)
+    while values:
+        value = values.pop()
+        if type(value) is ModuleType and not any(value is each for each in found):
+            found.append(value)
+            values += [vars(value)[name] for name in names if name in vars(value)]
+    return found

@@ -46,6 +46,7 @@ __all__ = [
     "classes_of",
     "elements_of",
     "is_left_alone",
+    "is_of_library",
     "items_of",
     "locals_of",
     "own_slots",
@@ -137,7 +138,7 @@ def is_left_alone(thing: object) -> bool:
     kind: type[Any] = type(thing)
     # By its real class: functions of Boost.Python, for one, say that they are Python's.
     if issubclass(kind, FunctionType | type):
-        return _package(cast("type", thing).__module__) in _LIBRARIES
+        return is_of_library(cast("type", thing).__module__)
     if issubclass(kind, BuiltinFunctionType):
         # A bound method of a list, for one.
         owner = cast("BuiltinFunctionType", thing).__self__
@@ -155,12 +156,13 @@ def _is_left_alone(kind: type[Any]) -> bool:
         return False
     if module.startswith("torch.utils.data.dataloader"):
         return True  # The iterator of a loader, with its workers.
-    return _package(module) in _LIBRARIES and not module.startswith(_FILLED_MODULES)
+    return is_of_library(module) and not module.startswith(_FILLED_MODULES)
 
 
-def _package(module: object) -> str:
+def is_of_library(module: object) -> bool:
+    """Tell whether a module, by its name, holds nothing of the user's."""
     # Of classes that are compiled it may be anything.
-    return module.partition(".")[0] if isinstance(module, str) else ""
+    return isinstance(module, str) and module.partition(".")[0] in _LIBRARIES
 
 
 class ByKind(Generic[Found]):

@@ -1,9 +1,11 @@
 """Where the snapshot of a fit begins: module, optimizers, schedulers, scaler, loaders and datamodule."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
-from lightning_lr.dry_run.snapshot.snapshot import MOST_OBJECTS, MOST_PARTS, Snapshot, tensor_bytes
+from lightning_lr.dry_run.snapshot.snapshot import MOST_OBJECTS, MOST_PARTS, Root, Snapshot, tensor_bytes
 from lightning_lr.fit.internals import train_loaders, validation_loaders
 from lightning_lr.fit.lightnings import DDPStrategy, LightningModule, Trainer
 from lightning_lr.fit.neighbors import schedulers_of
@@ -23,25 +25,7 @@ def snapshot_of(trainer: Trainer, pl_module: LightningModule) -> Snapshot:
         most_parts=MOST_PARTS + 2 * parameters,
     )
     snapshot.ignore(trainer)
-    snapshot.add(pl_module, "module")
-    for number, optimizer in enumerate(trainer.optimizers):
-        name = f"optimizers[{number}]"
-        snapshot.add(optimizer, name)
-        # As attributes too: those of an optimizer that wraps another one may be properties.
-        snapshot.add(optimizer.param_groups, f"{name}.param_groups")
-        snapshot.add(getattr(optimizer, "state", None), f"{name}.state")
-    for number, scheduler in enumerate(nested_schedulers(schedulers_of(trainer))):
-        snapshot.add(scheduler, f"lr_schedulers[{number}]")
-    snapshot.add(getattr(trainer.precision_plugin, "scaler", None), "scaler")
-    validation = validation_loaders(trainer)
-    for name, loaders in (
-        ("train_dataloader", train_loaders(trainer).flattened),
-        ("val_dataloader", [] if validation is None else validation.flattened),
-    ):
-        for number, loader in enumerate(loaders):
-            place = name if len(loaders) == 1 else f"{name}[{number}]"
-            snapshot.add(loader, place, is_data=True)
-    snapshot.add(getattr(trainer, "datamodule", None), "datamodule", is_data=True)
+    snapshot.add(*_roots_of(trainer, pl_module))
     snapshot.add_global_generators()
     # Whatever the limits have left out.
     snapshot.add_tensors([*pl_module.parameters(), *pl_module.buffers()])
@@ -49,6 +33,27 @@ def snapshot_of(trainer: Trainer, pl_module: LightningModule) -> Snapshot:
         gradients = [parameter.grad for parameter in pl_module.parameters()]
         snapshot.add_tensors([each for each in gradients if each is not None])
     return snapshot
+
+
+def _roots_of(trainer: Trainer, pl_module: LightningModule) -> Iterator[Root]:
+    yield Root(pl_module, "module")
+    for number, optimizer in enumerate(trainer.optimizers):
+        name = f"optimizers[{number}]"
+        yield Root(optimizer, name)
+        # As attributes too: those of an optimizer that wraps another one may be properties.
+        yield Root(optimizer.param_groups, f"{name}.param_groups")
+        yield Root(getattr(optimizer, "state", None), f"{name}.state")
+    for number, scheduler in enumerate(nested_schedulers(schedulers_of(trainer))):
+        yield Root(scheduler, f"lr_schedulers[{number}]")
+    yield Root(getattr(trainer.precision_plugin, "scaler", None), "scaler")
+    validation = validation_loaders(trainer)
+    for name, loaders in (
+        ("train_dataloader", train_loaders(trainer).flattened),
+        ("val_dataloader", [] if validation is None else validation.flattened),
+    ):
+        for number, loader in enumerate(loaders):
+            yield Root(loader, name if len(loaders) == 1 else f"{name}[{number}]", is_data=True)
+    yield Root(getattr(trainer, "datamodule", None), "datamodule", is_data=True)
 
 
 def set_gradients_aside(trainer: Trainer, pl_module: LightningModule) -> None:

@@ -28,17 +28,21 @@ from lightning_lr.dry_run.snapshot.kept import (
     is_standard_stream,
     local_part,
 )
-from lightning_lr.dry_run.snapshot.parts import classes_of, is_left_alone, parts_of
+from lightning_lr.dry_run.snapshot.parts import classes_of, is_left_alone, is_of_library, parts_of
 from lightning_lr.dry_run.snapshot.restores import Restore, refill, restores_of
+from lightning_lr.dry_run.snapshot.variables import KeptVariables
 from lightning_lr.dry_run.snapshot.watches import Watch, digest, watches_of
 from lightning_lr.fit.internals import tensor_hooks, tensor_version
-from lightning_lr.fit.objects import globals_of
+from lightning_lr.fit.objects import is_installed, modules_in, names_in
 
-__all__ = ["MOST_OBJECTS", "MOST_PARTS", "PutBackError", "Snapshot", "tensor_bytes"]
+__all__ = ["MOST_OBJECTS", "MOST_PARTS", "PutBackError", "Root", "Snapshot", "tensor_bytes"]
 
-# The walk ends after so many objects, of one collection after fewer, and copies so many bytes of what data
-# sets hold; beyond, it says so.
-MOST_OBJECTS, MOST_PARTS, _MOST_LIMITS = 50_000, 10_000, 5
+# The walk goes through what is held, then through the global variables that functions in it name, at last
+# through the variables of modules that the user's functions name: the later must not crowd out the earlier.
+_HELD, _GLOBAL, _ELSEWHERE = range(3)
+# Each of the three ends after so many objects, of one collection after fewer, and all copy so many bytes of
+# what data sets hold; beyond, it says so, but not of the last: modules of large libraries have no end.
+MOST_OBJECTS, _MOST_ELSEWHERE, MOST_PARTS, _MOST_LIMITS = 50_000, 5_000, 10_000, 5
 _MOST_BYTES = 256 * 2**20
 _PLAIN = {dict, list, set, OrderedDict}
 
@@ -62,12 +66,35 @@ class _Place(NamedTuple):
         return _OF_MODULES.sub(r".\1", f"{self.parent or ''}{self.text}")
 
 
+class Root(NamedTuple):
+    """An object that the walk begins with.
+
+    Args:
+        thing: The object.
+        name: Its name in messages.
+        is_data: Whether it may hold much data: large tensors and arrays in it are then not copied.
+    """
+
+    thing: object
+    name: str = ""
+    is_data: bool = False
+
+
+class _Found(NamedTuple):
+    """An object that is yet to be looked at, where it was found, and in which part of the walk."""
+
+    thing: Any
+    place: _Place
+    is_data: bool
+    part: int
+
+
 class Snapshot:
     """Remembers objects and all that they hold, and puts them back as often as wanted.
 
     Args:
         device: Where copies of tensors are kept; None to keep each on its own device.
-        most_objects: How many objects to follow, at most.
+        most_objects: How many of the objects to follow that are held, at most.
         most_parts: How many of one collection, at most.
         most_bytes: How many bytes of data sets to copy, at most.
 
@@ -77,7 +104,7 @@ class Snapshot:
     Example:
         >>> model = torch.nn.Linear(1, 1)
         >>> snapshot = Snapshot()
-        >>> snapshot.add(model, "model")
+        >>> snapshot.add(Root(model, "model"))
         >>> weight = model.weight.item()
         >>> with torch.no_grad():
         ...     _ = model.weight.fill_(7.0)
@@ -96,7 +123,7 @@ class Snapshot:
         most_bytes: int = _MOST_BYTES,
     ) -> None:
         self._device = device
-        self._objects_left = most_objects
+        self._objects_left = [most_objects, MOST_OBJECTS, _MOST_ELSEWHERE]
         self._most_parts = most_parts
         self._bytes_left = most_bytes
         self._restores: list[tuple[_Place, Restore]] = [(_Place("what was empty"), self._empty_again)]
@@ -104,27 +131,20 @@ class Snapshot:
         self._contents: dict[int, KeptTensor] = {}
         self._seen: dict[int, object] = {}
         self._empty: list[Any] = []
-        self._queue: deque[tuple[Any, _Place, bool]] = deque()
+        self._queues: list[deque[_Found]] = [deque(), deque(), deque()]
         self._kinds: set[type] = set()
-        self._variables: set[tuple[int, str]] = set()
+        self._variables: dict[int, KeptVariables] = {}
         self.limits: list[str] = []
 
-    def add(self, thing: object, name: str = "", *, is_data: bool = False) -> None:
-        """Remember an object and what it holds.
-
-        Args:
-            thing: The object.
-            name: Its name in messages.
-            is_data: Whether it may hold much data: large tensors and arrays in it are then not copied.
-        """
-        self._queue.append((thing, _Place(name), is_data))
+    def add(self, *roots: Root) -> None:
+        """Remember objects, what they hold, and the variables that functions in them name."""
+        self._queues[_HELD] += [_Found(root.thing, _Place(root.name), root.is_data, _HELD) for root in roots]
         collects = gc.isenabled()
         # Of all that is made here nothing is garbage, and to look for it takes longer than the walk.
         gc.disable()
         try:
-            while self._queue:
-                part, place, of_data = self._queue.popleft()
-                self._visit(part, place, is_data=of_data)
+            while waiting := next(filter(None, self._queues), None):
+                self._visit(waiting.popleft())
         finally:
             if collects:
                 gc.enable()
@@ -186,14 +206,15 @@ class Snapshot:
         self._seen[id(thing)] = thing
         return True
 
-    def _visit(self, thing: Any, place: _Place, *, is_data: bool) -> None:
+    def _visit(self, found: _Found) -> None:
+        thing, place, is_data, part = found
         if is_left_alone(thing) or not self._is_new(thing):
             return
         if type(thing) in _PLAIN and not thing:
             # Of a module's attributes most are empty.
             self._empty.append(thing)
             return
-        self._objects_left -= 1
+        self._objects_left[part] -= 1
         is_data = is_data or isinstance(thing, Dataset)
         if issubclass(type(thing), type):
             place = _Place(thing.__qualname__)
@@ -201,11 +222,11 @@ class Snapshot:
         for watch in watches_of(thing):
             self._watch(place, watch)
         if issubclass(type(thing), FunctionType):
-            self._follow_globals(thing)
+            self._follow_variables(thing, part)
         if type(thing) not in self._kinds:
             self._kinds.add(type(thing))
-            self._queue += [(each, place, True) for each in classes_of(type(thing))]
-        self._follow(thing, place, is_data=is_data)
+            self._queues[part] += [_Found(each, place, True, part) for each in classes_of(type(thing))]
+        self._follow(found._replace(place=place, is_data=is_data))
 
     def _watch(self, place: _Place, watch: Watch) -> None:
         if watch.is_blind:
@@ -221,16 +242,17 @@ class Snapshot:
         self._restores.append((place, kept.restore))
         self._watches.append((place, kept))
 
-    def _follow(self, thing: Any, place: _Place, *, is_data: bool) -> None:
-        followed = 0
-        for text, part in parts_of(thing):
-            if not is_left_alone(part):
+    def _follow(self, found: _Found) -> None:
+        followed, waiting = 0, self._queues[found.part]
+        for text, thing in parts_of(found.thing):
+            if not is_left_alone(thing):
                 followed += 1
-                if followed > self._most_parts or len(self._queue) >= self._objects_left:
-                    where = _Place(text, place)
-                    self._limit(f"So many objects are held that from `{where}` on they are not followed")
+                if followed > self._most_parts or len(waiting) >= self._objects_left[found.part]:
+                    if found.part != _ELSEWHERE:
+                        where = _Place(text, found.place)
+                        self._limit(f"So many objects are held that from `{where}` on they are not followed")
                     break
-                self._queue.append((part, _Place(text, place), is_data))
+                waiting.append(found._replace(thing=thing, place=_Place(text, found.place)))
 
     def _limit(self, limit: str) -> None:
         if len(self.limits) < _MOST_LIMITS:
@@ -293,17 +315,21 @@ class Snapshot:
         self._bytes_left -= size
         return True
 
-    def _follow_globals(self, function: FunctionType) -> None:
-        variables = function.__globals__
-        place = _Place(f"{function.__module__}.")
-        for name, value in globals_of(function).items():
-            if (id(variables), name) in self._variables:
-                continue
-            self._variables.add((id(variables), name))
-            if _is_number_or_text(value):
-                self._restores.append((_Place(name, place), partial(variables.__setitem__, name, value)))
-            else:
-                self._queue.append((value, _Place(name, place), True))
+    def _follow_variables(self, function: FunctionType, part: int) -> None:
+        names = names_in(function)
+        self._keep_variables(function.__module__, function.__globals__, names, max(part, _GLOBAL))
+        for module in () if is_installed(function) else modules_in(function):
+            if not is_of_library(module.__name__):
+                self._keep_variables(module.__name__, vars(module), names, _ELSEWHERE)
+
+    def _keep_variables(self, module: str, variables: dict[str, Any], names: set[str], part: int) -> None:
+        kept = self._variables.get(id(variables))
+        if kept is None:
+            self._variables[id(variables)] = kept = KeptVariables(variables)
+            self._restores.append((_Place(f"variables of {module}"), kept.restore))
+        self._queues[part] += [
+            _Found(value, _Place(f"{module}.{name}"), True, part) for name, value in kept.add(names).items()
+        ]
 
 
 def tensor_bytes(things: Iterable[Tensor]) -> int:
@@ -318,7 +344,3 @@ def _error_of(restore: Restore) -> Exception | None:
     except Exception as error:  # noqa: BLE001 (collected, and raised at the end)
         return error
     return None
-
-
-def _is_number_or_text(value: object) -> bool:
-    return value is None or isinstance(value, int | float | str)

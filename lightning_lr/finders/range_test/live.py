@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_lr.dry_run.snapshot.snapshot import Snapshot
+from lightning_lr.dry_run.snapshot.snapshot import Root, Snapshot
 from lightning_lr.dry_run.used_lrs import UsedLRs
 from lightning_lr.finders.range_test.ramp import Ramp
 from lightning_lr.fit.lightnings import LightningModule, Trainer
@@ -95,5 +95,5 @@ class LiveRamp:
         snapshot = Snapshot()
         snapshot.add_tensors([*self._module.parameters(), *self._module.buffers()])
         for stateful in [*self._trainer.optimizers, *nested_schedulers(schedulers_of(self._trainer))]:
-            snapshot.add(stateful)
+            snapshot.add(Root(stateful))
         return snapshot

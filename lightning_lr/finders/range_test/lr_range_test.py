@@ -109,8 +109,9 @@ class LRRangeTest(Finder):
     **No trace.** After the test, weights, buffers, optimizers, schedulers, random numbers, data loaders,
     counters, loggers, callbacks and your own objects are as before it: the fit is, bit for bit, one that was
     started with the LR found. Your objects are found wherever the fit holds them: in attributes, closures,
-    global variables that functions name, samplers, data sets and open files. What cannot be put back is named
-    in a warning, before training goes on.
+    samplers, data sets, open files, and variables of modules that functions name. What cannot be put back is
+    named in a warning, before training goes on. Steps that call `wandb.log` or a `SummaryWriter` themselves
+    do not in the test; what they write elsewhere, into files that they open, stays.
 
     **Groups and schedulers.** All LRs are multiplied by the same number, so groups and optimizers keep their
     ratios; an LR named here is that of the group with the highest one. Schedulers start again with the LR

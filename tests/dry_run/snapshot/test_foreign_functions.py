@@ -4,7 +4,7 @@ from types import BuiltinFunctionType, FunctionType
 
 import pytest
 
-from lightning_lr.dry_run.snapshot.snapshot import Snapshot
+from lightning_lr.dry_run.snapshot.snapshot import Root, Snapshot
 
 
 def posing_as(kind):
@@ -24,7 +24,7 @@ def test_an_object_that_says_it_is_a_function_is_no_hindrance(kind):
     held = Held()
     held.numbers, held.parts = [1], [posing_as(kind)]
     snapshot = Snapshot()
-    snapshot.add(held, "held")
+    snapshot.add(Root(held, "held"))
     held.numbers.append(2)
     snapshot.restore()
     assert held.numbers == [1]

@@ -14,7 +14,7 @@ from helpers.toy import LEDGER
 from torch import nn
 
 from lightning_lr.dry_run.snapshot.kept import KeptArray, KeptFile, KeptTensor
-from lightning_lr.dry_run.snapshot.snapshot import PutBackError, Snapshot, tensor_bytes
+from lightning_lr.dry_run.snapshot.snapshot import PutBackError, Root, Snapshot, tensor_bytes
 
 
 class Messy(nn.Module):
@@ -86,7 +86,7 @@ def test_a_module_is_put_back_as_often_as_wanted():
     module.norm.bias.grad = torch.full((2,), 0.5)
     before, hidden, history = state(module), module.hidden, module.history
     snapshot = Snapshot()
-    snapshot.add(module)
+    snapshot.add(Root(module))
     drawn = []
     for _ in range(2):
         drawn.append(draw(module))
@@ -119,7 +119,7 @@ def test_an_optimizer_is_put_back(make, warm):
     group, before = optimizer.param_groups[0], repr((optimizer.state_dict(), parameter.tolist()))
     moments = tensors(optimizer.state.get(parameter, {}))
     snapshot = Snapshot()
-    snapshot.add(optimizer)
+    snapshot.add(Root(optimizer))
     step()
     group["lr"] = 5.0
     group["extra"] = 1
@@ -139,7 +139,7 @@ def test_a_metric_that_was_updated_in_inference_mode_is_put_back():
     with torch.inference_mode():
         metric.update(1.0)
     snapshot = Snapshot()
-    snapshot.add(metric)
+    snapshot.add(Root(metric))
     metric.update(5.0)
     snapshot.restore()
     assert metric.compute() == 1.0
@@ -170,7 +170,7 @@ def test_an_object_with_data_keeps_its_counters_and_generators_and_is_not_copied
 
     data = Data()
     snapshot = Snapshot(most_bytes=8)
-    snapshot.add(data, "data", is_data=True)
+    snapshot.add(Root(data, "data", is_data=True))
     first = data.transforms[0].generator.random()
     data.position = 4
     data.samples.add_(1)
@@ -188,7 +188,7 @@ def test_what_is_ignored_is_left_alone():
     counter = Counter()
     snapshot = Snapshot()
     snapshot.ignore(counter)
-    snapshot.add(counter)
+    snapshot.add(Root(counter))
     counter.value = 1
     snapshot.restore()
     assert counter.value == 1
@@ -220,7 +220,7 @@ def test_collections_with_rules_of_their_own_are_not_asked():
     LEDGER["reads"] = 0
     lazy, stubborn = Lazy(one=1), Stubborn([1, 2])
     snapshot = Snapshot()
-    snapshot.add({"lazy": lazy, "stubborn": stubborn})
+    snapshot.add(Root({"lazy": lazy, "stubborn": stubborn}))
     dict.__setitem__(lazy, "two", 2)
     list.append(stubborn, 3)
     snapshot.restore()
@@ -240,7 +240,7 @@ class Anything:
 def test_objects_that_have_whatever_they_are_asked_for_are_asked_for_nothing():
     LEDGER["asked"] = 0
     snapshot = Snapshot()
-    snapshot.add(Anything())
+    snapshot.add(Root(Anything()))
     snapshot.restore()
     assert snapshot.differences() == []
     assert LEDGER["asked"] == 0
@@ -251,7 +251,7 @@ def test_one_part_that_cannot_be_put_back_does_not_keep_the_others():
     kept, fixed = [1], {"array": frozen, "list": None}
     fixed["list"] = kept
     snapshot = Snapshot()
-    snapshot.add(fixed, "fixed")
+    snapshot.add(Root(fixed, "fixed"))
     frozen[0] = 7
     kept.append(2)
     frozen.flags.writeable = False
@@ -262,7 +262,7 @@ def test_one_part_that_cannot_be_put_back_does_not_keep_the_others():
 
 def test_the_walk_is_bounded_and_says_where_it_ends():
     snapshot = Snapshot(most_objects=50)
-    snapshot.add({"items": [[number] for number in range(100)]}, "data")
+    snapshot.add(Root({"items": [[number] for number in range(100)]}, "data"))
     [limit] = snapshot.limits
     assert limit.startswith("So many objects are held that from `data['items'][48]` on")
 
@@ -292,7 +292,7 @@ class Counted:
 def test_what_is_put_back_is_as_before_also_where_it_holds_nan():
     counted = Counted()
     snapshot = Snapshot()
-    snapshot.add(counted, "counted")
+    snapshot.add(Root(counted, "counted"))
     counted.disturb()
     snapshot.restore()
     assert snapshot.differences() == []
@@ -306,7 +306,7 @@ def test_what_has_not_been_put_back_is_found_and_named(monkeypatch):
         monkeypatch.setattr(kind, "restore", lambda _: None)
     counted = Counted()
     snapshot = Snapshot()
-    snapshot.add(counted, "counted")
+    snapshot.add(Root(counted, "counted"))
     counted.disturb()
     snapshot.restore()
     # Somebody draws where nobody should.
