@@ -20,6 +20,7 @@ from lightning_lr.dry_run.snapshot.roots import set_gradients_aside, snapshot_of
 from lightning_lr.dry_run.snapshot.snapshot import Snapshot
 from lightning_lr.dry_run.steps import optimizer_step
 from lightning_lr.dry_run.streams import ReadOnceError, Streams
+from lightning_lr.dry_run.trackers import Trackers
 from lightning_lr.dry_run.used_lrs import UsedLRs
 from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.fit.internals import check_private_names, train_loaders
@@ -103,7 +104,7 @@ class DryRun:
         self._steps_show = True
         self._lowest_lr = math.inf
         self._has_had_loss = False
-        self._muted = ExitStack()
+        self._muted, self._trackers = ExitStack(), Trackers()
         self.failures: list[str] = []
         self.limits: list[str] = []
         self.traces: list[str] = []
@@ -121,6 +122,8 @@ class DryRun:
             stack.enter_context(dry_run_of(self._trainer.optimizers))
             stack.enter_context(self._used_lrs.checked(self._trainer.optimizers))
             mute(stack, self._trainer, self._module)
+            stack.callback(self._trackers.let_write)
+            self._trackers.silence()
             self._snapshot = snapshot_of(self._trainer, self._module)
             self._muted = stack.pop_all()
         return self
@@ -272,6 +275,7 @@ class DryRun:
             self._muted.close()
             self._used_lrs.expect(())
             # Once more: the snapshot was taken with them, and a second attempt finds the stack closed.
+            self._trackers.let_write()
             for name in ("log", "log_dict"):
                 vars(self._module).pop(name, None)
 

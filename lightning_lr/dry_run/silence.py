@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_lr.dry_run.snapshot.restores import refill
+from lightning_lr.dry_run.trackers import ignoring
 from lightning_lr.fit.internals import callback_metrics_of
 from lightning_lr.fit.lightnings import Callback, LightningModule, Logger, Trainer, lightning_of
 from lightning_lr.fit.neighbors import callbacks_of
@@ -127,7 +128,7 @@ def _silenced(listener: Callback | Logger) -> Any:
         if name == "experiment" and isinstance(listener, Logger):
             return _Silent(listener)
         value = kind.__getattribute__(silent, name)
-        return _ignore if name.startswith(_SILENCED) and callable(value) else value
+        return ignoring(name) if name.startswith(_SILENCED) and callable(value) else value
 
     members = {"__getattribute__": look_up, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
     try:
@@ -146,22 +147,4 @@ class _Silent:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(vars(self)["_logger"].experiment, name)
-        if name == "add_figure":
-            return _close_figures
-        return _ignore if callable(value) else value
-
-
-def _ignore(*args: Any, **kwargs: Any) -> None:
-    pass
-
-
-def _close_figures(*args: Any, **kwargs: Any) -> None:
-    """Do what `SummaryWriter.add_figure(tag, figure, step, close=True)` does beside writing.
-
-    Otherwise all figures of a test would be open at once.
-    """
-    given = dict(zip(("tag", "figure", "global_step", "close"), args, strict=False)) | kwargs
-    pyplot, figures = sys.modules.get("matplotlib.pyplot"), given["figure"]
-    if pyplot is not None and given.get("close", True):
-        for each in figures if isinstance(figures, list) else [figures]:
-            pyplot.close(each)
+        return ignoring(name) if callable(value) else value

@@ -1,0 +1,95 @@
+"""Experiment trackers that steps write to past Lightning's loggers: `wandb.log`, `writer.add_scalar`."""
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from types import FunctionType, ModuleType
+from typing import Any
+
+__all__ = ["Trackers", "ignoring"]
+
+# By the module that steps import, and how the names of what writes begin.
+_TRACKERS = {
+    "comet_ml": "log_",
+    "mlflow": "log_",
+    "tensorboardX": "add_",
+    "torch.utils.tensorboard": "add_",
+    "wandb": "log",
+}
+
+
+class Trackers:
+    """The functions and methods that write to trackers, of those that have been imported.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from torch.utils.tensorboard import SummaryWriter
+        >>> trackers = Trackers()
+        >>> with TemporaryDirectory() as folder, SummaryWriter(folder) as writer:
+        ...     trackers.silence()
+        ...     writer.add_scalar("loss", 0.5)
+        ...     trackers.let_write()
+        ...     writer.add_scalar("loss", 0.25)
+    """
+
+    def __init__(self) -> None:
+        self._before = list[tuple[Any, str, Any]]()
+
+    def silence(self) -> None:
+        """Let them do nothing."""
+        for tracker, prefix in _TRACKERS.items():
+            module = sys.modules.get(tracker)
+            for owner, name in set() if module is None else _writing(module, prefix):
+                before, nothing = vars(owner)[name], ignoring(name)
+                # Some classes cannot be changed.
+                with suppress(AttributeError, TypeError):
+                    setattr(owner, name, staticmethod(nothing) if issubclass(type(owner), type) else nothing)
+                    self._before.append((owner, name, before))
+
+    def let_write(self) -> None:
+        """Give them back what they do; to do so again is harmless."""
+        for owner, name, value in self._before:
+            setattr(owner, name, value)
+
+
+def ignoring(name: str) -> Callable[..., None]:
+    """Return a function that does nothing, in the place of a method of this name."""
+    return _close_figures if name == "add_figure" else _ignore
+
+
+def _writing(module: ModuleType, prefix: str) -> set[tuple[Any, str]]:
+    """Return what writes, as the module or the class that has it and its name there."""
+    found: set[tuple[Any, str]] = set()
+    for name, value in vars(module).items():
+        # By its real class, since to ask one that is loaded when it is needed would load it.
+        if issubclass(type(value), type):
+            kinds = [kind for kind in value.__mro__ if _package(kind.__module__) == _package(module.__name__)]
+            found |= {(kind, each) for kind in kinds for each in vars(kind) if _writes(kind, each, prefix)}
+        elif name.startswith(prefix) and callable(value):
+            found.add((module, name))
+    return found
+
+
+def _writes(kind: type, name: str, prefix: str) -> bool:
+    return name.startswith(prefix) and issubclass(type(vars(kind)[name]), FunctionType)
+
+
+def _package(module: object) -> str:
+    # Of classes that are compiled it may be anything.
+    return str(module).partition(".")[0]
+
+
+def _ignore(*args: Any, **kwargs: Any) -> None:
+    pass
+
+
+def _close_figures(*args: Any, **kwargs: Any) -> None:
+    """Do what `SummaryWriter.add_figure(tag, figure, step, close=True)` does beside writing.
+
+    Otherwise all figures of a test would be open at once.
+    """
+    given = dict(zip(("tag", "figure", "global_step", "close"), args, strict=False)) | kwargs
+    pyplot, figures = sys.modules.get("matplotlib.pyplot"), given["figure"]
+    if pyplot is not None and given.get("close", True):
+        for each in figures if isinstance(figures, list) else [figures]:
+            pyplot.close(each)
