@@ -65,12 +65,13 @@ def test_a_hundred_steps_are_a_hundred_and_the_one_that_measures_the_last_loss(p
     assert "The test took" not in told
 
 
-def test_trials_without_a_warm_up_are_a_phase_and_the_steps_are_told(phases, tmp_path):
-    told = told_by(valley(), LRRangeTest(min_lr=1e-4, max_lr=1.0), tmp_path)
+# The fit has 10 steps, and no trial is longer.
+@pytest.mark.parametrize(("num_steps", "most"), [(20, 3 * 9), (100, 3 * 10)])
+def test_trials_without_a_warm_up_are_a_phase_and_the_steps_are_told(num_steps, most, phases, tmp_path):
+    told = told_by(valley(), LRRangeTest(num_steps, min_lr=1e-4, max_lr=1.0), tmp_path)
     assert [name for name, _, _ in phases] == ["LR range test", "LR range test, without a warm-up"]
-    # The fit has 10 steps, and no trial is longer.
-    assert phases[1][1] == 30 >= phases[1][2] > 0
-    assert f"The test took {101 + phases[1][2]} steps." in told
+    assert phases[1][1] == most >= phases[1][2] > 0
+    assert f"The test took {num_steps + 1 + phases[1][2]} steps." in told
 
 
 def test_a_repeated_ramp_is_a_phase_of_its_own(phases, tmp_path):

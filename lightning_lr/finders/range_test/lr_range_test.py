@@ -27,7 +27,7 @@ from lightning_lr.finders.range_test.rules import Basin, Rule
 from lightning_lr.finders.report import Finding
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, combine
 from lightning_lr.finders.trials.around import MOST_TRAININGS, best_around, steps_of_trainings
-from lightning_lr.finders.trials.cold_start import MOST_TRIALS, try_from_cold
+from lightning_lr.finders.trials.cold_start import COLD_TRIALS, try_from_cold
 from lightning_lr.finders.trials.proposal import USUAL_WARMUP, trial_factors
 from lightning_lr.finders.trials.shape import shape_of_run
 from lightning_lr.finders.trials.short_trainings import ShortTrainings
@@ -48,7 +48,7 @@ _PHASE = "LR range test"
 _LONGER = 3
 _VALIDATION_BATCHES = 16
 # Where the run has no warm-up, a trial without one takes this share of the steps.
-_COLD_SHARE = 0.3
+_COLD_SHARE = 0.45
 
 
 class LRRangeTest(Finder):
@@ -131,8 +131,8 @@ class LRRangeTest(Finder):
     or the training loss.
 
     **No warm-up.** A ramp is itself a warm-up. Where the run has none, by LRDecay or a scheduler, and is too
-    short for those trainings, the default rule's LR is tried without one, for 0.3 `num_steps` steps from the
-    start of the fit. Half of it is tried too, and a quarter if half does better; the best of them is used.
+    short for those trainings, the default rule's LR is tried without one, and so are half of it and a
+    quarter, for 0.45 `num_steps` steps each from the start of the fit. The best of the three is used.
 
     **Live.** Some fits allow no dry run: streams that can be read only once, and
     `training_step(dataloader_iter)`. With `live=True` the ramp uses the first real batches. At its end,
@@ -335,7 +335,7 @@ class LRRangeTest(Finder):
             decision = self._for_run(trainer, decision, left, found_for=trial_steps)
             if isinstance(decision, Suggestion) and self.rule.fits_run and not (warms_up or trial_steps):
                 length = int(min(math.ceil(_COLD_SHARE * self.num_steps), left))
-                bar.begin(f"{_PHASE}, without a warm-up", MOST_TRIALS * length)
+                bar.begin(f"{_PHASE}, without a warm-up", COLD_TRIALS * length)
                 decision, made = try_from_cold(
                     decision, dry, length, validation_batches=_VALIDATION_BATCHES, advance=bar.advance
                 )

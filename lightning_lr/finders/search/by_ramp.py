@@ -9,7 +9,7 @@ from lightning_lr.finders.range_test.dry_ramp import ramp_up
 from lightning_lr.finders.range_test.ramp import Ramp, ramp, read_ramp
 from lightning_lr.finders.range_test.rules import Basin
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion
-from lightning_lr.finders.trials.cold_start import MOST_TRIALS, try_from_cold
+from lightning_lr.finders.trials.cold_start import COLD_TRIALS, try_from_cold
 
 __all__ = ["LEAST_FOR_RAMP", "LEAST_FOR_TRIALS", "STRIDE", "find_by_ramp", "steps_of_ramp"]
 
@@ -57,7 +57,7 @@ def find_by_ramp(
         return Abstention(decision.rule, told), curve
     decision = fitted(decision)
     if not warms_up:
-        length = int(min((budget - len(curve.losses) - 1) // MOST_TRIALS, left))
+        length = int(min((budget - len(curve.losses) - 1) // COLD_TRIALS, left))
         decision, _ = try_from_cold(
             decision, dry, length, validation_batches=validation_batches, advance=bar.advance
         )
@@ -71,5 +71,5 @@ def steps_of_ramp(budget: int, *, warms_up: bool) -> tuple[int, int]:
         >>> steps_of_ramp(100, warms_up=True), steps_of_ramp(100, warms_up=False)
         ((80, 100), (51, 64))
     """
-    most = budget if warms_up else budget - MOST_TRIALS * int(_COLD_SHARE * budget)
+    most = budget if warms_up else budget - COLD_TRIALS * int(_COLD_SHARE * budget)
     return int(_WITHIN_RANGE * most), most

@@ -11,15 +11,15 @@ from lightning_lr.finders.suggestion import Suggestion
 from lightning_lr.finders.trials.proposal import trial_factors
 from lightning_lr.finders.trials.short_trainings import ShortTrainings
 
-__all__ = ["MOST_TRIALS", "fitted_to_cold_start", "try_from_cold"]
+__all__ = ["COLD_TRIALS", "fitted_to_cold_start", "try_from_cold"]
 
-MOST_TRIALS = 3
+COLD_TRIALS = 3
 
 
 def try_from_cold(
     found: Suggestion, dry: DryRun, length: int, *, validation_batches: int | None, advance: Advance
 ) -> tuple[Suggestion, int]:
-    """Return what trials of that many steps, at most three, leave of an LR, and all their steps.
+    """Return what three trials, of that many steps or fewer, leave of an LR, and all their steps.
 
     `validation_batches` of each validation loader judge them; the training loss does where that is None, or
     where there is no validation.
@@ -38,7 +38,7 @@ def fitted_to_cold_start(found: Suggestion, loss_after: Callable[[float], float]
     """Return the LR, or half or a quarter of it if a few steps without a warm-up do better there.
 
     A ramp is itself a warm-up: a network that it has led to a high LR may be thrown off by the same LR at its
-    first steps. Each LR is tried only if the one before did better than that before it.
+    first steps. All three are tried: half of an LR may do worse than it, and a quarter better.
 
     Args:
         found: What the ramp shows.
@@ -55,11 +55,9 @@ def fitted_to_cold_start(found: Suggestion, loss_after: Callable[[float], float]
         >>> print(lower.reason)
         It fell. Without a warm-up half of it does better (loss 0.7 instead of 2.3).
     """
-    losses = [loss_after(found.lr)]
-    while len(losses) < MOST_TRIALS and losses[-1] <= min(losses):
-        losses.append(loss_after(found.lr / 2 ** len(losses)))
+    losses = [loss_after(found.lr / 2**halvings) for halvings in range(COLD_TRIALS)]
     # Where all of them diverge, the lowest has to do.
-    best = losses.index(min(losses)) if math.isfinite(min(losses)) else MOST_TRIALS - 1
+    best = losses.index(min(losses)) if math.isfinite(min(losses)) else COLD_TRIALS - 1
     if best == 0:
         return found
     instead = f"(loss {losses[best]:.3g} instead of {losses[0]:.3g})"

@@ -28,7 +28,7 @@ from lightning_lr.finders.trials.proposal import trial_factors
 
 __all__ = ["found"]
 
-TRIAL_STEPS = 30
+TRIAL_STEPS = 45
 COLD = partial(trial_factors, warmup=0.0)
 
 
