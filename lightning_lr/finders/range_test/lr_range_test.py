@@ -17,18 +17,18 @@ from lightning_lr.finders.doubts import NO_WARMUP, fit_warms_up
 from lightning_lr.finders.drift import USUAL_LENGTH, fitted_to_run
 from lightning_lr.finders.finder import Finder
 from lightning_lr.finders.progress import Bar, progress_bar
-from lightning_lr.finders.range_test.curve import LossCurve, highest_to_try, is_noisy
-from lightning_lr.finders.range_test.dry_ramp import Validated, ramp_up
+from lightning_lr.finders.range_test.curve import LossCurve, highest_to_try
+from lightning_lr.finders.range_test.dry_ramp import Ramped, Validated, make_ramps
 from lightning_lr.finders.range_test.evidence import evidence_of, summarize
 from lightning_lr.finders.range_test.figure import range_test_figure
 from lightning_lr.finders.range_test.live import LiveRamp
-from lightning_lr.finders.range_test.ramp import Ramp, ramp, read_ramp
+from lightning_lr.finders.range_test.ramp import Ramp, ramp
 from lightning_lr.finders.range_test.rules import Basin, Rule
 from lightning_lr.finders.report import Finding
-from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion, combine
+from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion
 from lightning_lr.finders.trials.around import MOST_TRAININGS, best_around, steps_of_trainings
-from lightning_lr.finders.trials.cold_start import COLD_TRIALS, try_from_cold
-from lightning_lr.finders.trials.proposal import USUAL_WARMUP, trial_factors
+from lightning_lr.finders.trials.cold_start import COLD_TRIALS, fitted_to_cold_start
+from lightning_lr.finders.trials.proposal import USUAL_WARMUP
 from lightning_lr.finders.trials.shape import shape_of_run
 from lightning_lr.finders.trials.short_trainings import ShortTrainings
 from lightning_lr.fit.lightnings import LightningModule, MisconfigurationException, Trainer
@@ -44,8 +44,6 @@ __all__ = ["LRRangeTest"]
 
 _DEFAULT_RULE = Basin()
 _PHASE = "LR range test"
-# Where noise hides what the loss does, a second ramp takes so many times the steps.
-_LONGER = 3
 _VALIDATION_BATCHES = 16
 # Where the run has no warm-up, a trial without one takes this share of the steps.
 _COLD_SHARE = 0.45
@@ -237,7 +235,7 @@ class LRRangeTest(Finder):
         if self._is_due:
             self._is_due = False
             bounds = cast("tuple[float, float]", (self.min_lr, self.max_lr))
-            self._live_ramp = LiveRamp(trainer, pl_module, self._ramp(bounds))
+            self._live_ramp = LiveRamp(trainer, pl_module, self._ramp(bounds, self.num_steps))
         if self._live_ramp is not None and not self._live_ramp.begin_batch():
             self._end_live(trainer, pl_module, self._live_ramp)
 
@@ -309,41 +307,38 @@ class LRRangeTest(Finder):
         left = steps_left(trainer, manual=not pl_module.automatic_optimization)
         trial_steps = self._steps_of_trials(left, have_begun=trainer.global_step > 0)
         shape = shape_of_run(trainer, pl_module) if trial_steps else []
+        is_cold = not (warms_up or trial_steps)
         with (
             progress_bar(trainer, _PHASE, self.num_steps + 1) as bar,
             DryRun(trainer, pl_module, ahead=self._ahead) as dry,
         ):
-            bounds = find_bounds(dry, self.min_lr, self.max_lr)
-            if isinstance(bounds, str):
-                decision: Decision = Abstention(type(self.rule).__name__, bounds)
-                curve, watched, steps = None, None, 0
-            else:
-                decision, curve, watched, steps = self._read_ramps(dry, bounds, bar)
+            decision, curve, validation_curve, steps = self._make_ramps(dry, bar)
             if dry.problem:
                 decision = Abstention(type(self.rule).__name__, dry.problem)
+            new_trainings = partial(
+                ShortTrainings,
+                dry,
+                warmup=USUAL_WARMUP if warms_up else 0.0,
+                shape=shape,
+                validation_batches=_VALIDATION_BATCHES,
+                advance=bar.advance,
+            )
             if isinstance(decision, Suggestion) and curve is not None and trial_steps:
                 bar.begin(f"{_PHASE}, short trainings", MOST_TRAININGS * trial_steps)
-                trainings = ShortTrainings(
-                    dry,
-                    trial_steps,
-                    factors=partial(trial_factors, warmup=USUAL_WARMUP if warms_up else 0.0, shape=shape),
-                    validation_batches=_VALIDATION_BATCHES,
-                    advance=bar.advance,
-                )
+                trainings = new_trainings(trial_steps)
                 decision = best_around(decision, trainings.loss_after, highest=highest_to_try(curve))
                 steps += trainings.steps
             decision = self._for_run(trainer, decision, left, found_for=trial_steps)
-            if isinstance(decision, Suggestion) and self.rule.fits_run and not (warms_up or trial_steps):
+            if isinstance(decision, Suggestion) and self.rule.fits_run and is_cold:
                 length = int(min(math.ceil(_COLD_SHARE * self.num_steps), left))
                 bar.begin(f"{_PHASE}, without a warm-up", COLD_TRIALS * length)
-                decision, made = try_from_cold(
-                    decision, dry, length, validation_batches=_VALIDATION_BATCHES, advance=bar.advance
-                )
-                steps += made
-        self.validation_curve = None if watched is None else watched.curve()
+                trainings = new_trainings(length)
+                decision = fitted_to_cold_start(decision, trainings.loss_after)
+                steps += trainings.steps
+        self.validation_curve = validation_curve
         finding = self._finding(curve, decision, old_lr=dry.reference_lr)
-        is_untried = trainer.global_step == 0 and not (warms_up or trial_steps)
-        if isinstance(decision, Suggestion) and not self.rule.fits_run and is_untried:
+        is_untried = is_cold and not self.rule.fits_run
+        if isinstance(decision, Suggestion) and is_untried and trainer.global_step == 0:
             finding = replace(finding, advice=NO_WARMUP)
         if steps > self.repeats * (self.num_steps + 1):
             finding = replace(finding, summary=f"{finding.summary} The test took {steps} steps.")
@@ -360,29 +355,20 @@ class LRRangeTest(Finder):
             raise RuntimeError("LRRangeTest has nothing to plot before `Trainer.fit` has run the test.")
         return range_test_figure(self.curve, self.suggestion, self.validation_curve)
 
-    def _read_ramps(
-        self, dry: DryRun, bounds: tuple[float, float], bar: Bar
-    ) -> tuple[Decision, LossCurve, Validated | None, int]:
-        """Return what is read off the ramps, the curve to show, what looked along it, and all steps."""
-        watched = self._watched(dry)
-        ramps, curves = list[Ramp](), list[LossCurve]()
-        for repeat in range(self.repeats):
-            if repeat:
-                bar.begin(f"{_PHASE}, repeated", self.num_steps + 1)
-            watch = None if repeat else watched
-            skip = repeat * self.num_steps
-            ramps.append(self._ramp(bounds))
-            curves.append(ramp_up(dry, ramps[-1], bar=bar, phase=_PHASE, skip=skip, watch=watch))
-        steps = sum(len(curve.losses) + 1 for curve in curves)
-        decision = combine([read_ramp(each, self.rule) for each in ramps])
-        has_seen_all = any(each.has_no_wall for each in ramps)
-        if has_seen_all or not (isinstance(decision, Abstention) and is_noisy(curves[0])):
-            return decision, curves[0], watched, steps
-        longer = self._ramp(bounds, _LONGER * self.num_steps)
-        watched = self._watched(dry)
-        bar.begin(f"{_PHASE}, longer for the noise", longer.num_steps)
-        curve = ramp_up(dry, longer, bar=bar, phase=_PHASE, watch=watched)
-        return read_ramp(longer, self.rule), curve, watched, steps + len(curve.losses) + 1
+    def _make_ramps(self, dry: DryRun, bar: Bar) -> Ramped:
+        bounds = find_bounds(dry, self.min_lr, self.max_lr)
+        if isinstance(bounds, str):
+            return Ramped(Abstention(type(self.rule).__name__, bounds))
+        return make_ramps(
+            dry,
+            self.rule,
+            self.num_steps,
+            repeats=self.repeats,
+            new_ramp=partial(self._ramp, bounds),
+            new_watch=partial(self._watched, dry),
+            bar=bar,
+            phase=_PHASE,
+        )
 
     def _end_live(self, trainer: Trainer, pl_module: LightningModule, live: LiveRamp) -> None:
         self._live_ramp = None
@@ -417,8 +403,8 @@ class LRRangeTest(Finder):
         evidence = None if curve is None else evidence_of(curve, decision, self.validation_curve)
         return Finding(decision, old_lr, summarize(decision), evidence)
 
-    def _ramp(self, bounds: tuple[float, float], num_steps: int | None = None) -> Ramp:
-        lrs = ramp(*bounds, num_steps or self.num_steps, mode=self.mode)
+    def _ramp(self, bounds: tuple[float, float], num_steps: int) -> Ramp:
+        lrs = ramp(*bounds, num_steps, mode=self.mode)
         extend = self.max_lr is None and self.mode == "exponential"
         return Ramp(lrs, extend=extend, stops=self.early_stop)
 

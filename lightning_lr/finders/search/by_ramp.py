@@ -9,7 +9,8 @@ from lightning_lr.finders.range_test.dry_ramp import ramp_up
 from lightning_lr.finders.range_test.ramp import Ramp, ramp, read_ramp
 from lightning_lr.finders.range_test.rules import Basin
 from lightning_lr.finders.suggestion import Abstention, Decision, Suggestion
-from lightning_lr.finders.trials.cold_start import COLD_TRIALS, try_from_cold
+from lightning_lr.finders.trials.cold_start import COLD_TRIALS, fitted_to_cold_start
+from lightning_lr.finders.trials.short_trainings import ShortTrainings
 
 __all__ = ["LEAST_FOR_RAMP", "LEAST_FOR_TRIALS", "STRIDE", "find_by_ramp", "steps_of_ramp"]
 
@@ -58,9 +59,10 @@ def find_by_ramp(
     decision = fitted(decision)
     if not warms_up:
         length = int(min((budget - len(curve.losses) - 1) // COLD_TRIALS, left))
-        decision, _ = try_from_cold(
-            decision, dry, length, validation_batches=validation_batches, advance=bar.advance
+        trainings = ShortTrainings(
+            dry, length, warmup=0.0, validation_batches=validation_batches, advance=bar.advance
         )
+        decision = fitted_to_cold_start(decision, trainings.loss_after)
     return decision, curve
 
 

@@ -3,35 +3,12 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
-from lightning_lr.dry_run.dry_run import DryRun
-from lightning_lr.finders.progress import Advance
 from lightning_lr.finders.suggestion import Suggestion
-from lightning_lr.finders.trials.proposal import trial_factors
-from lightning_lr.finders.trials.short_trainings import ShortTrainings
 
-__all__ = ["COLD_TRIALS", "fitted_to_cold_start", "try_from_cold"]
+__all__ = ["COLD_TRIALS", "fitted_to_cold_start"]
 
 COLD_TRIALS = 3
-
-
-def try_from_cold(
-    found: Suggestion, dry: DryRun, length: int, *, validation_batches: int | None, advance: Advance
-) -> tuple[Suggestion, int]:
-    """Return what three trials, of that many steps or fewer, leave of an LR, and all their steps.
-
-    `validation_batches` of each validation loader judge them; the training loss does where that is None, or
-    where there is no validation.
-    """
-    trainings = ShortTrainings(
-        dry,
-        length,
-        factors=partial(trial_factors, warmup=0.0),
-        validation_batches=validation_batches,
-        advance=advance,
-    )
-    return fitted_to_cold_start(found, trainings.loss_after), trainings.steps
 
 
 def fitted_to_cold_start(found: Suggestion, loss_after: Callable[[float], float]) -> Suggestion:

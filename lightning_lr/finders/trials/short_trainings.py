@@ -1,11 +1,12 @@
 """Trainings of a few steps that try an LR which a ramp shows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 from lightning_lr.dry_run.dry_run import DryRun
 from lightning_lr.dry_run.validation import DryValidation
 from lightning_lr.finders.progress import Advance
-from lightning_lr.finders.trials.proposal import Proposal
+from lightning_lr.finders.trials.proposal import Proposal, trial_factors
 from lightning_lr.finders.trials.runner import TrialRunner
 from lightning_lr.finders.trials.trials import Trial
 
@@ -18,7 +19,8 @@ class ShortTrainings:
     Args:
         dry: Where they are made.
         length: Optimizer steps of each.
-        factors: Returns the factor of the LR at each of so many steps.
+        warmup: Share of each in which the LR ramps up, as for `trial_factors`.
+        shape: That of the run, as there.
         validation_batches: By how many batches of each validation loader they are judged. The training loss
             judges them where that is None, or where there is no validation.
         advance: Called after each step.
@@ -29,12 +31,14 @@ class ShortTrainings:
         dry: DryRun,
         length: int,
         *,
-        factors: Callable[[int], Sequence[float]],
+        warmup: float,
+        shape: Sequence[float] = (),
         validation_batches: int | None,
         advance: Advance,
     ) -> None:
         validation = None if validation_batches is None else dry.validation_or_reason(validation_batches)
         judge = validation if isinstance(validation, DryValidation) else None
+        factors = partial(trial_factors, warmup=warmup, shape=shape)
         self._runner = TrialRunner(dry, judge, factors=factors, advance=advance)
         self._length = length
         self._made = list[Trial]()

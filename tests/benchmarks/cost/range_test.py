@@ -40,7 +40,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
 from lightning_lr import LRRangeTest
-from lightning_lr.finders.range_test import lr_range_test
+from lightning_lr.finders.range_test import dry_ramp
 
 Clock = Callable[[], float]
 
@@ -239,7 +239,7 @@ def _test_and_plain(
 ) -> tuple[float, float]:
     before, test, after = Mark(steps, clock), _range_test(steps), Mark(steps, clock)
     # A second, longer ramp would be another cost.
-    with patch.object(lr_range_test, "is_noisy", return_value=False):
+    with patch.object(dry_ramp, "is_noisy", return_value=False):
         make_trainer([before, test, after], logger=logger).fit(
             Classifier(model.widths), make_loader(model, steps)
         )

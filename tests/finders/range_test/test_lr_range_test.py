@@ -23,7 +23,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.optim import SGD
 from torch.utils.data import DataLoader, TensorDataset
 
-import lightning_lr.finders.range_test.lr_range_test as range_test_module
+import lightning_lr.finders.range_test.dry_ramp as dry_ramp_module
 from lightning_lr import LRDecay, LRRangeTest
 from lightning_lr.finders import Abstention, Basin, GiveBack, MidDescent, MinimumOver, Rule, Suggestion
 from lightning_lr.finders.range_test.curve import SmoothCurve
@@ -161,10 +161,10 @@ def test_repeats_go_over_other_batches(monkeypatch):
 
     def combine(decisions):
         seen.append(decisions)
-        return range_test_module.combine.__wrapped__(decisions)
+        return dry_ramp_module.combine.__wrapped__(decisions)
 
-    combine.__wrapped__ = range_test_module.combine
-    monkeypatch.setattr(range_test_module, "combine", combine)
+    combine.__wrapped__ = dry_ramp_module.combine
+    monkeypatch.setattr(dry_ramp_module, "combine", combine)
     test = LRRangeTest(30, repeats=3, rule=GiveBack())
     fit(Learner(batches=100), test, max_epochs=1)
     lrs = [decision.lr for decision in seen[0]]
