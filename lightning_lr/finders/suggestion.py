@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, TypeAlias
 
 from typing_extensions import override
@@ -77,6 +77,7 @@ class Abstention:
     Args:
         rule: Name of the rule.
         reason: What is missing or contradictory, and how to mend it, as a sentence.
+        seen: Its part before how to mend it; empty where they are not apart. It is not kept in states.
 
     Raises:
         TypeError: An argument is no text.
@@ -88,6 +89,7 @@ class Abstention:
 
     rule: str
     reason: str
+    seen: str = field(default="", repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_texts(self.rule, self.reason)
@@ -101,8 +103,8 @@ class Abstention:
         return f"no LR by {self.rule}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as strings."""
-        return asdict(self)
+        """Return rule and reason as strings."""
+        return {"rule": self.rule, "reason": self.reason}
 
 
 def _check_texts(rule: object, reason: object) -> None:

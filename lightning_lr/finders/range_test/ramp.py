@@ -93,8 +93,8 @@ def read_ramp(made: Ramp, rule: Rule) -> Decision:
     """
     if made.has_no_wall:
         highest = made.curve().lrs[-1]
-        reason = f"The loss has not risen again up to LR {highest:.3g}, far above the model's own scale"
-        return Abstention(type(rule).__name__, f"{reason}: use LRSearch, or set a `max_lr`.")
+        seen = f"The loss has not risen again up to LR {highest:.3g}, far above the model's own scale"
+        return Abstention(type(rule).__name__, f"{seen}: use LRSearch, or set a `max_lr`.", seen)
     return rule.suggest(made.curve())
 
 

@@ -29,6 +29,7 @@ _BOOTSTRAPS = 32
 _NEAR_ZERO, _BEYOND_FALL = 0.02, 0.45
 # A ramp that ends sooner after 95 % of the fall has not shown that the fall is over.
 _SETTLED_DECADES = 0.5
+_HIGHER = "raise `max_lr`"
 
 
 class Rule(ABC):
@@ -37,6 +38,7 @@ class Rule(ABC):
     Attributes:
         fits_run: Whether LRRangeTest adapts the LR to the length of the run.
         spread: In octaves, how far away the best LR of a run may be, beside the noise of the curve.
+        advice: How to mend what `read` gives as a reason, told after a colon; empty if the reason is all.
 
     Example:
         >>> class Third(Rule):
@@ -46,6 +48,7 @@ class Rule(ABC):
 
     fits_run: ClassVar[bool] = False
     spread: ClassVar[float] = 0.0
+    advice: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -77,19 +80,17 @@ class Rule(ABC):
         name = type(self).__name__
         finite = sum(map(math.isfinite, curve.losses))
         if finite < _FEWEST_POINTS:
-            return Abstention(
-                name,
-                f"Only {finite} finite losses, at least {_FEWEST_POINTS} are needed: start at a lower LR.",
-            )
+            seen = f"Only {finite} finite losses, at least {_FEWEST_POINTS} are needed"
+            return Abstention(name, f"{seen}: start at a lower LR.", seen)
         smoothed = smooth(curve).first_basin()
         clear = CLEAR_FALL * smoothed.noise
         at_start = float(smoothed.log_lrs[smoothed.lowest] - smoothed.log_lrs[0]) <= INITIAL_SPAN
         if smoothed.drop <= clear or at_start:
             rose = smoothed.drop > clear or float(smoothed.losses[-1]) > smoothed.initial + clear
-            return Abstention(name, _no_descent(smoothed, rose=rose))
+            return _no_descent(name, smoothed, rose=rose)
         reading = self.read(smoothed)
         if isinstance(reading, str):
-            return Abstention(name, reading)
+            return Abstention(name, f"{reading}: {self.advice}." if self.advice else reading, reading)
         lr, reason = reading
         low, high = self._interval(curve, lr)
         return Suggestion(lr=float(lr), low=low, high=high, rule=name, reason=reason)
@@ -141,6 +142,7 @@ class Basin(Rule):
     margin: Annotated[float, In("[1, inf)")] = 3.0
     fits_run: ClassVar[bool] = True
     spread: ClassVar[float] = 2.9
+    advice: ClassVar[str] = _HIGHER
 
     @override
     def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
@@ -149,7 +151,7 @@ class Basin(Rule):
         if far is None:
             given_back, far = "had not given half back", float(curve.log_lrs[-1])
             if far - curve.fallen(0.95) < _SETTLED_DECADES:
-                return _still_falling(curve)
+                return _ended_too_low(curve, " and was still falling")
         reason = (
             f"{_descent(curve)}, half of that by LR {10**near:.2g}, was lowest around {10**floor:.2g} and "
             f"{given_back} by {10**far:.2g}."
@@ -185,15 +187,13 @@ class GiveBack(Rule):
     """
 
     divisor: Annotated[float, In("(0, inf)")] = 5.6
+    advice: ClassVar[str] = _HIGHER
 
     @override
     def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
         back = curve.risen(0.5)
         if back is None:
-            return (
-                f"{_descent(curve)}, and had not given half of that back at the highest LR "
-                f"{10 ** curve.log_lrs[-1]:.3g}: raise `max_lr`."
-            )
+            return _ended_too_low(curve, ", and had not given half of that back")
         lr = 10**back
         return lr / self.divisor, f"{_descent(curve)} and had given half back by LR {lr:.3g}."
 
@@ -293,11 +293,12 @@ class MinimumOver(Rule):
     """
 
     divisor: Annotated[float, In("(0, inf)")] = 10.0
+    advice: ClassVar[str] = _HIGHER
 
     @override
     def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
         if len(curve.losses) - curve.lowest == 1:
-            return _still_falling(curve)
+            return _ended_too_low(curve, " and was still falling")
         lr = 10 ** float(curve.log_lrs[curve.lowest])
         return lr / self.divisor, f"The loss is lowest at LR {lr:.3g}."
 
@@ -318,9 +319,8 @@ def _descent(curve: SmoothCurve) -> str:
     return f"The loss fell from {curve.initial:.3g} to {curve.initial - curve.drop:.3g}"
 
 
-def _still_falling(curve: SmoothCurve) -> str:
-    highest = 10 ** float(curve.log_lrs[-1])
-    return f"{_descent(curve)} and was still falling at the highest LR {highest:.3g}: raise `max_lr`."
+def _ended_too_low(curve: SmoothCurve, told: str) -> str:
+    return f"{_descent(curve)}{told} at the highest LR {10 ** float(curve.log_lrs[-1]):.3g}"
 
 
 def _longest_descent(levels: Sequence[float]) -> tuple[int, int]:
@@ -361,13 +361,15 @@ def _resampled(curve: LossCurve) -> tuple[SmoothCurve, ...]:
     return tuple(curves)
 
 
-def _no_descent(curve: SmoothCurve, *, rose: bool) -> str:
+def _no_descent(rule: str, curve: SmoothCurve, *, rose: bool) -> Abstention:
     if rose:
-        return (
-            f"The loss rose from {curve.initial:.3g} without having clearly fallen first: take more steps or "
-            f"larger batches, or a `min_lr` below {10 ** curve.log_lrs[0]:.2g}, or there is nothing to learn."
+        seen = f"The loss rose from {curve.initial:.3g} without having clearly fallen first"
+        advice = (
+            f": take more steps or larger batches, or a `min_lr` below {10 ** curve.log_lrs[0]:.2g}, or there"
+            " is nothing to learn."
         )
-    return (
-        f"The loss stayed at {curve.initial:.3g}: its largest dip of {max(curve.drop, 0.0):.2g} is within "
-        "its noise. Raise `max_lr`, take more steps or larger batches, or there is nothing to learn."
-    )
+    else:
+        dip = f"its largest dip of {max(curve.drop, 0.0):.2g} is within its noise"
+        seen = f"The loss stayed at {curve.initial:.3g}: {dip}"
+        advice = ". Raise `max_lr`, take more steps or larger batches, or there is nothing to learn."
+    return Abstention(rule, seen + advice, seen)

@@ -53,8 +53,8 @@ def find_by_ramp(
     decision = read_ramp(lrs, Basin())
     if isinstance(decision, Abstention):
         # Without its advice, which names arguments of another callback.
-        seen = decision.reason.split(": ")[0]
-        told = f"{seen}, in a ramp of {len(curve.losses)} steps: use `budget={LEAST_FOR_TRIALS}` or more."
+        made = f"in a ramp of {len(curve.losses)} steps"
+        told = f"{decision.seen}, {made}: use `budget={LEAST_FOR_TRIALS}` or more."
         return Abstention(decision.rule, told), curve
     decision = fitted(decision)
     if not warms_up:

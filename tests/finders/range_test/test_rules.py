@@ -175,6 +175,9 @@ def test_a_curve_that_says_nothing_gives_a_reason_and_no_lr(rule, told, reason):
     assert isinstance(decision, Abstention)
     assert decision.rule == type(rule).__name__
     assert reason in decision.reason
+    assert decision.reason.startswith(decision.seen)
+    assert decision.seen
+    assert "larger batches" not in decision.seen
 
 
 @pytest.mark.parametrize("rule", [Basin(), GiveBack(), MinimumOver()], ids=str)
@@ -182,7 +185,17 @@ def test_a_loss_that_still_falls_at_the_end_wants_a_longer_ramp(rule):
     decision = rule.suggest(curve(high=3e-4))
 
     assert isinstance(decision, Abstention)
-    assert "raise `max_lr`" in decision.reason
+    assert decision.reason == f"{decision.seen}: raise `max_lr`."
+
+
+def test_a_rule_on_top_of_another_keeps_its_reason():
+    class Half(Basin):
+        def read(self, curve):
+            reading = super().read(curve)
+            return reading if isinstance(reading, str) else (reading[0] / 2, reading[1])
+
+    assert Half().suggest(curve(high=3e-4)).reason == Basin().suggest(curve(high=3e-4)).reason
+    assert Half().suggest(curve()).lr == Basin().suggest(curve()).lr / 2
 
 
 def test_a_loss_that_stays_low_is_read_up_to_the_end_of_the_ramp():
