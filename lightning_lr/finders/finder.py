@@ -123,10 +123,9 @@ class Finder(KeyedCallback):
             )
         steps_of_shares(type(self).__name__, self.milestones, trainer, pl_module)
 
-    @property
     @abstractmethod
-    def planned_steps(self) -> int | float:
-        """About how many steps a test makes, as a count (int) or a share of the run (float)."""
+    def planned_steps(self, trainer: Trainer, pl_module: LightningModule) -> int | float:
+        """Return about how many steps the first test makes, a count (int) or a share of the run (float)."""
 
     def expect_lrs(self, trainer: Trainer) -> None:
         """Take the LRs of now for those of the next steps, which are compared with them."""
@@ -178,7 +177,7 @@ class Finder(KeyedCallback):
             check_fits(trainer, pl_module)
             prepare_schedules(trainer, pl_module)
             if own_lr(trainer.optimizers) is None:
-                tell_doubts(trainer, pl_module, self, steps=self.planned_steps)
+                tell_doubts(trainer, pl_module, self, steps=self.planned_steps(trainer, pl_module))
             self._begin(trainer, pl_module)
         elif trainer.ckpt_path is not None:
             tell_no_test(trainer, self.name)

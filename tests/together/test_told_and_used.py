@@ -332,10 +332,27 @@ def test_a_costly_test_and_a_second_finder_are_told(tmp_path):
     finder = LearningRateFinder(num_training_steps=8, update_attr=True)
     run = fit(module, first, second, finder, root=tmp_path)
     settings = {line["source"]: line["summary"] for line in told(tmp_path) if line["kind"] == "settings"}
-    assert "The test takes about 24 steps and the run 20: 120% more." in settings["LRRangeTest"]
+    # A ramp, and three trials without a warm-up of 11 steps each.
+    assert "The test takes about 57 steps and the run 20: 285% more." in settings["LRRangeTest"]
     assert "LRSearch will look for an LR too, and that of LRSearch is used." in settings["LRRangeTest"]
     assert "LearningRateFinder of Lightning looks for an LR too" in settings["LRSearch"]
     assert lrs_of(run) == [second.suggestion.lr]
+
+
+@pytest.mark.parametrize(
+    ("options", "callbacks", "steps"),
+    [
+        ({}, [], 24 + 3 * 11),
+        ({}, [LRDecay(Linear(), interval="step", warmup=4)], 24),
+        ({"rule": MidDescent()}, [], 24),
+        ({"rule": MidDescent(), "steps_per_trial": 10}, [], 24 + 3 * 10),
+        ({"steps_per_trial": 50}, [], 24 + 3 * 20),
+        ({"live": True, "min_lr": 1e-4, "max_lr": 1.0}, [], 24),
+    ],
+)
+def test_the_cost_that_is_told_counts_the_trials_to_be_made(options, callbacks, steps, caplog):
+    fit(Learner(), LRRangeTest(24, **options), *callbacks)
+    assert f"The test takes about {steps} steps and the run 20: " in caplog.text
 
 
 @pytest.mark.parametrize(

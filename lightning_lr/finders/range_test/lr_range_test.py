@@ -296,10 +296,15 @@ class LRRangeTest(Finder):
             }
         }
 
-    @property
     @override
-    def planned_steps(self) -> int:
-        return self.num_steps * self.repeats + MOST_TRAININGS * (self.steps_per_trial or 0)
+    def planned_steps(self, trainer: Trainer, pl_module: LightningModule) -> int:
+        ramps = self.num_steps * self.repeats
+        left = steps_left(trainer, manual=not pl_module.automatic_optimization)
+        if self.live:
+            return ramps
+        if trial_steps := self._steps_of_trials(left, have_begun=False):
+            return ramps + MOST_TRAININGS * trial_steps
+        return ramps + COLD_TRIALS * self._steps_from_cold(left, warms_up=fit_warms_up(trainer, pl_module))
 
     @override
     def find(self, trainer: Trainer, pl_module: LightningModule) -> Finding:
@@ -307,7 +312,7 @@ class LRRangeTest(Finder):
         left = steps_left(trainer, manual=not pl_module.automatic_optimization)
         trial_steps = self._steps_of_trials(left, have_begun=trainer.global_step > 0)
         shape = shape_of_run(trainer, pl_module) if trial_steps else []
-        is_cold = not (warms_up or trial_steps)
+        cold_steps = 0 if trial_steps else self._steps_from_cold(left, warms_up=warms_up)
         with (
             progress_bar(trainer, _PHASE, self.num_steps + 1) as bar,
             DryRun(trainer, pl_module, ahead=self._ahead) as dry,
@@ -329,15 +334,14 @@ class LRRangeTest(Finder):
                 decision = best_around(decision, trainings.loss_after, highest=highest_to_try(curve))
                 steps += trainings.steps
             decision = self._for_run(trainer, decision, left, found_for=trial_steps)
-            if isinstance(decision, Suggestion) and self.rule.fits_run and is_cold:
-                length = int(min(math.ceil(_COLD_SHARE * self.num_steps), left))
-                bar.begin(f"{_PHASE}, without a warm-up", COLD_TRIALS * length)
-                trainings = new_trainings(length)
+            if isinstance(decision, Suggestion) and cold_steps:
+                bar.begin(f"{_PHASE}, without a warm-up", COLD_TRIALS * cold_steps)
+                trainings = new_trainings(cold_steps)
                 decision = fitted_to_cold_start(decision, trainings.loss_after)
                 steps += trainings.steps
         self.validation_curve = validation_curve
         finding = self._finding(curve, decision, old_lr=dry.reference_lr)
-        is_untried = is_cold and not self.rule.fits_run
+        is_untried = not (warms_up or trial_steps or cold_steps)
         if isinstance(decision, Suggestion) and is_untried and trainer.global_step == 0:
             finding = replace(finding, advice=NO_WARMUP)
         if steps > self.repeats * (self.num_steps + 1):
@@ -388,6 +392,12 @@ class LRRangeTest(Finder):
         if not self.rule.fits_run or have_begun:
             return 0
         return steps_of_trainings(self.num_steps, left, repeats=self.repeats)
+
+    def _steps_from_cold(self, left: float, *, warms_up: bool) -> int:
+        """Return the steps of each trial without a warm-up; 0 where none is made."""
+        if warms_up or not self.rule.fits_run:
+            return 0
+        return int(min(math.ceil(_COLD_SHARE * self.num_steps), left))
 
     def _for_run(self, trainer: Trainer, decision: Decision, left: float, *, found_for: int = 0) -> Decision:
         """Return a decision for the rest of the run, of one by trainings of so many steps, if any."""

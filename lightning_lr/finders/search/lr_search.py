@@ -213,9 +213,8 @@ class LRSearch(Finder):
                 f" trials {LEAST_FOR_TRIALS}. Use `budget={LEAST_FOR_RAMP}` or more."
             )
 
-    @property
     @override
-    def planned_steps(self) -> int | float:
+    def planned_steps(self, trainer: Trainer, pl_module: LightningModule) -> int | float:
         return self.budget or _USUAL_STEPS
 
     @override
