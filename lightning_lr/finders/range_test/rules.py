@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Annotated, ClassVar, final
 
 import numpy as np
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from lightning_lr.checks import In, check_fields
 from lightning_lr.finders.range_test.curve import CLEAR_FALL, INITIAL_SPAN, LossCurve, SmoothCurve, smooth
@@ -29,7 +29,6 @@ _BOOTSTRAPS = 32
 _NEAR_ZERO, _BEYOND_FALL = 0.02, 0.45
 # A ramp that ends sooner after 95 % of the fall has not shown that the fall is over.
 _SETTLED_DECADES = 0.5
-_HIGHER = "raise `max_lr`"
 
 
 class Rule(ABC):
@@ -38,7 +37,6 @@ class Rule(ABC):
     Attributes:
         fits_run: Whether LRRangeTest adapts the LR to the length of the run.
         spread: In octaves, how far away the best LR of a run may be, beside the noise of the curve.
-        advice: How to mend what `read` gives as a reason, told after a colon; empty if the reason is all.
 
     Example:
         >>> class Third(Rule):
@@ -48,7 +46,6 @@ class Rule(ABC):
 
     fits_run: ClassVar[bool] = False
     spread: ClassVar[float] = 0.0
-    advice: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -90,7 +87,7 @@ class Rule(ABC):
             return _no_descent(name, smoothed, rose=rose)
         reading = self.read(smoothed)
         if isinstance(reading, str):
-            return Abstention(name, f"{reading}: {self.advice}." if self.advice else reading, reading)
+            return Abstention(name, str(reading), reading.seen if isinstance(reading, _Reason) else "")
         lr, reason = reading
         low, high = self._interval(curve, lr)
         return Suggestion(lr=float(lr), low=low, high=high, rule=name, reason=reason)
@@ -142,7 +139,6 @@ class Basin(Rule):
     margin: Annotated[float, In("[1, inf)")] = 3.0
     fits_run: ClassVar[bool] = True
     spread: ClassVar[float] = 2.9
-    advice: ClassVar[str] = _HIGHER
 
     @override
     def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
@@ -187,7 +183,6 @@ class GiveBack(Rule):
     """
 
     divisor: Annotated[float, In("(0, inf)")] = 5.6
-    advice: ClassVar[str] = _HIGHER
 
     @override
     def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
@@ -293,7 +288,6 @@ class MinimumOver(Rule):
     """
 
     divisor: Annotated[float, In("(0, inf)")] = 10.0
-    advice: ClassVar[str] = _HIGHER
 
     @override
     def read(self, curve: SmoothCurve) -> tuple[float, str] | str:
@@ -315,12 +309,24 @@ def read_all(curve: LossCurve) -> dict[str, Decision]:
     return {type(rule).__name__: rule.suggest(curve) for rule in rules}
 
 
+class _Reason(str):
+    """What was seen, and behind it how to mend it."""
+
+    seen: str
+
+    def __new__(cls, seen: str, advice: str) -> Self:
+        reason = super().__new__(cls, seen + advice)
+        reason.seen = seen
+        return reason
+
+
 def _descent(curve: SmoothCurve) -> str:
     return f"The loss fell from {curve.initial:.3g} to {curve.initial - curve.drop:.3g}"
 
 
-def _ended_too_low(curve: SmoothCurve, told: str) -> str:
-    return f"{_descent(curve)}{told} at the highest LR {10 ** float(curve.log_lrs[-1]):.3g}"
+def _ended_too_low(curve: SmoothCurve, told: str) -> _Reason:
+    seen = f"{_descent(curve)}{told} at the highest LR {10 ** float(curve.log_lrs[-1]):.3g}"
+    return _Reason(seen, ": raise `max_lr`.")
 
 
 def _longest_descent(levels: Sequence[float]) -> tuple[int, int]:
