@@ -6,8 +6,11 @@ from types import ModuleType
 import pytest
 from helpers.finders import TESTS_OF_LRS
 from helpers.toy import Toy, fit, scalars
+from lightning.pytorch import Callback
 from torch.utils.tensorboard import SummaryWriter
 
+from lightning_lr.dry_run.dry_run import DryRun
+from lightning_lr.dry_run.snapshot.snapshot import Snapshot
 from lightning_lr.dry_run.trackers import Trackers, ignoring
 
 
@@ -67,6 +70,33 @@ def test_they_write_again_after_an_error(make, tracker, tmp_path):
         fit(Failing(tracker, tmp_path / "own"), make(), root=tmp_path, max_epochs=1)
     assert (tracker.log, vars(Run)["log"]) == (log, method)
     assert vars(SummaryWriter)["add_scalar"] is not ignoring("add_scalar")
+
+
+def test_they_write_again_where_the_end_of_a_test_is_interrupted(tracker, tmp_path, monkeypatch):
+    restore, calls = Snapshot.restore, []
+
+    def interrupted(self):
+        restore(self)
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    class Rehearse(Callback):
+        def on_train_start(self, trainer, pl_module):
+            with pytest.raises(KeyboardInterrupt):
+                self.rehearse(trainer, pl_module)
+
+        def rehearse(self, trainer, pl_module):
+            with DryRun(trainer, pl_module) as dry:
+                assert len(list(dry.steps([0.1, 0.1]))) == 2
+                monkeypatch.setattr(Snapshot, "restore", interrupted)
+
+    module = Tracking(tracker, tmp_path / "own")
+    # So that its class is put back too, to what it was during the test.
+    module.run = tracker.run
+    fit(module, Rehearse(), root=tmp_path, max_epochs=1)
+    assert len(calls) == 2
+    assert tracker.run.rows == ["by the module", "by the run"] * 10
 
 
 def test_figures_are_closed_as_a_writer_does(tmp_path):
