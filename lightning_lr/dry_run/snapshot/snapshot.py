@@ -247,12 +247,18 @@ class Snapshot:
         for text, thing in parts_of(found.thing):
             if not is_left_alone(thing):
                 followed += 1
-                if followed > self._most_parts or len(waiting) >= self._objects_left[found.part]:
-                    if found.part != _ELSEWHERE:
-                        where = _Place(text, found.place)
-                        self._limit(f"So many objects are held that from `{where}` on they are not followed")
+                where = _Place(text, found.place)
+                if followed > self._most_parts or not self._has_room(found.part):
+                    self._end(found.part, where)
                     break
-                waiting.append(found._replace(thing=thing, place=_Place(text, found.place)))
+                waiting.append(found._replace(thing=thing, place=where))
+
+    def _has_room(self, part: int) -> bool:
+        return len(self._queues[part]) < self._objects_left[part]
+
+    def _end(self, part: int, where: _Place) -> None:
+        if part != _ELSEWHERE:
+            self._limit(f"So many objects are held that from `{where}` on they are not followed")
 
     def _limit(self, limit: str) -> None:
         if len(self.limits) < _MOST_LIMITS:
@@ -327,9 +333,12 @@ class Snapshot:
         if kept is None:
             self._variables[id(variables)] = kept = KeptVariables(variables)
             self._restores.append((_Place(f"variables of {module}"), kept.restore))
-        self._queues[part] += [
-            _Found(value, _Place(f"{module}.{name}"), True, part) for name, value in kept.add(names).items()
-        ]
+        for name, value in kept.add(names).items():
+            where = _Place(f"{module}.{name}")
+            if not self._has_room(part):
+                self._end(part, where)
+                break
+            self._queues[part].append(_Found(value, where, True, part))
 
 
 def tensor_bytes(things: Iterable[Tensor]) -> int:
