@@ -1,6 +1,7 @@
 """What a user of a finder will hardly expect of the fit, told once before the test."""
 
 import math
+from typing import Any
 
 from lightning_lr.fit.lightnings import Callback, LearningRateFinder, LightningModule, Trainer, rank_zero_warn
 from lightning_lr.fit.neighbors import Finds, Schedules, callbacks_of, schedulers_of
@@ -111,13 +112,11 @@ def _of_cost(planned: int | float, length: float) -> list[str]:
 
 
 def _of_others(trainer: Trainer, finder: Callback) -> list[str]:
-    finders: list[object] = [*callbacks_of(trainer, Finds)]
+    finders: list[Any] = callbacks_of(trainer, Finds)
+    applied = [type(each).__name__ for each in finders if each.apply]
+    used = f", and that of {applied[-1]} is used" if applied else ""
     others = [type(each).__name__ for each in finders if each is not finder]
     if others and finders[0] is finder:
-        last = type(finders[-1]).__name__
-        return [f"{', '.join(others)} will look for an LR too, and that of {last} is used. One will do."]
-    rivals = callbacks_of(trainer, LearningRateFinder)
-    return [
-        f"{type(each).__name__} of Lightning looks for an LR too, and that of this test is used. One will do."
-        for each in rivals
-    ]
+        return [f"{', '.join(others)} will look for an LR too{used}. One will do."]
+    rivals = [type(each).__name__ for each in callbacks_of(trainer, LearningRateFinder)]
+    return [f"{each} of Lightning looks for an LR too{used}. One will do." for each in rivals]

@@ -131,6 +131,8 @@ class ChecksFit(Protocol):
 class Finds(Protocol):
     """A callback that finds the LR in a dry run, like LRRangeTest."""
 
+    apply: bool
+
     def run_test(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Run the test from here, report the LR that it found, and train with it."""
 
@@ -215,7 +217,7 @@ def check_no_rival(trainer: Trainer) -> None:
             f"`configure_optimizers` returns the LR scheduler {type(scheduler).__name__} and the Trainer has"
             " the callback LRDecay: two writers of one learning rate. To keep the scheduler, remove LRDecay"
             " from `Trainer(callbacks=...)`; to keep LRDecay, return the optimizer alone from"
-            " `configure_optimizers`."
+            " `configure_optimizers`, which a library's module may have an argument for."
         )
     for callback in callbacks_of(trainer, StochasticWeightAveraging):
         raise MisconfigurationException(

@@ -340,6 +340,23 @@ def test_a_costly_test_and_a_second_finder_are_told(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("first", "second", "used"),
+    [
+        (True, True, ", and that of LRSearch is used"),
+        (True, False, ", and that of LRRangeTest is used"),
+        (False, False, ""),
+    ],
+)
+def test_of_two_finders_the_one_whose_lr_is_used_is_told(first, second, used, caplog):
+    test = LRRangeTest(24, apply=first)
+    search = LRSearch(steps_per_trial=3, final_steps=3, budget=40, apply=second)
+    run = fit(Learner(), test, search)
+    assert f"LRSearch will look for an LR too{used}. One will do." in caplog.text
+    expected = search.suggestion.lr if second else test.suggestion.lr if first else START
+    assert lrs_of(run) == [expected]
+
+
+@pytest.mark.parametrize(
     ("options", "callbacks", "steps"),
     [
         ({}, [], 24 + 3 * 11),
