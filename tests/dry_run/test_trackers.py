@@ -21,6 +21,9 @@ class Run:
         self.rows = []
 
     def log(self, row):
+        self._log(row)
+
+    def _log(self, row):
         self.rows.append(row)
 
 
@@ -43,6 +46,8 @@ class Tracking(Toy):
     def training_step(self, batch, batch_idx):
         self.tracker.log("by the module")
         self.tracker.run.log("by the run")
+        # As the hooks of `wandb.watch` do.
+        self.tracker.run._log("by a hook")
         self.writer.add_scalar("own", 1.0, self.global_step)
         return super().training_step(batch, batch_idx)
 
@@ -54,7 +59,7 @@ class Tracking(Toy):
 def test_they_get_the_steps_of_the_fit_only(make, tracker, tmp_path):
     log, method = tracker.log, vars(Run)["log"]
     fit(Tracking(tracker, tmp_path / "own"), make(), root=tmp_path, max_epochs=1)
-    assert tracker.run.rows == ["by the module", "by the run"] * 10
+    assert tracker.run.rows == ["by the module", "by the run", "by a hook"] * 10
     assert [step for step, _ in scalars(tmp_path / "own")["own"]] == list(range(10))
     assert (tracker.log, vars(Run)["log"]) == (log, method)
 
@@ -96,7 +101,7 @@ def test_they_write_again_where_the_end_of_a_test_is_interrupted(tracker, tmp_pa
     module.run = tracker.run
     fit(module, Rehearse(), root=tmp_path, max_epochs=1)
     assert len(calls) == 2
-    assert tracker.run.rows == ["by the module", "by the run"] * 10
+    assert tracker.run.rows == ["by the module", "by the run", "by a hook"] * 10
 
 
 def test_figures_are_closed_as_a_writer_does(tmp_path):
