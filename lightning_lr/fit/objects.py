@@ -1,5 +1,6 @@
 """What Python's objects hold where `vars` does not tell: slots, and the names that functions use."""
 
+import sys
 from contextlib import suppress
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -57,12 +58,17 @@ def is_installed(function: FunctionType) -> bool:
 
 
 def modules_in(function: FunctionType) -> list[ModuleType]:
-    """Return the modules that a function names, or that an outer one has imported: `cache` in `cache.HITS`.
+    """Return the modules that a function names, or imports itself: `cache` in `cache.HITS`.
 
     Of modules within modules, those whose names it has are returned.
     """
     names, found = sorted(names_in(function)), list[ModuleType]()
-    values = [function.__globals__.get(name) for name in names]
+    variables = function.__globals__
+    values = [variables.get(name) for name in names]
+    # `import cache`, `from .cache import HITS` and `from . import cache` in the function itself.
+    imported = [name for name in names if name not in variables]
+    package = variables.get("__package__")
+    values += [sys.modules.get(full) for name in imported for full in (name, f"{package}.{name}")]
     for cell in function.__closure__ or ():
         with suppress(ValueError):  # It is empty.
             values.append(cell.cell_contents)

@@ -93,6 +93,30 @@ def test_a_module_that_is_imported_around_a_function_is_found(library):
     assert state(library) == before
 
 
+IMPORTS = [
+    "import sharing; sharing.param('scale')",
+    "from sharing import param; param('scale')",
+    "from sharing.inner import STORE; STORE['scale'] += 1",
+    "import sharing.inner as other; other.COUNT += 1",
+    "from . import inner; inner.COUNT += 1",
+    "from .inner import param; param('scale')",
+]
+
+
+@pytest.mark.parametrize("line", IMPORTS)
+def test_a_module_that_a_function_imports_itself_is_found(line, library, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sharing.inner", library.inner)
+    library.__path__ = []
+    names = {"__package__": "sharing", "__name__": "sharing.steps"}
+    exec(f"def imports(): {line}", names)
+    snapshot, before = Snapshot(), state(library)
+    snapshot.add(Root(names["imports"]))
+    names["imports"]()
+    assert state(library) != before
+    snapshot.restore()
+    assert state(library) == before
+
+
 def test_code_of_libraries_is_followed_into_its_own_variables_only(library):
     """Else much of what is installed would be found, matplotlib for one."""
     names = {"sharing": library}
