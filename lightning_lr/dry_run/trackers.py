@@ -8,13 +8,15 @@ from typing import Any
 
 __all__ = ["Trackers", "ignoring"]
 
-# By the module that steps import, and how the names of what writes begin. `wandb.watch` writes by `_log`.
+# By the module that has been imported, and how the names of what writes begin.
 _TRACKERS = {
-    "comet_ml": ("log_",),
-    "mlflow": ("log_",),
-    "tensorboardX": ("add_",),
-    "torch.utils.tensorboard": ("add_",),
-    "wandb": ("log", "_log"),
+    "comet_ml": "log_",
+    "mlflow": "log_",
+    "tensorboardX": "add_",
+    "torch.utils.tensorboard": "add_",
+    "wandb": "log",
+    # The hooks of `wandb.watch`.
+    "wandb.integration.torch.wandb_torch": "log_tensor",
 }
 
 
@@ -37,9 +39,9 @@ class Trackers:
 
     def silence(self) -> None:
         """Let them do nothing."""
-        for tracker, prefixes in _TRACKERS.items():
+        for tracker, prefix in _TRACKERS.items():
             module = sys.modules.get(tracker)
-            for owner, name in set() if module is None else _writing(module, prefixes):
+            for owner, name in set() if module is None else _writing(module, prefix):
                 before, nothing = vars(owner)[name], ignoring(name)
                 # Some classes cannot be changed.
                 with suppress(AttributeError, TypeError):
@@ -57,21 +59,21 @@ def ignoring(name: str) -> Callable[..., None]:
     return _close_figures if name == "add_figure" else _ignore
 
 
-def _writing(module: ModuleType, prefixes: tuple[str, ...]) -> set[tuple[Any, str]]:
+def _writing(module: ModuleType, prefix: str) -> set[tuple[Any, str]]:
     """Return what writes, as the module or the class that has it and its name there."""
     found: set[tuple[Any, str]] = set()
     for name, value in vars(module).items():
         # By its real class, since to ask one that is loaded when it is needed would load it.
         if issubclass(type(value), type):
             kinds = [kind for kind in value.__mro__ if _package(kind.__module__) == _package(module.__name__)]
-            found |= {(kind, each) for kind in kinds for each in vars(kind) if _writes(kind, each, prefixes)}
-        elif name.startswith(prefixes) and callable(value):
+            found |= {(kind, each) for kind in kinds for each in vars(kind) if _writes(kind, each, prefix)}
+        elif name.startswith(prefix) and callable(value):
             found.add((module, name))
     return found
 
 
-def _writes(kind: type, name: str, prefixes: tuple[str, ...]) -> bool:
-    return name.startswith(prefixes) and issubclass(type(vars(kind)[name]), FunctionType)
+def _writes(kind: type, name: str, prefix: str) -> bool:
+    return name.startswith(prefix) and issubclass(type(vars(kind)[name]), FunctionType)
 
 
 def _package(module: object) -> str:

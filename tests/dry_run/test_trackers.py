@@ -21,10 +21,17 @@ class Run:
         self.rows = []
 
     def log(self, row):
-        self._log(row)
-
-    def _log(self, row):
         self.rows.append(row)
+
+
+class TorchHistory:
+    """As that of W&B whose hooks write histograms."""
+
+    def __init__(self, run):
+        self.run = run
+
+    def log_tensor_stats(self, tensor, name):
+        self.run.rows.append(name)
 
 
 @pytest.fixture
@@ -35,6 +42,9 @@ def tracker(monkeypatch):
     module.Run, module.run = Run, Run()
     module.log = module.run.log
     monkeypatch.setitem(sys.modules, "wandb", module)
+    hooks = ModuleType("wandb.integration.torch.wandb_torch")
+    TorchHistory.__module__, hooks.TorchHistory = hooks.__name__, TorchHistory
+    monkeypatch.setitem(sys.modules, hooks.__name__, hooks)
     return module
 
 
@@ -42,12 +52,12 @@ class Tracking(Toy):
     def __init__(self, tracker, folder):
         super().__init__()
         self.tracker, self.writer = tracker, SummaryWriter(folder / "run")
+        self.history = TorchHistory(tracker.run)
 
     def training_step(self, batch, batch_idx):
         self.tracker.log("by the module")
         self.tracker.run.log("by the run")
-        # As the hooks of `wandb.watch` do.
-        self.tracker.run._log("by a hook")
+        self.history.log_tensor_stats(None, "by a hook")
         self.writer.add_scalar("own", 1.0, self.global_step)
         return super().training_step(batch, batch_idx)
 
