@@ -128,7 +128,7 @@ def _silenced(listener: Callback | Logger) -> Any:
         if name == "experiment" and isinstance(listener, Logger):
             return _Silent(listener)
         value = kind.__getattribute__(silent, name)
-        return ignoring(name) if name.startswith(_SILENCED) and callable(value) else value
+        return _ignore if name.startswith(_SILENCED) and callable(value) else value
 
     members = {"__getattribute__": look_up, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
     try:
@@ -148,3 +148,7 @@ class _Silent:
     def __getattr__(self, name: str) -> Any:
         value = getattr(vars(self)["_logger"].experiment, name)
         return ignoring(name) if callable(value) else value
+
+
+def _ignore(*args: Any, **kwargs: Any) -> None:
+    pass

@@ -1,7 +1,7 @@
 """Experiment trackers that steps write to past Lightning's loggers: `wandb.log`, `writer.add_scalar`."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import FunctionType, ModuleType
 from typing import Any
@@ -29,7 +29,7 @@ class Trackers:
         >>> trackers = Trackers()
         >>> with TemporaryDirectory() as folder, SummaryWriter(folder) as writer:
         ...     trackers.silence()
-        ...     writer.add_scalar("loss", 0.5)
+        ...     _ = writer.add_scalar("loss", 0.5)
         ...     trackers.let_write()
         ...     writer.add_scalar("loss", 0.25)
     """
@@ -54,9 +54,30 @@ class Trackers:
             setattr(owner, name, value)
 
 
-def ignoring(name: str) -> Callable[..., None]:
+def ignoring(name: str) -> Callable[..., object]:
     """Return a function that does nothing, in the place of a method of this name."""
     return _close_figures if name == "add_figure" else _ignore
+
+
+class _Nothing:
+    """What an artifact is that was not logged: `log_artifact(...).wait()` goes on."""
+
+    def __getattr__(self, name: str) -> "_Nothing":
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *args: object, **kwargs: object) -> "_Nothing":
+        return self
+
+    def __getitem__(self, key: object) -> "_Nothing":
+        return self
+
+    def __iter__(self) -> Iterator[object]:
+        return iter(())
+
+    def __bool__(self) -> bool:
+        return False
 
 
 def _writing(module: ModuleType, prefix: str) -> set[tuple[Any, str]]:
@@ -81,8 +102,8 @@ def _package(module: object) -> str:
     return str(module).partition(".")[0]
 
 
-def _ignore(*args: Any, **kwargs: Any) -> None:
-    pass
+def _ignore(*_: Any, **__: Any) -> _Nothing:
+    return _Nothing()
 
 
 def _close_figures(*args: Any, **kwargs: Any) -> None:

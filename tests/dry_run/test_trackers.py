@@ -1,7 +1,7 @@
 """Steps that write to trackers past Lightning's loggers do not in a test, and do as before after it."""
 
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from helpers.finders import TESTS_OF_LRS
@@ -22,6 +22,10 @@ class Run:
 
     def log(self, row):
         self.rows.append(row)
+
+    def log_artifact(self, name):
+        self.rows.append(name)
+        return SimpleNamespace(wait=lambda: {"id": [name]})
 
 
 class TorchHistory:
@@ -58,6 +62,9 @@ class Tracking(Toy):
         self.tracker.log("by the module")
         self.tracker.run.log("by the run")
         self.history.log_tensor_stats(None, "by a hook")
+        if artifact := self.tracker.run.log_artifact("an artifact"):
+            assert artifact.wait()["id"] == ["an artifact"]
+        assert list(self.tracker.run.log_artifact("another").wait()["id"]) in ([], ["another"])
         self.writer.add_scalar("own", 1.0, self.global_step)
         return super().training_step(batch, batch_idx)
 
@@ -69,7 +76,7 @@ class Tracking(Toy):
 def test_they_get_the_steps_of_the_fit_only(make, tracker, tmp_path):
     log, method = tracker.log, vars(Run)["log"]
     fit(Tracking(tracker, tmp_path / "own"), make(), root=tmp_path, max_epochs=1)
-    assert tracker.run.rows == ["by the module", "by the run", "by a hook"] * 10
+    assert tracker.run.rows == ["by the module", "by the run", "by a hook", "an artifact", "another"] * 10
     assert [step for step, _ in scalars(tmp_path / "own")["own"]] == list(range(10))
     assert (tracker.log, vars(Run)["log"]) == (log, method)
 
@@ -111,7 +118,7 @@ def test_they_write_again_where_the_end_of_a_test_is_interrupted(tracker, tmp_pa
     module.run = tracker.run
     fit(module, Rehearse(), root=tmp_path, max_epochs=1)
     assert len(calls) == 2
-    assert tracker.run.rows == ["by the module", "by the run", "by a hook"] * 10
+    assert tracker.run.rows == ["by the module", "by the run", "by a hook", "an artifact", "another"] * 10
 
 
 def test_figures_are_closed_as_a_writer_does(tmp_path):
