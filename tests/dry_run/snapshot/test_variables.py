@@ -137,11 +137,13 @@ def look_at_crowd():
 
 
 def test_what_functions_name_does_not_crowd_out_what_is_held():
-    snapshot, held = Snapshot(), [{"lr": 0.1}]
+    snapshot, inner = Snapshot(), {"lr": 0.1}
+    # Further in than what fills the room of the variables.
+    held = [[[[[[[inner]]]]]]]
     snapshot.add(Root([look_at_crowd, sys.modules[__name__]], "functions"), Root(held, "held"))
-    held[0]["lr"] = 10.0
+    inner["lr"] = 10.0
     snapshot.restore()
-    assert held == [{"lr": 0.1}]
+    assert inner == {"lr": 0.1}
     assert snapshot.limits
     assert all("CROWD" in limit for limit in snapshot.limits)
 
