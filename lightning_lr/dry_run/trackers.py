@@ -6,6 +6,8 @@ from contextlib import suppress
 from types import FunctionType, ModuleType
 from typing import Any
 
+from lightning_lr.fit.objects import package_of
+
 __all__ = ["Trackers", "ignoring"]
 
 # By the module that has been imported, and how the names of what writes begin.
@@ -86,7 +88,8 @@ def _writing(module: ModuleType, prefix: str) -> set[tuple[Any, str]]:
     for name, value in vars(module).items():
         # By its real class, since to ask one that is loaded when it is needed would load it.
         if issubclass(type(value), type):
-            kinds = [kind for kind in value.__mro__ if _package(kind.__module__) == _package(module.__name__)]
+            package = package_of(module.__name__)
+            kinds = [kind for kind in value.__mro__ if package_of(kind.__module__) == package]
             found |= {(kind, each) for kind in kinds for each in vars(kind) if _writes(kind, each, prefix)}
         elif name.startswith(prefix) and callable(value):
             found.add((module, name))
@@ -95,11 +98,6 @@ def _writing(module: ModuleType, prefix: str) -> set[tuple[Any, str]]:
 
 def _writes(kind: type, name: str, prefix: str) -> bool:
     return name.startswith(prefix) and issubclass(type(vars(kind)[name]), FunctionType)
-
-
-def _package(module: object) -> str:
-    # Of classes that are compiled it may be anything.
-    return str(module).partition(".")[0]
 
 
 def _ignore(*_: Any, **__: Any) -> _Nothing:

@@ -1,4 +1,4 @@
-"""What Python's objects hold where `vars` does not tell: slots, and the names that functions use."""
+"""What Python's objects hold where `vars` does not tell, slots and names in functions, and whose they are."""
 
 import sys
 from contextlib import suppress
@@ -6,7 +6,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-__all__ = ["globals_of", "is_installed", "modules_in", "names_in", "slots_of"]
+__all__ = ["globals_of", "is_installed", "modules_in", "names_in", "package_of", "slots_of"]
 
 _INSTALLED = ("site-packages", "dist-packages")
 # They are asked for again with every object.
@@ -57,16 +57,24 @@ def is_installed(function: FunctionType) -> bool:
     return any(folder in function.__code__.co_filename for folder in _INSTALLED)
 
 
-def modules_in(function: FunctionType) -> list[ModuleType]:
+def package_of(module: object) -> str:
+    """Return the package of a class or function, by the `__module__` that it tells."""
+    # Of classes that are compiled it may be anything.
+    return module.partition(".")[0] if isinstance(module, str) else ""
+
+
+def modules_in(function: FunctionType, names: set[str]) -> list[ModuleType]:
     """Return the modules that a function names, or imports itself: `cache` in `cache.HITS`.
 
-    Of modules within modules, those whose names it has are returned.
+    Args:
+        function: The function.
+        names: All names in it; of modules within modules, those with one of them are returned too.
     """
-    names, found = sorted(names_in(function)), list[ModuleType]()
+    ordered, found = sorted(names), list[ModuleType]()
     variables = function.__globals__
-    values = [variables.get(name) for name in names]
+    values = [variables.get(name) for name in ordered]
     # `import cache`, `from .cache import HITS` and `from . import cache` in the function itself.
-    imported = [name for name in names if name not in variables]
+    imported = [name for name in ordered if name not in variables]
     package = variables.get("__package__")
     values += [sys.modules.get(full) for name in imported for full in (name, f"{package}.{name}")]
     for cell in function.__closure__ or ():
@@ -76,5 +84,5 @@ def modules_in(function: FunctionType) -> list[ModuleType]:
         value = values.pop()
         if type(value) is ModuleType and not any(value is each for each in found):
             found.append(value)
-            values += [vars(value)[name] for name in names if name in vars(value)]
+            values += [vars(value)[name] for name in ordered if name in vars(value)]
     return found

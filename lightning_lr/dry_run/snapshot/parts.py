@@ -33,7 +33,7 @@ from torch.utils.data import DataLoader
 
 from lightning_lr.fit.internals import LIVE_ITERATOR
 from lightning_lr.fit.lightnings import LightningDataModule, Logger, Trainer
-from lightning_lr.fit.objects import slots_of
+from lightning_lr.fit.objects import package_of, slots_of
 
 __all__ = [
     "COLLECTIONS",
@@ -161,8 +161,7 @@ def _is_left_alone(kind: type[Any]) -> bool:
 
 def is_of_library(module: object) -> bool:
     """Tell whether a module, by its name, holds nothing of the user's."""
-    # Of classes that are compiled it may be anything.
-    return isinstance(module, str) and module.partition(".")[0] in _LIBRARIES
+    return package_of(module) in _LIBRARIES
 
 
 class ByKind(Generic[Found]):

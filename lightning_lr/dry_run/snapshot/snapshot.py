@@ -324,7 +324,7 @@ class Snapshot:
     def _follow_variables(self, function: FunctionType, part: int) -> None:
         names = names_in(function)
         self._keep_variables(function.__module__, function.__globals__, names, max(part, _GLOBAL))
-        for module in () if is_installed(function) else modules_in(function):
+        for module in () if is_installed(function) else modules_in(function, names):
             if not is_of_library(module.__name__):
                 self._keep_variables(module.__name__, vars(module), names, _ELSEWHERE)
 

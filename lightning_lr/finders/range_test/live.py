@@ -94,6 +94,6 @@ class LiveRamp:
     def _snapshot_of_now(self) -> Snapshot:
         snapshot = Snapshot()
         snapshot.add_tensors([*self._module.parameters(), *self._module.buffers()])
-        for stateful in [*self._trainer.optimizers, *nested_schedulers(schedulers_of(self._trainer))]:
-            snapshot.add(Root(stateful))
+        schedulers = nested_schedulers(schedulers_of(self._trainer))
+        snapshot.add(*map(Root, [*self._trainer.optimizers, *schedulers]))
         return snapshot
